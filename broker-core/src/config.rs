@@ -1,0 +1,271 @@
+//! Limits and switches of the broker; every queue and loop is bounded here.
+//!
+//! The values are checked already: whoever builds them (a configuration file, an embedder) refuses what
+//! makes no sense before the broker sees it. Names are those of EMQ X 3.1 where it has the setting.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use broker_codec::QoS;
+
+/// Settings of the whole broker.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// `node.name`: names this broker in `$SYS/brokers/<node>/…`.
+    pub node_name: String,
+    /// Zones by name; listeners choose one. `external` and `internal` are the original's.
+    pub zones: BTreeMap<String, Arc<ZoneConfig>>,
+    /// `broker.sys_interval` in milliseconds: period of `$SYS` messages; 0 turns them off.
+    pub sys_interval_ms: u64,
+    /// `broker.shared_subscription_strategy`.
+    pub shared_strategy: SharedStrategy,
+    /// `broker.shared_dispatch_ack_enabled`: an unacknowledged message of a member whose connection ends
+    /// goes to another member.
+    pub shared_dispatch_ack: bool,
+    /// Retained messages.
+    pub retained: RetainedConfig,
+    /// Delayed messages (`$delayed/<seconds>/<topic>`).
+    pub delayed: DelayedConfig,
+    /// `broker.max_sessions`: sessions held at most, connected or not.
+    pub max_sessions: usize,
+    /// `module.presence`: publishes `$SYS/brokers/<node>/clients/<client id>/connected` and `…/disconnected`.
+    pub presence: Option<QoS>,
+    /// `module.subscription.*`: subscriptions made for every client that connects.
+    pub auto_subscriptions: Vec<AutoSubscription>,
+    /// `module.rewrite.rule.*`, in order; the first filter that matches is tried.
+    pub rewrite_rules: Vec<RewriteRule>,
+    /// `module.topic_metrics.topic.*`: topic names counted one by one.
+    pub topic_metrics: Vec<String>,
+}
+
+/// Settings of one zone: the limits of the listeners that name it.
+#[derive(Debug, Clone)]
+pub struct ZoneConfig {
+    /// Name of the zone.
+    pub name: String,
+    /// `max_packet_size`: bytes of a whole Control Packet a client may send.
+    pub max_packet_size: u32,
+    /// `max_clientid_len`: bytes of a Client Identifier.
+    pub max_client_id_len: u16,
+    /// `max_topic_levels` of Topic Names and Topic Filters; 0 for no limit.
+    pub max_topic_levels: u16,
+    /// `max_qos_allowed`.
+    pub max_qos_allowed: QoS,
+    /// `max_topic_alias`: Topic Alias Maximum in both directions; 0 turns aliases off.
+    pub max_topic_alias: u16,
+    /// `retain_available`.
+    pub retain_available: bool,
+    /// `wildcard_subscription`.
+    pub wildcard_subscription: bool,
+    /// `shared_subscription`.
+    pub shared_subscription: bool,
+    /// `ignore_loop_deliver`: a client older than MQTT 5.0 does not get its own messages.
+    pub ignore_loop_deliver: bool,
+    /// `strict_mode`: control characters and non-characters in strings are malformed too.
+    pub strict_mode: bool,
+    /// `idle_timeout` in milliseconds: from accept to a whole CONNECT.
+    pub idle_timeout_ms: u64,
+    /// `allow_anonymous`: what stands when no authentication source decides.
+    pub allow_anonymous: bool,
+    /// `acl_nomatch`: true allows what no rule matched.
+    pub acl_nomatch_allow: bool,
+    /// `enable_acl`.
+    pub enable_acl: bool,
+    /// `acl_deny_action = disconnect`.
+    pub acl_deny_disconnect: bool,
+    /// `enable_ban`.
+    pub enable_ban: bool,
+    /// `server_keepalive` in seconds, imposed on MQTT 5.0 clients.
+    pub server_keep_alive_s: Option<u16>,
+    /// `keepalive_backoff`: a client is gone after Keep Alive x backoff x 2.
+    pub keep_alive_backoff: f64,
+    /// `max_subscriptions` of one session; 0 for no limit.
+    pub max_subscriptions: u32,
+    /// `upgrade_qos`: deliver with the subscription's QoS even if the message has a lower one.
+    pub upgrade_qos: bool,
+    /// `max_inflight`: QoS 1 and 2 messages sent and not yet acknowledged; 0 for no limit (65,535).
+    pub max_inflight: u16,
+    /// `retry_interval` in milliseconds: unacknowledged messages are sent again to clients older than
+    /// MQTT 5.0 ([MQTT-4.4.0-1] forbids it there); 0 for never.
+    pub retry_interval_ms: u64,
+    /// `max_awaiting_rel`: QoS 2 messages received and not yet released; 0 for no limit (65,535).
+    /// MQTT 5.0 clients are told it as Receive Maximum.
+    pub max_awaiting_rel: u16,
+    /// `await_rel_timeout` in milliseconds; 0 for never.
+    pub await_rel_timeout_ms: u64,
+    /// `session_expiry_interval` in seconds, for MQTT 3.1 and 3.1.1 sessions without Clean Session.
+    pub session_expiry_interval_s: u32,
+    /// `max_session_expiry_interval` in seconds: the longest an MQTT 5.0 client may ask for; it is told
+    /// when it gets less.
+    pub max_session_expiry_interval_s: u32,
+    /// `max_mqueue_len`: messages in a session's queue; 0 for no limit. The oldest is dropped.
+    pub max_mqueue_len: u32,
+    /// `max_mqueue_bytes` in a session's queue; 0 for no limit. The oldest is dropped.
+    pub max_mqueue_bytes: u64,
+    /// `mqueue_priorities`: 1 to 255 by Topic Name; higher leaves the queue first.
+    pub mqueue_priorities: BTreeMap<String, u8>,
+    /// `mqueue_default_priority`: of the topics not listed; 0 (lowest) or 255 (highest).
+    pub mqueue_default_priority: u8,
+    /// `mqueue_store_qos0`: QoS 0 messages are queued too while the client is away.
+    pub mqueue_store_qos0: bool,
+    /// `max_outbox_bytes`: bytes that wait for a slow socket; above it QoS 0 messages are dropped and
+    /// QoS 1 and 2 stay in the queue.
+    pub max_outbox_bytes: usize,
+    /// `enable_flapping_detect`, with its limits; `None` turns it off.
+    pub flapping: Option<FlappingConfig>,
+    /// `mountpoint`: prefix of all topics of the zone's clients; `%c` and `%u` stand for client id and
+    /// user name.
+    pub mountpoint: Option<String>,
+    /// `use_username_as_clientid`.
+    pub use_username_as_client_id: bool,
+    /// `response_information`: answered to MQTT 5.0 clients that request it; `%c` and `%u` as above.
+    pub response_information: Option<String>,
+    /// `publish_limit`: PUBLISH packets per interval in milliseconds a client may send; more are paced.
+    pub publish_limit: Option<(u32, u64)>,
+}
+
+/// Who of a shared subscription's group gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedStrategy {
+    /// Any member, by chance.
+    #[default]
+    Random,
+    /// One after the other.
+    RoundRobin,
+    /// The same member as long as it is there.
+    Sticky,
+    /// By hash of the publisher's Client Identifier.
+    Hash,
+    /// By hash of the Topic Name.
+    HashTopic,
+}
+
+/// Limits of the retained store.
+#[derive(Debug, Clone)]
+pub struct RetainedConfig {
+    /// `retainer.max_retained_messages`; 0 for no limit.
+    pub max_messages: usize,
+    /// `retainer.max_retained_bytes` of topics and payloads; 0 for no limit.
+    pub max_bytes: usize,
+    /// `retainer.max_payload_size`; 0 for no limit.
+    pub max_payload_bytes: usize,
+    /// `retainer.expiry_interval` in seconds, for messages without one of their own; 0 for never.
+    pub expiry_interval_s: u32,
+}
+
+/// Limits of the delayed messages.
+#[derive(Debug, Clone)]
+pub struct DelayedConfig {
+    /// `delayed.enable`.
+    pub enabled: bool,
+    /// `delayed.max_delayed_messages`; 0 for no limit.
+    pub max_messages: usize,
+    /// `delayed.max_delayed_bytes`; 0 for no limit.
+    pub max_bytes: usize,
+}
+
+/// `flapping_threshold` and `flapping_banned_expiry_interval`.
+#[derive(Debug, Clone, Copy)]
+pub struct FlappingConfig {
+    /// Connects within the window that make a client a flapping one.
+    pub count: u32,
+    /// The window in milliseconds.
+    pub window_ms: u64,
+    /// How long the client is banned then, in milliseconds.
+    pub banned_ms: u64,
+}
+
+/// A subscription made for every client; `%c` and `%u` stand for client id and user name.
+#[derive(Debug, Clone)]
+pub struct AutoSubscription {
+    /// Topic Filter.
+    pub filter: String,
+    /// Maximum QoS.
+    pub qos: QoS,
+}
+
+/// One rule of the topic rewrite module.
+#[derive(Debug, Clone)]
+pub struct RewriteRule {
+    /// Topics and Topic Filters it applies to.
+    pub filter: String,
+    /// Regular expression over the topic, with the target's `$1` to `$9` as its groups.
+    pub pattern: String,
+    /// What the topic becomes.
+    pub target: String,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let external = ZoneConfig::default();
+        let internal =
+            ZoneConfig { name: "internal".into(), enable_acl: false, ..ZoneConfig::default() };
+        Self {
+            node_name: "emqx@127.0.0.1".into(),
+            zones: [external, internal]
+                .into_iter()
+                .map(|zone| (zone.name.clone(), Arc::new(zone)))
+                .collect(),
+            sys_interval_ms: 60_000,
+            shared_strategy: SharedStrategy::Random,
+            shared_dispatch_ack: false,
+            retained: RetainedConfig {
+                max_messages: 1_000_000,
+                max_bytes: 1 << 30,
+                max_payload_bytes: 1 << 20,
+                expiry_interval_s: 0,
+            },
+            delayed: DelayedConfig { enabled: true, max_messages: 1_000_000, max_bytes: 1 << 30 },
+            max_sessions: 1_000_000,
+            presence: Some(QoS::AtLeastOnce),
+            auto_subscriptions: Vec::new(),
+            rewrite_rules: Vec::new(),
+            topic_metrics: Vec::new(),
+        }
+    }
+}
+
+impl Default for ZoneConfig {
+    fn default() -> Self {
+        Self {
+            name: "external".into(),
+            max_packet_size: 1 << 20,
+            max_client_id_len: 65_535,
+            max_topic_levels: 0,
+            max_qos_allowed: QoS::ExactlyOnce,
+            max_topic_alias: 0,
+            retain_available: true,
+            wildcard_subscription: true,
+            shared_subscription: true,
+            ignore_loop_deliver: false,
+            strict_mode: false,
+            idle_timeout_ms: 15_000,
+            allow_anonymous: true,
+            acl_nomatch_allow: true,
+            enable_acl: true,
+            acl_deny_disconnect: false,
+            enable_ban: true,
+            server_keep_alive_s: None,
+            keep_alive_backoff: 0.75,
+            max_subscriptions: 0,
+            upgrade_qos: false,
+            max_inflight: 32,
+            retry_interval_ms: 20_000,
+            max_awaiting_rel: 100,
+            await_rel_timeout_ms: 300_000,
+            session_expiry_interval_s: 7_200,
+            max_session_expiry_interval_s: u32::MAX,
+            max_mqueue_len: 1_000,
+            max_mqueue_bytes: 16 << 20,
+            mqueue_priorities: BTreeMap::new(),
+            mqueue_default_priority: 255,
+            mqueue_store_qos0: true,
+            max_outbox_bytes: 4 << 20,
+            flapping: None,
+            mountpoint: None,
+            use_username_as_client_id: false,
+            response_information: None,
+            publish_limit: None,
+        }
+    }
+}

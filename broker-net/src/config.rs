@@ -1,0 +1,147 @@
+//! What a listener is made of; validated values, named as EMQ X 3.1 names its keys.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// One listener, `listener.<protocol>.<name>`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerConfig {
+    /// `<name>` of the key: `external`, `internal` or one of the operator's.
+    pub name: String,
+    /// `<protocol>` of the key.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub bind: Bind,
+    /// `zone`: whose limits its clients get.
+    pub zone: String,
+    /// `acceptors`: connections accepted in one go before the others get their turn.
+    pub acceptors: usize,
+    /// `max_connections` at a time; further ones are refused.
+    pub max_connections: usize,
+    /// `max_conn_rate` per second; 0 for no limit.
+    pub max_conn_rate: u32,
+    /// `max_half_open_per_ip`: connections of one address that have not finished CONNECT; 0 for no limit.
+    pub max_half_open_per_ip: u32,
+    /// `access`: the first rule that matches the peer's address decides; none matches: allowed.
+    pub access: Vec<AccessRule>,
+    /// `proxy_protocol`: a PROXY v1 or v2 header must come first.
+    pub proxy_protocol: bool,
+    /// `proxy_protocol_peers`: who may send such a header; others are refused. Empty: nobody.
+    pub proxy_protocol_peers: Vec<Cidr>,
+    /// `proxy_protocol_timeout` in milliseconds.
+    pub proxy_protocol_timeout_ms: u64,
+    /// Socket options; of no meaning for a Unix socket.
+    pub tcp: TcpOptions,
+    /// TLS, for `ssl` and `wss`.
+    pub tls: Option<TlsConfig>,
+    /// WebSocket, for `ws` and `wss`.
+    pub websocket: Option<WebSocketConfig>,
+}
+
+/// What is spoken under MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Ssl,
+    /// WebSocket over TCP.
+    Ws,
+    /// WebSocket over TLS over TCP.
+    Wss,
+    /// A Unix domain socket.
+    Unix,
+}
+
+/// An address to listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// An IP address and port.
+    Inet(SocketAddr),
+    /// A path in the file system.
+    Unix(PathBuf),
+}
+
+/// `allow all`, `deny 192.168.0.0/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Allow or deny.
+    pub allow: bool,
+    /// Whom; `None` is everybody.
+    pub peer: Option<Cidr>,
+}
+
+/// A block of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    /// Any address of the block.
+    pub addr: IpAddr,
+    /// Leading bits that count.
+    pub prefix: u8,
+}
+
+/// Options of a TCP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// `backlog` of the listening socket.
+    pub backlog: u32,
+    /// `nodelay`.
+    pub nodelay: bool,
+    /// `reuseaddr`.
+    pub reuseaddr: bool,
+    /// `recbuf` in bytes; `None` leaves it to the system.
+    pub recbuf: Option<u32>,
+    /// `sndbuf` in bytes; `None` leaves it to the system.
+    pub sndbuf: Option<u32>,
+    /// `send_timeout` in milliseconds: a peer that takes no byte for so long is closed; 0 for never.
+    pub send_timeout_ms: u64,
+}
+
+/// TLS of a listener. Where no certificate is named, one is made in the data folder at first start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `certfile`: PEM, the server's certificate first.
+    pub certfile: Option<PathBuf>,
+    /// `keyfile`: PEM.
+    pub keyfile: Option<PathBuf>,
+    /// `cacertfile`: PEM, who may sign client certificates.
+    pub cacertfile: Option<PathBuf>,
+    /// `verify = verify_peer`: a client certificate is asked for and checked.
+    pub verify_peer: bool,
+    /// `fail_if_no_peer_cert`: it must be there.
+    pub fail_if_no_peer_cert: bool,
+    /// `tls_versions` contains tlsv1.2.
+    pub tls12: bool,
+    /// `tls_versions` contains tlsv1.3.
+    pub tls13: bool,
+    /// `handshake_timeout` in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// `peer_cert_as_username`.
+    pub peer_cert_as_username: Option<PeerCertField>,
+}
+
+/// What of a client certificate becomes the user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerCertField {
+    /// Common name.
+    Cn,
+    /// Distinguished name.
+    Dn,
+    /// The certificate itself, DER in base64.
+    Crt,
+}
+
+/// WebSocket of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketConfig {
+    /// `mqtt_path`.
+    pub mqtt_path: String,
+    /// `verify_protocol_header`: `Sec-WebSocket-Protocol: mqtt` (or mqttv3.1, mqttv3.1.1) must be asked for.
+    pub verify_protocol_header: bool,
+    /// `max_frame_size` in bytes; 0 for no limit but that of the MQTT packet.
+    pub max_frame_size: usize,
+    /// `proxy_address_header`, read only from `proxy_protocol_peers`.
+    pub proxy_address_header: Option<String>,
+    /// `proxy_port_header`, likewise.
+    pub proxy_port_header: Option<String>,
+}
