@@ -55,7 +55,7 @@ pub struct Properties<'a> {
     pub(crate) raw: &'a [u8],
 }
 
-/// Properties under construction; derefs to the bytes that [`Properties`] reads.
+/// Properties under construction, owned; [`as_properties`](Self::as_properties) is what packets take.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PropertiesBuf {
     raw: Vec<u8>,
