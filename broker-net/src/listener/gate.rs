@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use rustls::ServerConfig;
 
 use crate::config::ListenerConfig;
+use crate::tls_setup::{self, TlsSetupError};
 
 /// One listener: its configuration and what changes while it runs.
 #[derive(Debug)]
 pub(crate) struct ListenerSetup {
     config: Arc<ListenerConfig>,
+    data_dir: PathBuf,
+    /// What new connections get; `None` without TLS.
+    tls: Option<RwLock<Arc<ServerConfig>>>,
     n_connections: AtomicUsize,
     rate: Mutex<TokenBucket>,
     half_open: Mutex<HalfOpen>,
@@ -53,13 +59,45 @@ impl Refused {
 }
 
 impl ListenerSetup {
-    pub(crate) fn new(config: ListenerConfig) -> Self {
-        Self {
+    /// Loads the certificates; `data_dir` is where one is made if none is configured.
+    pub(crate) fn new(config: ListenerConfig, data_dir: &Path) -> Result<Self, TlsSetupError> {
+        let tls = match &config.tls {
+            Some(tls) => Some(RwLock::new(tls_setup::load(tls, &config.key(), data_dir)?)),
+            None => None,
+        };
+        Ok(Self {
             rate: Mutex::new(TokenBucket::full(config.max_conn_rate)),
             config: Arc::new(config),
+            data_dir: data_dir.to_owned(),
+            tls,
             n_connections: AtomicUsize::new(0),
             half_open: Mutex::default(),
             shutdown_counts: Mutex::default(),
+        })
+    }
+
+    /// Reads certificates, key and authorities again, for connections to come. On an error the old
+    /// ones stay.
+    pub(crate) fn reload(&self) -> Result<(), TlsSetupError> {
+        if let (Some(tls), Some(config)) = (&self.tls, &self.config.tls) {
+            let loaded = tls_setup::load(config, &self.config.key(), &self.data_dir)?;
+            *tls.write() = loaded;
+        }
+        Ok(())
+    }
+
+    /// The TLS configuration of a new connection.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.read()))
+    }
+
+    /// How long everything before MQTT may take, in milliseconds; `None` when nothing comes before.
+    pub(crate) fn handshake_timeout_ms(&self) -> Option<u64> {
+        let proxy = self.config.proxy_protocol.then_some(self.config.proxy_protocol_timeout_ms);
+        let tls = self.config.tls.as_ref().map(|tls| tls.handshake_timeout_ms);
+        match (proxy, tls) {
+            (Some(proxy), Some(tls)) => Some(proxy.saturating_add(tls)),
+            (one, other) => one.or(other),
         }
     }
 
@@ -292,7 +330,7 @@ mod tests {
     fn setup(change: impl FnOnce(&mut ListenerConfig)) -> Arc<ListenerSetup> {
         let mut config = config();
         change(&mut config);
-        Arc::new(ListenerSetup::new(config))
+        Arc::new(ListenerSetup::new(config, Path::new("")).unwrap())
     }
 
     fn ip(text: &str) -> Option<IpAddr> {
