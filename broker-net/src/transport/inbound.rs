@@ -114,7 +114,7 @@ impl Inbound {
                 return Ok(ReadOutcome::WouldBlock);
             }
             // Control frames and empty records at line rate must not keep the thread here.
-            n_futile += n_read.max(1024);
+            n_futile += n_read.max(4096);
             if n_futile > FUTILE_BYTES_MAX {
                 return Err(io::ErrorKind::InvalidData.into());
             }
