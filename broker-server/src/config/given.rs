@@ -50,6 +50,8 @@ pub(crate) enum Owner {
     Zone(String),
     Listener(Protocol, String),
     Subscription(ItemName),
+    /// Of a key that does nothing: its dotted path.
+    Nobody(String),
 }
 
 /// Number or name of an item; numbers sort as numbers, before names.
@@ -198,8 +200,8 @@ impl Given {
             let set = (full_path(key, &owner), name);
             if let Some(other) = self.variables.insert(set, origin.clone()) {
                 let problem = format!("{other} sets it too");
-                let (key, value) = (dotted(&path), Some(item.raw.shown()));
-                errors.push(ConfigError { origin, key, value, problem });
+                let key = dotted(&path);
+                errors.push(ConfigError { origin, key, value: None, problem });
                 return;
             }
         }
@@ -250,7 +252,7 @@ impl Given {
     /// Notes that there is such a zone or listener; false if it may not be called so.
     fn declare(&mut self, owner: &Owner, origin: &Origin, errors: &mut Vec<ConfigError>) -> bool {
         let (key, name) = match owner {
-            Owner::Root | Owner::Base => return true,
+            Owner::Root | Owner::Base | Owner::Nobody(_) => return true,
             Owner::Zone(name) => (format!("zone.{}", bare_or_quoted(name)), name.as_str()),
             Owner::Listener(protocol, name) => {
                 let word = table::protocol_word(*protocol);
@@ -269,7 +271,7 @@ impl Given {
             return false;
         }
         match owner {
-            Owner::Root | Owner::Base => {}
+            Owner::Root | Owner::Base | Owner::Nobody(_) => {}
             Owner::Zone(name) => {
                 self.zones.entry(name.clone()).or_insert_with(|| origin.clone());
             }
@@ -296,6 +298,7 @@ pub(crate) fn full_path(key: &Key, owner: &Owner) -> String {
         (Owner::Subscription(name), _) => {
             format!("module.subscription.{}.{}", name.as_str(), key.name)
         }
+        (Owner::Nobody(path), _) => path.clone(),
         (Owner::Root | Owner::Base, _) => key.name.to_owned(),
     }
 }
@@ -333,7 +336,8 @@ fn find(path: &[String]) -> Found {
             }
             let item = (role == Role::Item).then(|| ItemName::new(&path[path.len() - 1]));
             let owner = match &form.key.goes {
-                Goes::Root(_) | Goes::Ignored(_) => Owner::Root,
+                Goes::Root(_) => Owner::Root,
+                Goes::Ignored(_) => Owner::Nobody(dotted(path)),
                 Goes::Zone { .. } if role == Role::Base => Owner::Base,
                 Goes::Zone { .. } => Owner::Zone(path[1].clone()),
                 Goes::Subscription(_) => Owner::Subscription(ItemName::new(&path[2])),

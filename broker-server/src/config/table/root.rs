@@ -3,7 +3,7 @@
 
 use broker_core::config::AutoSubscription;
 
-use super::super::field::{Field, check_topic_filter, check_topic_name, refuse};
+use super::super::field::{Field, Refusal, check_topic_filter, check_topic_name, refuse};
 use super::super::settings::Settings;
 use super::super::value::{Kind, Value};
 use super::{Access, Goes, Key, checked, field};
@@ -188,10 +188,19 @@ const SUBSCRIPTION_QOS: Access<AutoSubscription> = field!(qos);
 const TOPIC_METRICS: Access<Settings> = Access {
     read: |settings| settings.topic_metrics.show(),
     write: |settings, value| {
-        if let Value::List(topics) = &value {
-            topics.iter().try_for_each(|topic| check_topic_name(topic)).or_else(refuse)?;
+        let topics: Vec<String> = Field::parse(value)?;
+        let refusals: Vec<_> = topics
+            .iter()
+            .enumerate()
+            .filter_map(|(i, topic)| {
+                let detail = check_topic_name(topic).err()?;
+                Some(Refusal { item: Some(i), detail })
+            })
+            .collect();
+        if !refusals.is_empty() {
+            return Err(refusals);
         }
-        settings.topic_metrics = Field::parse(value)?;
+        settings.topic_metrics = topics;
         Ok(())
     },
 };
