@@ -199,3 +199,6 @@ fn reason_code(kind: PacketKind, byte: u8) -> Result<ReasonCode, DecodeError> {
         _ => Err(DecodeError::InvalidReasonCode { kind, byte }),
     }
 }
+
+#[cfg(test)]
+mod tests;

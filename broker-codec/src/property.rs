@@ -55,7 +55,7 @@ pub struct Properties<'a> {
     pub(crate) raw: &'a [u8],
 }
 
-/// Properties under construction; derefs to the bytes that [`Properties`] reads.
+/// Properties under construction, owned; [`as_properties`](Self::as_properties) is what packets take.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PropertiesBuf {
     raw: Vec<u8>,
@@ -589,5 +589,42 @@ impl PropertiesBuf {
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         self.raw
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filtered_copy_keeps_order_and_bytes() {
+        let mut all = PropertiesBuf::new();
+        all.push(Property::UserProperty("a", "1"));
+        all.push(Property::TopicAlias(7));
+        all.push(Property::MessageExpiryInterval(9));
+        all.push(Property::UserProperty("a", "2"));
+        let mut some = PropertiesBuf::new();
+        some.extend_filtered(all.as_properties(), |id| id == PropertyId::UserProperty);
+        assert!(some.as_properties().user_properties().eq([("a", "1"), ("a", "2")]));
+        assert_eq!(some.as_properties().iter().count(), 2);
+        assert_eq!(all.as_properties().message_expiry_interval(), Some(9));
+        assert_eq!(PropertiesBuf::from_bytes(all.clone().into_vec()), Ok(all));
+    }
+
+    #[test]
+    fn bytes_that_are_no_properties_are_refused() {
+        assert_eq!(
+            PropertiesBuf::from_bytes(vec![0x04]),
+            Err(DecodeError::UnknownProperty { id: 4 })
+        );
+        assert_eq!(PropertiesBuf::from_bytes(vec![0x02, 0]), Err(DecodeError::Truncated));
+        assert_eq!(Properties::from_validated(&[0x02, 0]).iter().next(), None);
+    }
+
+    #[test]
+    fn identifier_and_byte_are_one() {
+        let n = (0..=u8::MAX).filter_map(PropertyId::from_byte).count();
+        assert_eq!(n, 27);
+        assert_eq!(PropertyId::from_byte(0x2A).map(PropertyId::as_byte), Some(0x2A));
     }
 }

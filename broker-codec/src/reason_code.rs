@@ -232,3 +232,37 @@ static ROW_OF_BYTE: [u8; 256] = {
     }
     rows
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// MQTT 5.0, 2.4
+    #[test]
+    fn byte_and_reason_code_are_one() {
+        let codes: Vec<_> = (0..=u8::MAX).filter_map(ReasonCode::from_byte).collect();
+        assert_eq!(codes.len(), TABLE.len());
+        assert!(codes.iter().all(|code| ReasonCode::from_byte(code.as_byte()) == Some(*code)));
+        assert_eq!(ReasonCode::TopicAliasInvalid.to_string(), "Topic Alias invalid (0x94)");
+        assert!(ReasonCode::UnspecifiedError.is_error() && !ReasonCode::ReAuthenticate.is_error());
+    }
+
+    /// MQTT 3.1.1, table 3.1
+    #[test]
+    fn connack_return_codes_go_both_ways() {
+        for code in 0..6 {
+            let reason = ReasonCode::from_connack_return_code(code).unwrap();
+            assert_eq!(reason.connack_return_code(), code);
+        }
+        assert_eq!(ReasonCode::from_connack_return_code(6), None);
+        assert_eq!(ReasonCode::ServerBusy.connack_return_code(), 3);
+        assert_eq!(ReasonCode::Banned.connack_return_code(), 5);
+    }
+
+    /// [MQTT311-3.9.3-2]
+    #[test]
+    fn suback_return_code_is_the_qos_or_0x80() {
+        assert_eq!(ReasonCode::granted(QoS::ExactlyOnce).suback_return_code(), 2);
+        assert_eq!(ReasonCode::NotAuthorized.suback_return_code(), 0x80);
+    }
+}

@@ -250,3 +250,106 @@ validated!(
     ShareName,
     validate_share_name
 );
+
+#[cfg(test)]
+mod tests {
+    use super::TopicErrorKind as Kind;
+    use super::*;
+
+    fn check(result: Result<(), TopicError>, expected: Option<(usize, Kind)>) {
+        assert_eq!(result.err(), expected.map(|(at, kind)| TopicError { at, kind }));
+    }
+
+    /// [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3]
+    #[test]
+    fn topic_name_has_no_wildcard() {
+        for name in ["/", "a//b", " ", "$SYS/a", &"a".repeat(65_535)] {
+            check(validate_name(name), None);
+        }
+        check(validate_name(""), Some((0, Kind::Empty)));
+        check(validate_name("a\0"), Some((1, Kind::Null)));
+        check(validate_name("a/+"), Some((2, Kind::WildcardInName)));
+        check(validate_name("a#"), Some((1, Kind::WildcardInName)));
+        check(validate_name(&"a".repeat(65_536)), Some((65_535, Kind::TooLong)));
+    }
+
+    /// [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+    #[test]
+    fn wildcards_are_alone_in_their_level() {
+        for filter in ["#", "+", "+/+", "/+", "a/+/b/#", "/", "$share", "$queue"] {
+            check(validate_filter(filter), None);
+        }
+        check(validate_filter(""), Some((0, Kind::Empty)));
+        check(validate_filter("a#"), Some((1, Kind::MultiLevelWildcard)));
+        check(validate_filter("a/#/b"), Some((2, Kind::MultiLevelWildcard)));
+        check(validate_filter("#/"), Some((0, Kind::MultiLevelWildcard)));
+        check(validate_filter("a/b+/c"), Some((3, Kind::SingleLevelWildcard)));
+        check(validate_filter("++"), Some((0, Kind::SingleLevelWildcard)));
+        check(validate_filter("a/\0"), Some((2, Kind::Null)));
+    }
+
+    /// [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+    #[test]
+    fn share_name_is_followed_by_a_filter() {
+        for filter in ["$share/g/a", "$share/g//", "$share/g/#", "$queue/a/+"] {
+            check(validate_filter(filter), None);
+        }
+        check(validate_filter("$share//a"), Some((7, Kind::EmptyShareName)));
+        check(validate_filter("$share/g+/a"), Some((8, Kind::ShareName)));
+        check(validate_filter("$share/g"), Some((8, Kind::ShareWithoutFilter)));
+        check(validate_filter("$share/g/"), Some((9, Kind::Empty)));
+        check(validate_filter("$queue/"), Some((7, Kind::Empty)));
+        check(validate_filter("$share/g/a#"), Some((10, Kind::MultiLevelWildcard)));
+        assert_eq!(parse_share("$share/g/a/b"), Some((Share::Group("g"), "a/b")));
+        assert_eq!(parse_share("$queue/a/b"), Some((Share::Queue, "a/b")));
+        for filter in ["a/b", "$share", "$share/g", "$share/g/", "$share//a", "$queue/"] {
+            assert_eq!(parse_share(filter), None);
+        }
+    }
+
+    /// MQTT 5.0, 4.7.1, the examples of the specification
+    #[test]
+    fn filters_match_as_in_the_specification() {
+        for (filter, name) in [
+            ("sport/tennis/player1/#", "sport/tennis/player1"),
+            ("sport/tennis/player1/#", "sport/tennis/player1/ranking"),
+            ("sport/#", "sport"),
+            ("#", "a/b"),
+            ("sport/tennis/+", "sport/tennis/player1"),
+            ("sport/+", "sport/"),
+            ("+/+", "/finance"),
+            ("/+", "/finance"),
+            ("a//b", "a//b"),
+            ("$SYS/#", "$SYS/a"),
+            ("$SYS/monitor/+", "$SYS/monitor/Clients"),
+        ] {
+            assert!(matches(filter, name), "{filter} {name}");
+        }
+        for (filter, name) in [
+            ("sport/tennis/+", "sport/tennis/player1/ranking"),
+            ("sport/+", "sport"),
+            ("+", "/finance"),
+            ("ACCOUNTS", "Accounts"),
+            ("/A", "A"),
+        ] {
+            assert!(!matches(filter, name), "{filter} {name}");
+        }
+    }
+
+    /// [MQTT-4.7.2-1]
+    #[test]
+    fn first_level_wildcard_does_not_match_dollar() {
+        assert!(!matches("#", "$SYS/a"));
+        assert!(!matches("+/monitor/Clients", "$SYS/monitor/Clients"));
+        assert!(!matches("+", "$SYS"));
+    }
+
+    #[test]
+    fn newtypes_take_valid_text_only() {
+        assert_eq!(TopicName::try_from("a/b").unwrap().as_str(), "a/b");
+        assert!(TopicName::try_from("a/+").is_err());
+        assert!(TopicFilter::try_from("a/+").is_ok());
+        assert!(ShareName::try_from("a/b").is_err());
+        assert_eq!((levels("a"), levels("/a/"), has_wildcard("a/+")), (1, 3, true));
+    }
+}

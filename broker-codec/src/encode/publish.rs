@@ -193,3 +193,52 @@ const MAX_FIXED_HEADER: usize = 5;
 
 /// A payload up to this size is probably appended to the header, so that room is made for both at once.
 const RESERVE_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [MQTT-3.3.4-3]: per-subscriber properties follow the forwarded ones.
+    #[test]
+    fn per_subscriber_properties_are_appended() {
+        let header = PublishHeader {
+            qos: QoS::AtLeastOnce,
+            packet_id: PacketId::new(0x0102),
+            message_expiry_interval: Some(5),
+            topic_alias: Some(6),
+            subscription_identifiers: &[1, 128],
+            properties: Properties::from_validated(b"\x01\x01"),
+            ..PublishHeader::default()
+        };
+        let mut out = vec![0xFF];
+        let at = encode_publish(&mut out, ProtocolVersion::V5, &header, "a", 2);
+        assert_eq!(at, Some(5));
+        let expected =
+            b"\xFF\x32\x17\0\x01a\x01\x02\x0F\x01\x01\x02\0\0\0\x05\x23\0\x06\x0B\x01\x0B\x80\x01";
+        assert_eq!(out, expected);
+        assert_eq!(publish_len(ProtocolVersion::V5, &header, 1, 2), out.len() - 1 + 2);
+    }
+
+    #[test]
+    fn length_beyond_mqtt_is_reported_not_wrapped() {
+        let header = PublishHeader::default();
+        let len = |payload| publish_len(ProtocolVersion::V3_1_1, &header, 1, payload);
+        assert_eq!(len(268_435_452), 268_435_460);
+        assert!(len(268_435_453) > 268_435_460);
+        assert!(len(usize::MAX) > 268_435_460);
+    }
+
+    #[test]
+    fn frames_are_kept_until_cleared() {
+        let mut frames = PublishFrames::default();
+        let header = PublishHeader::default();
+        let version = ProtocolVersion::V3_1_1;
+        assert_eq!(frames.get(version, &header, "a", b"x"), (&b"\x30\x04\0\x01ax"[..], None));
+        assert_eq!(frames.get(version, &header, "b", b"y").0, b"\x30\x04\0\x01ax");
+        frames.clear();
+        assert_eq!(frames.get(version, &header, "b", b"y").0, b"\x30\x04\0\x01by");
+        let qos1 = PublishHeader { qos: QoS::AtLeastOnce, ..header };
+        let frame = frames.get_head(version, &qos1, "b", 9);
+        assert_eq!(frame, (&b"\x32\x0E\0\x01b\0\0"[..], Some(5)));
+    }
+}
