@@ -17,13 +17,14 @@ use crate::config::{Bind, ListenerConfig, TcpOptions};
 use crate::transport::Socket;
 use crate::transport::socket::canonical;
 
-pub(crate) use gate::{Admission, ListenerSetup, Refused};
+pub(crate) use gate::{Admission, ListenerSetup};
 
 /// A bound, listening, non-blocking socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// With the file, which goes when the listener does.
+    Unix(UnixListener, #[expect(dead_code, reason = "kept to be dropped")] SocketFile),
 }
 
 /// Why a listener cannot listen; the operator's to fix.

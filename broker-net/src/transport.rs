@@ -11,7 +11,6 @@ pub mod websocket;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -28,11 +27,11 @@ pub(crate) fn open(
     socket: Socket,
     listener: &ListenerSetup,
     peer: Option<SocketAddr>,
-) -> (Reader, Arc<Writer>) {
+) -> (Reader, Writer) {
     let config = listener.config();
     let tls_config = listener.tls();
     if tls_config.is_none() && config.websocket.is_none() && !config.proxy_protocol {
-        return (Reader::plain(peer), Arc::new(Writer { socket, layers: None }));
+        return (Reader::plain(peer), Writer { socket, layers: None });
     }
     let mut inbound = Inbound::new(config, peer);
     let tls = tls_config.and_then(|config| {
@@ -45,7 +44,7 @@ pub(crate) fn open(
     };
     let layers = (config.tls.is_some() || config.websocket.is_some())
         .then(|| Box::new(Mutex::new(Outbound::new(tls, websocket))));
-    (Reader(Kind::Layered(Box::new(inbound))), Arc::new(Writer { socket, layers }))
+    (Reader(Kind::Layered(Box::new(inbound))), Writer { socket, layers })
 }
 
 /// The reading half.

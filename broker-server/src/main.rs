@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod logging;
+mod signals;
+mod wiring;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -63,8 +66,8 @@ fn run() -> anyhow::Result<()> {
             Ok(())
         }
         Action::Start => {
-            config::load(file.as_deref(), environment())?;
-            bail!("starting is not wired yet")
+            let config = config::load(file.as_deref(), environment())?;
+            wiring::run(config, file.as_deref())
         }
     }
 }

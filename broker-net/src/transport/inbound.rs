@@ -11,7 +11,7 @@ use super::certificate::Subject;
 use super::outbound::{Outbound, WebSocketState};
 use super::proxy_protocol::{self, HeaderParser};
 use super::tls::Tls;
-use super::websocket::{self, CloseCode, Decoder, Upgrade};
+use super::websocket::{self, Decoder, Upgrade};
 use super::{PeerInfo, ReadOutcome, Socket, Writer, read_socket};
 use crate::config::ListenerConfig;
 use crate::transport::websocket::Origin;

@@ -45,14 +45,6 @@ impl Socket {
         registry.deregister(&mut SourceFd(&self.raw_fd()))
     }
 
-    /// The other end; `None` for a Unix socket or when the peer is already gone.
-    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok().map(canonical),
-            Self::Unix(_) => None,
-        }
-    }
-
     /// Ends one or both directions.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {

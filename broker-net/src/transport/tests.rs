@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -19,7 +20,7 @@ const PEER: &str = "10.0.0.1:4000";
 /// A server's connection and the raw other end.
 struct Server {
     reader: Reader,
-    writer: Arc<Writer>,
+    writer: Writer,
 }
 
 impl Server {
