@@ -56,6 +56,8 @@ pub struct Channel {
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
+    /// Acknowledgements of this turn have made room in the window.
+    owes_pump: bool,
     /// The client has used up its `publish_limit` for this interval.
     is_paused: bool,
     /// `publish_limit`: PUBLISH packets left in the present interval, and when that ends.
@@ -148,6 +150,7 @@ impl Channel {
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
+            owes_pump: false,
             is_paused: false,
             allowance: 0,
             allowance_until_ms: 0,
@@ -229,7 +232,8 @@ impl Channel {
         let State::Connected(connected) = &self.state else {
             return Ok(());
         };
-        if !turn.reply.is_empty() {
+        let owes_pump = std::mem::take(&mut self.owes_pump);
+        if owes_pump || !turn.reply.is_empty() {
             let session = Arc::clone(&connected.session);
             let Some(outbox_len) = session.reply(self.id, &turn.reply, &mut turn.out) else {
                 turn.reply.clear();

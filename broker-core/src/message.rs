@@ -97,6 +97,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) expires_at_ms: Option<u64>,
     pub(crate) published_at_ms: u64,
     pub(crate) publisher: &'a Publisher,
+    /// The topic as the router's cache holds it, so that a kept message need not copy it.
+    interned: OnceCell<Arc<str>>,
     shared: OnceCell<Arc<Message>>,
 }
 
@@ -119,6 +121,7 @@ impl<'a> Publication<'a> {
             expires_at_ms: None,
             published_at_ms: now.wall_ms,
             publisher,
+            interned: OnceCell::new(),
             shared: OnceCell::new(),
         }
     }
@@ -148,8 +151,14 @@ impl<'a> Publication<'a> {
             expires_at_ms: message.expires_at_ms,
             published_at_ms: message.published_at_ms,
             publisher: &message.publisher,
+            interned: OnceCell::new(),
             shared,
         }
+    }
+
+    /// Lends the topic in a form that can be shared.
+    pub(crate) fn intern(&self, topic: &Arc<str>) {
+        let _ = self.interned.set(Arc::clone(topic));
     }
 
     /// The message in a form that can be kept.
@@ -158,7 +167,7 @@ impl<'a> Publication<'a> {
             let mut properties = PropertiesBuf::new();
             properties.extend_filtered(self.properties, |_| true);
             Arc::new(Message {
-                topic: self.topic.into(),
+                topic: self.interned.get().cloned().unwrap_or_else(|| self.topic.into()),
                 payload: Bytes::copy_from_slice(self.payload),
                 qos: self.qos,
                 retain: self.retain,
