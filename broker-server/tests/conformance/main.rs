@@ -9,13 +9,37 @@ mod client;
 mod runner;
 mod wire;
 
+mod auth;
 mod connack;
 mod connect;
+mod disconnect;
+mod ping;
+mod publish;
+mod qos1;
+mod qos2;
+mod resume;
+mod retained;
+mod session_expiry;
+mod subscribe;
+mod unsubscribe;
+mod will;
 
 fn main() {
     let modules = [
+        auth::TESTS,
         connack::TESTS,
         connect::TESTS,
+        disconnect::TESTS,
+        ping::TESTS,
+        publish::TESTS,
+        qos1::TESTS,
+        qos2::TESTS,
+        resume::TESTS,
+        retained::TESTS,
+        session_expiry::TESTS,
+        subscribe::TESTS,
+        unsubscribe::TESTS,
+        will::TESTS,
     ];
     let code = runner::main(modules.into_iter().flatten());
     std::process::exit(code);
