@@ -13,15 +13,28 @@ mod auth;
 mod connack;
 mod connect;
 mod disconnect;
+mod flow_control;
+mod keep_alive;
+mod malformed;
+mod message_expiry;
+mod ordering;
+mod packet_size;
 mod ping;
 mod publish;
 mod qos1;
 mod qos2;
+mod request_response;
 mod resume;
 mod retained;
 mod session_expiry;
+mod shared_subscriptions;
 mod subscribe;
+mod subscription_identifiers;
+mod take_over;
+mod topic_alias;
+mod topics;
 mod unsubscribe;
+mod user_properties;
 mod will;
 
 fn main() {
@@ -30,15 +43,28 @@ fn main() {
         connack::TESTS,
         connect::TESTS,
         disconnect::TESTS,
+        flow_control::TESTS,
+        keep_alive::TESTS,
+        malformed::TESTS,
+        message_expiry::TESTS,
+        ordering::TESTS,
+        packet_size::TESTS,
         ping::TESTS,
         publish::TESTS,
         qos1::TESTS,
         qos2::TESTS,
+        request_response::TESTS,
         resume::TESTS,
         retained::TESTS,
         session_expiry::TESTS,
+        shared_subscriptions::TESTS,
         subscribe::TESTS,
+        subscription_identifiers::TESTS,
+        take_over::TESTS,
+        topic_alias::TESTS,
+        topics::TESTS,
         unsubscribe::TESTS,
+        user_properties::TESTS,
         will::TESTS,
     ];
     let code = runner::main(modules.into_iter().flatten());
