@@ -344,7 +344,7 @@ fn trailing_bytes_are_refused() {
     }
 }
 
-/// Refused or accepted, but answered, and nobody else notices.
+/// Refused or accepted, but answered, and nobody else notices [MQTT-3.1.3-8].
 fn client_id_of_maximum_length_does_no_harm() {
     let mut bystanders = Bystanders::new();
     let id = format!("{}{}", unique_id(), "x".repeat(65_535));

@@ -17,6 +17,8 @@ mod flow_control;
 mod keep_alive;
 mod malformed;
 mod message_expiry;
+mod mqtt31;
+mod mqtt311;
 mod ordering;
 mod packet_size;
 mod ping;
@@ -35,6 +37,7 @@ mod topic_alias;
 mod topics;
 mod unsubscribe;
 mod user_properties;
+mod websocket;
 mod will;
 
 fn main() {
@@ -47,6 +50,8 @@ fn main() {
         keep_alive::TESTS,
         malformed::TESTS,
         message_expiry::TESTS,
+        mqtt31::TESTS,
+        mqtt311::TESTS,
         ordering::TESTS,
         packet_size::TESTS,
         ping::TESTS,
@@ -65,6 +70,7 @@ fn main() {
         topics::TESTS,
         unsubscribe::TESTS,
         user_properties::TESTS,
+        websocket::TESTS,
         will::TESTS,
     ];
     let code = runner::main(modules.into_iter().flatten());
