@@ -17,12 +17,12 @@ mod reason_code;
 pub mod topic;
 
 pub use decode::Decoder;
-pub use encode::{PublishFrames, PublishHeader, encode_publish};
+pub use encode::{PublishFrames, PublishHeader, encode_publish, publish_len};
 pub use error::DecodeError;
 pub use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketKind, ProtocolVersion, Publish,
-    QoS, RetainHandling, SubAck, Subscribe, SubscriptionOptions, SubscriptionRequest, UnsubAck,
-    Unsubscribe, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketKind, ProtocolVersion,
+    Publish, QoS, RetainHandling, SubAck, Subscribe, SubscriptionOptions, SubscriptionRequest,
+    UnsubAck, Unsubscribe, Will,
 };
-pub use property::{Properties, PropertiesBuf, Property, PropertyId};
+pub use property::{Properties, PropertiesBuf, PropertiesIter, Property, PropertyId};
 pub use reason_code::ReasonCode;

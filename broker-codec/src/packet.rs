@@ -3,6 +3,7 @@
 //! Everything borrows from the buffer the packet was read from. What a version lacks is empty:
 //! an MQTT 3.1.1 packet has no properties, an MQTT 3.1 one no Will properties.
 
+use std::fmt;
 use std::num::NonZeroU16;
 
 use crate::property::Properties;
@@ -30,6 +31,33 @@ impl ProtocolVersion {
     pub const fn is_v5(self) -> bool {
         matches!(self, Self::V5)
     }
+
+    /// The version of a protocol level byte without bridge bit.
+    #[must_use]
+    pub const fn from_level(level: u8) -> Option<Self> {
+        match level {
+            3 => Some(Self::V3_1),
+            4 => Some(Self::V3_1_1),
+            5 => Some(Self::V5),
+            _ => None,
+        }
+    }
+
+    /// The protocol level byte.
+    #[must_use]
+    pub const fn level(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V3_1 => "3.1",
+            Self::V3_1_1 => "3.1.1",
+            Self::V5 => "5.0",
+        })
+    }
 }
 
 /// Quality of Service.
@@ -56,10 +84,22 @@ impl QoS {
             _ => None,
         }
     }
+
+    /// The two bits on the wire.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for QoS {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.bits(), f)
+    }
 }
 
 /// The type of a Control Packet, the high half of its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names of the specification, table 2-1")]
 pub enum PacketKind {
@@ -78,6 +118,67 @@ pub enum PacketKind {
     PingResp = 13,
     Disconnect = 14,
     Auth = 15,
+}
+
+impl PacketKind {
+    /// The type of the high half of a first byte, or `None` for 0.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            1 => Self::Connect,
+            2 => Self::ConnAck,
+            3 => Self::Publish,
+            4 => Self::PubAck,
+            5 => Self::PubRec,
+            6 => Self::PubRel,
+            7 => Self::PubComp,
+            8 => Self::Subscribe,
+            9 => Self::SubAck,
+            10 => Self::Unsubscribe,
+            11 => Self::UnsubAck,
+            12 => Self::PingReq,
+            13 => Self::PingResp,
+            14 => Self::Disconnect,
+            15 => Self::Auth,
+            _ => return None,
+        })
+    }
+
+    /// The name in the specification.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::ConnAck => "CONNACK",
+            Self::Publish => "PUBLISH",
+            Self::PubAck => "PUBACK",
+            Self::PubRec => "PUBREC",
+            Self::PubRel => "PUBREL",
+            Self::PubComp => "PUBCOMP",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::SubAck => "SUBACK",
+            Self::Unsubscribe => "UNSUBSCRIBE",
+            Self::UnsubAck => "UNSUBACK",
+            Self::PingReq => "PINGREQ",
+            Self::PingResp => "PINGRESP",
+            Self::Disconnect => "DISCONNECT",
+            Self::Auth => "AUTH",
+        }
+    }
+
+    /// The flags that the fixed header of all but PUBLISH must have (MQTT 5.0, table 2-2).
+    pub(crate) const fn fixed_flags(self) -> u8 {
+        match self {
+            Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for PacketKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// One MQTT Control Packet.
@@ -99,6 +200,30 @@ pub enum Packet<'a> {
     PingResp,
     Disconnect(Disconnect<'a>),
     Auth(Auth<'a>),
+}
+
+impl Packet<'_> {
+    /// Its type.
+    #[must_use]
+    pub const fn kind(&self) -> PacketKind {
+        match self {
+            Self::Connect(_) => PacketKind::Connect,
+            Self::ConnAck(_) => PacketKind::ConnAck,
+            Self::Publish(_) => PacketKind::Publish,
+            Self::PubAck(_) => PacketKind::PubAck,
+            Self::PubRec(_) => PacketKind::PubRec,
+            Self::PubRel(_) => PacketKind::PubRel,
+            Self::PubComp(_) => PacketKind::PubComp,
+            Self::Subscribe(_) => PacketKind::Subscribe,
+            Self::SubAck(_) => PacketKind::SubAck,
+            Self::Unsubscribe(_) => PacketKind::Unsubscribe,
+            Self::UnsubAck(_) => PacketKind::UnsubAck,
+            Self::PingReq => PacketKind::PingReq,
+            Self::PingResp => PacketKind::PingResp,
+            Self::Disconnect(_) => PacketKind::Disconnect,
+            Self::Auth(_) => PacketKind::Auth,
+        }
+    }
 }
 
 /// CONNECT: the first packet of a Network Connection.
@@ -213,8 +338,37 @@ pub struct SubscriptionOptions {
     pub retain_handling: RetainHandling,
 }
 
+impl SubscriptionOptions {
+    /// The options of their byte; `None` if QoS or Retain Handling is 3 or a reserved bit is set.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        let retain_handling = match bits >> 4 {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            2 => RetainHandling::DoNotSend,
+            _ => return None,
+        };
+        let Some(qos) = QoS::from_bits(bits & 3) else { return None };
+        Some(Self {
+            qos,
+            no_local: bits & 0b0100 != 0,
+            retain_as_published: bits & 0b1000 != 0,
+            retain_handling,
+        })
+    }
+
+    /// The byte on the wire.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.qos.bits()
+            | (self.no_local as u8) << 2
+            | (self.retain_as_published as u8) << 3
+            | (self.retain_handling as u8) << 4
+    }
+}
+
 /// Retain Handling option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum RetainHandling {
     /// Send retained messages at every SUBSCRIBE.

@@ -1,6 +1,61 @@
 //! The MQTT broker as a library: no socket, no HTTP, no runtime, no clock.
+//!
+//! A [`Broker`] holds sessions, subscriptions and retained messages. Programs publish and subscribe in it
+//! directly; a shell (such as `broker-net`) gives each Network Connection a [`Channel`], feeds it packets
+//! and time, and writes what comes out through a [`Sink`].
+//!
+//! ```
+//! use broker_core::{Broker, Now, QoS};
+//!
+//! let broker = Broker::builder().build()?;
+//! let now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
+//! let inbox = broker.subscribe_local("sensors/+/temperature", 100, now)?;
+//! let mut client = broker.local_client("thermometer");
+//! client.publish("sensors/7/temperature", "21.5", QoS::AtMostOnce, false, now)?;
+//! let message = inbox.receiver().try_recv()?;
+//! assert_eq!(&message.payload[..], b"21.5");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod access;
+mod alarms;
+mod broker;
+mod channel;
+mod client;
+mod clock;
 pub mod config;
+mod control;
+mod delayed;
+mod events;
+pub mod extension;
+mod local;
+mod message;
+mod metrics;
+mod modules;
+mod outbox;
+mod retained;
+mod router;
+mod session;
+mod sessions;
+mod sys_topics;
+mod turn;
+mod will;
+
+pub use access::banned::{Ban, Who};
+pub use alarms::{Alarm, Alarms, PastAlarm};
+pub use broker::{Broker, BrokerBuilder, BuildError};
+pub use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};
+pub use channel::{Answered, Channel, Close, CloseCause, Flow};
+pub use client::{ClientId, ClientInfo, Peer};
+pub use clock::Now;
+pub use control::SessionView;
+pub use local::{Attachment, LocalClient, LocalSubscription};
+pub use message::{Message, Publisher};
+pub use metrics::{Metric, Metrics};
+pub use modules::topic_metrics::TopicCounts;
+pub use outbox::Sink;
+pub use session::subscriptions::Subscription;
+pub use turn::Turn;

@@ -145,3 +145,45 @@ pub struct WebSocketConfig {
     /// `proxy_port_header`, likewise.
     pub proxy_port_header: Option<String>,
 }
+
+impl ListenerConfig {
+    /// The start of its configuration keys: `listener.tcp.external`.
+    pub fn key(&self) -> String {
+        format!("listener.{}.{}", self.protocol.as_str(), self.name)
+    }
+
+    /// Whether `peer` may speak for others, in a PROXY header or an HTTP one.
+    pub fn trusts_proxy(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol_peers.iter().any(|block| block.contains(peer))
+    }
+}
+
+impl Protocol {
+    /// The word in the configuration key.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Ssl => "ssl",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+impl Cidr {
+    /// Whether `peer` lies in the block. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        match (self.addr.to_canonical(), peer.to_canonical()) {
+            (IpAddr::V4(block), IpAddr::V4(peer)) => {
+                let differs = block.to_bits() ^ peer.to_bits();
+                differs.checked_shr(32 - u32::from(self.prefix.min(32))).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(block), IpAddr::V6(peer)) => {
+                let differs = block.to_bits() ^ peer.to_bits();
+                differs.checked_shr(128 - u32::from(self.prefix.min(128))).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Access: who may come in and what they may do; runs the chains of extensions.
+
+pub(crate) mod banned;
+pub(crate) mod flapping;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use broker_codec::ReasonCode;
+use foldhash::fast::RandomState;
+
+use crate::channel::{Admission, Answered, AnsweredKind, Channel, Close, Flow};
+use crate::client::ClientInfo;
+use crate::config::ZoneConfig;
+use crate::extension::{
+    Action, Answer, Authentication, Authenticator, Authorizer, Credentials, Verdict,
+};
+use crate::turn::Turn;
+
+/// Verdicts of one connection; the oldest goes first.
+#[derive(Default)]
+pub(crate) struct AclCache {
+    verdicts: HashMap<(Action, Box<str>), (bool, u64), RandomState>,
+    generation: u64,
+}
+
+/// `acl_cache_max_size` and `acl_cache_ttl` of the original.
+const CACHE_SIZE: usize = 32;
+const CACHE_TTL_MS: u64 = 60_000;
+
+/// What is to be done about a wish.
+pub(crate) enum Decision {
+    Allow,
+    Deny,
+    /// An authoriser must be waited for.
+    Wait(Flow),
+}
+
+impl Channel {
+    /// Whether the client may do `action` on `topic`.
+    pub(crate) fn authorize(
+        &mut self,
+        action: Action,
+        topic: &str,
+        turn: &mut Turn,
+    ) -> Result<Decision, Close> {
+        let authorizers = &turn.extensions.authorizers;
+        let Some(client) = self.client() else {
+            return Err(Close::protocol_error("not connected"));
+        };
+        if authorizers.is_empty() || client.is_superuser || !client.zone.enable_acl {
+            return Ok(Decision::Allow);
+        }
+        let client = Arc::clone(client);
+        if let Some(verdict) = self.take_verdict() {
+            let allowed = self.conclude(verdict, &client.zone);
+            self.remember(action, topic, allowed, turn);
+            return Ok(if allowed { Decision::Allow } else { Decision::Deny });
+        }
+        if let Some(allowed) = self.cached(action, topic, turn) {
+            return Ok(if allowed { Decision::Allow } else { Decision::Deny });
+        }
+        match run_authorizers(authorizers, 0, &client, action, topic) {
+            Answer::Now(verdict) => {
+                let allowed = self.conclude(verdict, &client.zone);
+                self.remember(action, topic, allowed, turn);
+                Ok(if allowed { Decision::Allow } else { Decision::Deny })
+            }
+            Answer::Later(verdict) => Ok(Decision::Wait(Flow::Wait(Box::pin(async move {
+                Answered(AnsweredKind::Verdict(verdict.await))
+            })))),
+        }
+    }
+
+    /// The right to publish to the topic behind `$delayed/…`: what cannot be said at once is refused.
+    pub(crate) fn may_publish_later(&self, topic: &str, turn: &Turn) -> bool {
+        self.client().is_some_and(|client| self.may_publish_will(client, topic, turn))
+    }
+
+    /// The right to publish a Will, likewise.
+    pub(crate) fn may_publish_will(
+        &self,
+        client: &Arc<ClientInfo>,
+        topic: &str,
+        turn: &Turn,
+    ) -> bool {
+        if client.is_superuser || !client.zone.enable_acl {
+            return true;
+        }
+        let authorizers = &turn.extensions.authorizers;
+        match run_authorizers(authorizers, 0, client, Action::Publish, topic) {
+            Answer::Now(Verdict::Allow) => true,
+            Answer::Now(Verdict::Ignore) => client.zone.acl_nomatch_allow || authorizers.is_empty(),
+            Answer::Now(Verdict::Deny) | Answer::Later(_) => false,
+        }
+    }
+
+    fn conclude(&self, verdict: Verdict, zone: &ZoneConfig) -> bool {
+        match verdict {
+            Verdict::Allow => true,
+            Verdict::Deny => false,
+            Verdict::Ignore => zone.acl_nomatch_allow,
+        }
+    }
+
+    fn cached(&mut self, action: Action, topic: &str, turn: &Turn) -> Option<bool> {
+        let cache = self.acl_cache_mut().as_mut()?;
+        if cache.generation != turn.extensions_generation {
+            cache.verdicts.clear();
+            return None;
+        }
+        let (allowed, until_ms) = *cache.verdicts.get(&(action, topic) as &dyn Key)?;
+        (until_ms > turn.now.mono_ms).then_some(allowed)
+    }
+
+    fn remember(&mut self, action: Action, topic: &str, allowed: bool, turn: &Turn) {
+        let cache = self.acl_cache_mut().get_or_insert_default();
+        cache.generation = turn.extensions_generation;
+        if cache.verdicts.len() >= CACHE_SIZE {
+            let oldest = cache.verdicts.iter().min_by_key(|(_, (_, until_ms))| *until_ms);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                cache.verdicts.remove(&oldest);
+            }
+        }
+        let until_ms = turn.now.mono_ms + CACHE_TTL_MS;
+        cache.verdicts.insert((action, topic.into()), (allowed, until_ms));
+    }
+}
+
+/// Looks a verdict up without making an owned key.
+trait Key {
+    fn parts(&self) -> (Action, &str);
+}
+
+impl Key for (Action, &str) {
+    fn parts(&self) -> (Action, &str) {
+        *self
+    }
+}
+
+impl Key for (Action, Box<str>) {
+    fn parts(&self) -> (Action, &str) {
+        (self.0, &self.1)
+    }
+}
+
+impl std::hash::Hash for dyn Key + '_ {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn Key + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Key + '_ {}
+
+impl<'a> std::borrow::Borrow<dyn Key + 'a> for (Action, Box<str>) {
+    fn borrow(&self) -> &(dyn Key + 'a) {
+        self
+    }
+}
+
+/// Asks the authorisers from `first` on; what comes after one that must be waited for is asked then.
+fn run_authorizers(
+    authorizers: &[Arc<dyn Authorizer>],
+    first: usize,
+    client: &Arc<ClientInfo>,
+    action: Action,
+    topic: &str,
+) -> Answer<Verdict> {
+    for (at, authorizer) in authorizers.iter().enumerate().skip(first) {
+        match authorizer.authorize(client, action, topic) {
+            Answer::Now(Verdict::Ignore) => {}
+            Answer::Now(verdict) => return Answer::Now(verdict),
+            Answer::Later(verdict) => {
+                let (rest, client) = (authorizers.to_vec(), Arc::clone(client));
+                let topic = topic.to_owned();
+                return Answer::Later(Box::pin(async move {
+                    match verdict.await {
+                        Verdict::Ignore => {
+                            match run_authorizers(&rest, at + 1, &client, action, &topic) {
+                                Answer::Now(verdict) => verdict,
+                                Answer::Later(verdict) => verdict.await,
+                            }
+                        }
+                        verdict => verdict,
+                    }
+                }));
+            }
+        }
+    }
+    Answer::Now(Verdict::Ignore)
+}
+
+/// Asks the authenticators from `first` on. `allow_anonymous` stands when none decides.
+pub(crate) fn run_authenticators(
+    authenticators: &[Arc<dyn Authenticator>],
+    first: usize,
+    credentials: &Arc<Credentials>,
+) -> Answer<Admission> {
+    for (at, authenticator) in authenticators.iter().enumerate().skip(first) {
+        match authenticator.authenticate(credentials) {
+            Answer::Now(answer) => {
+                if let Some(admission) = decided(answer) {
+                    return Answer::Now(admission);
+                }
+            }
+            Answer::Later(answer) => {
+                let (rest, credentials) = (authenticators.to_vec(), Arc::clone(credentials));
+                return Answer::Later(Box::pin(async move {
+                    if let Some(admission) = decided(answer.await) {
+                        return admission;
+                    }
+                    match run_authenticators(&rest, at + 1, &credentials) {
+                        Answer::Now(admission) => admission,
+                        Answer::Later(admission) => admission.await,
+                    }
+                }));
+            }
+        }
+    }
+    Answer::Now(if credentials.peer.zone.allow_anonymous {
+        Admission::admitted(false)
+    } else {
+        Admission::Refused(ReasonCode::NotAuthorized)
+    })
+}
+
+fn decided(answer: Authentication) -> Option<Admission> {
+    match answer {
+        Authentication::Allow { superuser } => Some(Admission::admitted(superuser)),
+        Authentication::Deny(reason_code) => Some(Admission::Refused(reason_code)),
+        Authentication::Ignore => None,
+    }
+}

@@ -1,0 +1,574 @@
+//! Broker: the parts that every connection shares.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::access::banned::Banned;
+use crate::access::flapping::Flapping;
+use crate::alarms::Alarms;
+use crate::channel::CloseCause;
+use crate::client::ClientInfo;
+use crate::config::{BrokerConfig, SharedStrategy};
+use crate::control::Peaks;
+use crate::delayed::Delayed;
+use crate::extension::{Extensions, Store};
+use crate::message::{Message, Publication, Publisher};
+use crate::metrics::{Metric, Metrics};
+use crate::modules::rewrite::Rewrite;
+use crate::modules::topic_metrics::TopicMetrics;
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::router::fan_out::Terms;
+use crate::router::share_group::ShareGroup;
+use crate::session::queue::Delivery;
+use crate::session::{Connection, Session, State};
+use crate::sessions::Sessions;
+use crate::sys_topics::SysTopics;
+use crate::turn::Turn;
+use crate::will::Will;
+
+/// One broker. Everything in it may be used by many threads at once.
+pub struct Broker {
+    config: RwLock<Arc<BrokerConfig>>,
+    pub(crate) sessions: Sessions,
+    pub(crate) router: Router,
+    pub(crate) retained: Retained,
+    pub(crate) delayed: Delayed,
+    pub(crate) banned: Banned,
+    pub(crate) flapping: Flapping,
+    pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) topic_metrics: Option<TopicMetrics>,
+    pub(crate) sys: SysTopics,
+    metrics: Metrics,
+    alarms: Alarms,
+    extensions: RwLock<Arc<Extensions>>,
+    extensions_generation: AtomicU64,
+    store: Option<Arc<dyn Store>>,
+    shared_strategy: AtomicU8,
+    /// Sessions to be looked at, by monotonic time: expiry and Will Delay.
+    schedule: Mutex<BinaryHeap<Reverse<Scheduled>>>,
+    connection_ids: AtomicU64,
+    pub(crate) peaks: Peaks,
+    /// Makes assigned Client Identifiers unguessable from each other.
+    pub(crate) id_seed: std::hash::RandomState,
+}
+
+/// Ordered by time; the number keeps entries apart.
+struct Scheduled(u64, u64, Weak<Session>);
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// Makes a [`Broker`].
+#[derive(Default)]
+pub struct BrokerBuilder {
+    config: BrokerConfig,
+    extensions: Extensions,
+    store: Option<Arc<dyn Store>>,
+}
+
+impl BrokerBuilder {
+    /// Replaces the default settings.
+    #[must_use]
+    pub fn config(mut self, config: BrokerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the extensions the broker starts with.
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
+    /// Sets the store; without one, nothing survives the process and nothing waits for a disk.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Makes the broker.
+    ///
+    /// # Errors
+    /// A rewrite rule whose pattern is no regular expression.
+    pub fn build(self) -> Result<Arc<Broker>, BuildError> {
+        let Self { config, extensions, store } = self;
+        Ok(Arc::new(Broker {
+            sessions: Sessions::new(),
+            router: Router::new(),
+            retained: Retained::new(config.retained.clone()),
+            delayed: Delayed::new(config.delayed.clone()),
+            banned: Banned::default(),
+            flapping: Flapping::default(),
+            rewrite: Rewrite::new(&config.rewrite_rules)?,
+            topic_metrics: TopicMetrics::new(&config.topic_metrics),
+            sys: SysTopics::new(&config),
+            metrics: Metrics::default(),
+            alarms: Alarms::default(),
+            extensions: RwLock::new(Arc::new(extensions)),
+            extensions_generation: AtomicU64::new(0),
+            store,
+            shared_strategy: AtomicU8::new(config.shared_strategy as u8),
+            schedule: Mutex::default(),
+            connection_ids: AtomicU64::new(1),
+            peaks: Peaks::default(),
+            id_seed: std::hash::RandomState::new(),
+            config: RwLock::new(Arc::new(config)),
+        }))
+    }
+}
+
+/// Settings that make no broker.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// `module.rewrite.rule.<n>` has no valid pattern.
+    #[error("rewrite rule for {filter:?}: {reason}")]
+    RewriteRule {
+        /// Filter of the rule.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Broker {
+    /// Starts to make a broker.
+    #[must_use]
+    pub fn builder() -> BrokerBuilder {
+        BrokerBuilder::default()
+    }
+
+    /// The working state for one thread that drives channels.
+    #[must_use]
+    pub fn turn(self: &Arc<Self>) -> Turn {
+        Turn::new(self)
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Counters of everything that happened.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What an operator should know.
+    #[must_use]
+    pub const fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    pub(crate) fn store(&self) -> Option<&Arc<dyn Store>> {
+        self.store.as_ref()
+    }
+
+    pub(crate) fn next_connection_id(&self) -> u64 {
+        self.connection_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn extensions_generation(&self) -> u64 {
+        self.extensions_generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64) {
+        let extensions = self.extensions.read();
+        (Arc::clone(&extensions), self.extensions_generation())
+    }
+
+    /// Swaps the extensions for a changed copy; every thread uses them from its next turn on.
+    pub fn change_extensions(&self, change: impl FnOnce(&mut Extensions)) {
+        let mut extensions = self.extensions.write();
+        change(Arc::make_mut(&mut extensions));
+        self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn shared_strategy(&self) -> SharedStrategy {
+        const ALL: [SharedStrategy; 5] = [
+            SharedStrategy::Random,
+            SharedStrategy::RoundRobin,
+            SharedStrategy::Sticky,
+            SharedStrategy::Hash,
+            SharedStrategy::HashTopic,
+        ];
+        ALL[usize::from(self.shared_strategy.load(Ordering::Relaxed))]
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, on the monotonic clock.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let scheduled = self.schedule.lock().peek().map(|Reverse(entry)| entry.0);
+        [scheduled, self.delayed.next_due_ms(), self.sys.next_due_ms()].into_iter().flatten().min()
+    }
+
+    /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
+    pub fn handle_timeout(self: &Arc<Self>, turn: &mut Turn) {
+        while let Some(session) = self.next_scheduled(turn.now.mono_ms) {
+            self.look_at(&session, turn);
+        }
+        for _ in 0..DELAYED_PER_PASS {
+            let Some(message) = self.delayed.pop_due(turn.now) else { break };
+            if message.is_expired(turn.now) {
+                turn.out.counters.inc(Metric::MessagesExpired);
+            } else {
+                turn.publish_message(&message);
+            }
+        }
+        SysTopics::publish_due(turn);
+    }
+
+    fn next_scheduled(&self, now_ms: u64) -> Option<Arc<Session>> {
+        let mut schedule = self.schedule.lock();
+        while schedule.peek().is_some_and(|Reverse(entry)| entry.0 <= now_ms) {
+            let session = schedule.pop().and_then(|Reverse(entry)| entry.2.upgrade());
+            if session.is_some() {
+                return session;
+            }
+        }
+        None
+    }
+
+    /// Fires the Will of an offline session, ends it, or looks again when that is due.
+    fn look_at(&self, session: &Arc<Session>, turn: &mut Turn) {
+        let mut state = session.lock();
+        state.scheduled_ms = u64::MAX;
+        if state.ended || state.connection.is_some() {
+            return;
+        }
+        let now_ms = turn.now.mono_ms;
+        let is_over = state.is_expired(now_ms);
+        let will = if is_over || state.will_due_ms().is_some_and(|due| due <= now_ms) {
+            state.will.take()
+        } else {
+            None
+        };
+        let client = Arc::clone(&state.client);
+        self.schedule(session, &mut state);
+        drop(state);
+        if let Some(will) = will {
+            self.publish_will(session, &client, &will, turn);
+        }
+        if is_over {
+            self.end_session(session, turn);
+        }
+    }
+
+    /// Puts an offline session on the schedule for what it waits for next.
+    ///
+    /// A session has one entry at most that counts: where an earlier one stands already, it will do.
+    pub(crate) fn schedule(&self, session: &Arc<Session>, state: &mut State) {
+        let due = [state.will_due_ms(), state.expires_at_ms()].into_iter().flatten().min();
+        if let Some(due_ms) = due.filter(|due_ms| *due_ms < state.scheduled_ms) {
+            state.scheduled_ms = due_ms;
+            let entry = Scheduled(due_ms, session.number(), Arc::downgrade(session));
+            self.schedule.lock().push(Reverse(entry));
+        }
+    }
+
+    /// Opens a session for a client that was let in. Returns it and whether it was there before.
+    ///
+    /// `connack` writes the CONNACK once Session Present is known: it must precede everything else.
+    pub(crate) fn open_session(
+        &self,
+        client: &Arc<ClientInfo>,
+        asked: &SessionRequest,
+        mut connection: impl FnMut() -> Connection,
+        connack: &mut dyn FnMut(bool) -> Vec<u8>,
+        will: Option<&Will>,
+        turn: &mut Turn,
+    ) -> Result<(Arc<Session>, bool), TooManySessions> {
+        loop {
+            if let Some(session) = self.sessions.get(client.client_id.as_str()) {
+                if client.clean_start {
+                    // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
+                    self.end_session(&session, turn);
+                    continue;
+                }
+                let mut state = session.lock();
+                if state.ended {
+                    drop(state);
+                    self.sessions.remove(&session);
+                    continue;
+                }
+                if state.is_expired(turn.now.mono_ms) {
+                    drop(state);
+                    self.end_session(&session, turn);
+                    continue;
+                }
+                let old_client = Arc::clone(&state.client);
+                let taken_over = state.connection.is_some();
+                // A Will that waits is cancelled by the new connection [MQTT-3.1.3-9]; one without delay
+                // belongs to the connection that ends here.
+                let old_will = state.will.take().filter(|w| taken_over && w.delay_s == 0);
+                session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
+                state.expiry_s = asked.expiry_s;
+                state.will = will.cloned().map(Box::new);
+                let connack = connack(true);
+                session.attach(
+                    &mut state,
+                    Arc::clone(client),
+                    connection(),
+                    &connack,
+                    &mut turn.out,
+                );
+                drop(state);
+                if taken_over {
+                    self.sessions.count_connected(-1);
+                    turn.client_disconnected(&old_client, "takeovered");
+                }
+                if let Some(old_will) = old_will {
+                    self.publish_will(&session, &old_client, &old_will, turn);
+                }
+                self.sessions.count_connected(1);
+                return Ok((session, true));
+            }
+            if self.sessions.len() >= self.config.read().max_sessions {
+                return Err(TooManySessions);
+            }
+            let number = self.sessions.next_number();
+            let now_ms = turn.now.wall_ms;
+            let session =
+                Arc::new(Session::new(number, Arc::clone(client), asked.expiry_s, now_ms));
+            let mut state = session.lock();
+            if !self.sessions.insert(&session) {
+                continue;
+            }
+            state.will = will.cloned().map(Box::new);
+            let connack = connack(false);
+            session.attach(&mut state, Arc::clone(client), connection(), &connack, &mut turn.out);
+            drop(state);
+            self.sessions.count_connected(1);
+            return Ok((session, false));
+        }
+    }
+
+    /// Ends a session: its connection is told, its Will published, its subscriptions removed.
+    pub(crate) fn end_session(&self, session: &Arc<Session>, turn: &mut Turn) {
+        let mut state = session.lock();
+        if std::mem::replace(&mut state.ended, true) {
+            drop(state);
+            self.sessions.remove(session);
+            return;
+        }
+        let was_connected = state.connection.is_some();
+        session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
+        let will = state.will.take();
+        let client = Arc::clone(&state.client);
+        let subscriptions: Vec<_> = state.subscriptions.iter().cloned().collect();
+        let back = state.give_back(None);
+        state.discard();
+        drop(state);
+        self.sessions.remove(session);
+        for subscription in &subscriptions {
+            self.unroute(session, subscription);
+        }
+        if was_connected {
+            self.sessions.count_connected(-1);
+            turn.client_disconnected(&client, "discarded");
+        }
+        if let Some(will) = will {
+            self.publish_will(session, &client, &will, turn);
+        }
+        self.deal_out_again(back, session, turn);
+    }
+
+    /// Removes a subscription from the router.
+    pub(crate) fn unroute(
+        &self,
+        session: &Arc<Session>,
+        subscription: &crate::session::subscriptions::Subscription,
+    ) -> Option<Arc<ShareGroup>> {
+        match &subscription.share {
+            Some(name) => self.router.leave(&subscription.route, name, session.number()),
+            None => {
+                self.router.unsubscribe(&subscription.route, session.number());
+                None
+            }
+        }
+    }
+
+    /// A connection of the session has ended.
+    pub(crate) fn connection_closed(
+        &self,
+        session: &Arc<Session>,
+        connection: u64,
+        publish_will: bool,
+        turn: &mut Turn,
+    ) -> bool {
+        let mut state = session.lock();
+        let Some(_connection) = session.detach(&mut state, connection) else { return false };
+        state.disconnected_at_ms = Some(turn.now.mono_ms);
+        state.replays = None;
+        if !publish_will {
+            state.will = None;
+        }
+        let ends = state.expiry_s == 0;
+        let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
+        let client = Arc::clone(&state.client);
+        let back = if !ends && self.config.read().shared_dispatch_ack {
+            state.give_back(None)
+        } else {
+            Vec::new()
+        };
+        if !ends {
+            self.schedule(session, &mut state);
+        }
+        drop(state);
+        self.sessions.count_connected(-1);
+        if let Some(will) = will_now {
+            self.publish_will(session, &client, &will, turn);
+        }
+        if ends {
+            self.end_session(session, turn);
+        }
+        self.deal_out_again(back, session, turn);
+        true
+    }
+
+    fn publish_will(
+        &self,
+        session: &Arc<Session>,
+        client: &Arc<ClientInfo>,
+        will: &Will,
+        turn: &mut Turn,
+    ) {
+        let publisher = Publisher::Client(Arc::clone(client), session.number());
+        let now = turn.now;
+        let publication =
+            Publication::new(&will.topic, &will.payload, will.qos, will.retain, &publisher, now)
+                .with_properties(will.properties.as_properties(), will.message_expiry_s, now);
+        turn.publish(&publication);
+    }
+
+    /// Gives messages of a member that went to the others of its group.
+    pub(crate) fn deal_out_again(
+        &self,
+        messages: Vec<Delivery>,
+        from: &Arc<Session>,
+        turn: &mut Turn,
+    ) {
+        for Delivery { message, group, .. } in messages {
+            let Some(group) = group else { continue };
+            let publication = Publication::of(&message);
+            turn.deal_out(&group, &publication, Some(from.number()));
+        }
+    }
+}
+
+/// What CONNECT asks of the session.
+pub(crate) struct SessionRequest {
+    pub(crate) expiry_s: u32,
+}
+
+/// `broker.max_sessions` is reached.
+pub(crate) struct TooManySessions;
+
+/// Delayed messages published in one pass.
+const DELAYED_PER_PASS: usize = 1000;
+
+impl Turn {
+    /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
+    pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
+        self.out.records.begin();
+        if publication.retain {
+            self.retain(publication);
+        }
+        if let Some(topic_metrics) = &self.broker.topic_metrics {
+            topic_metrics.count_in(publication);
+        }
+        self.route(publication)
+    }
+
+    /// Publishes a kept message.
+    pub(crate) fn publish_message(&mut self, message: &Arc<Message>) -> usize {
+        self.publish(&Publication::of(message))
+    }
+
+    fn retain(&mut self, publication: &Publication<'_>) {
+        self.out.records.message(publication);
+        if publication.payload.is_empty() {
+            self.broker.retained.remove(publication.topic);
+        } else if self.broker.retained.set(publication.shared()).is_err() {
+            self.out.counters.inc(Metric::DroppedRetainedFull);
+            log::warn!("retained message refused: limit reached topic={:?}", publication.topic);
+        }
+    }
+
+    /// Gives a message to everyone who subscribed to its topic.
+    fn route(&mut self, publication: &Publication<'_>) -> usize {
+        let fan_out = self.cache.look_up(&self.broker.router, publication.topic);
+        let mut receivers = 0;
+        self.out.share_frames = fan_out.targets.len() > 1;
+        if self.out.share_frames {
+            self.out.frames.clear();
+        }
+        for target in &fan_out.targets {
+            receivers += usize::from(target.session.deliver(
+                &target.terms,
+                publication,
+                None,
+                &mut self.out,
+            ));
+        }
+        self.out.share_frames = false;
+        for group in &fan_out.groups {
+            receivers += usize::from(self.deal_out(group, publication, None));
+        }
+        for consumer in &fan_out.consumers {
+            consumer.consume(publication.shared());
+            receivers += 1;
+        }
+        if receivers == 0 && !publication.topic.starts_with("$SYS/") {
+            self.out.counters.inc(Metric::MessagesDropped);
+            if let Some(topic_metrics) = &self.broker.topic_metrics {
+                topic_metrics.count_dropped(publication);
+            }
+            self.message_dropped(publication);
+        }
+        receivers
+    }
+
+    /// Gives a message to one member of a group.
+    pub(crate) fn deal_out(
+        &mut self,
+        group: &Arc<ShareGroup>,
+        publication: &Publication<'_>,
+        except: Option<u64>,
+    ) -> bool {
+        let strategy = self.broker.shared_strategy();
+        let publisher = publication.publisher.client_id().as_str();
+        let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
+            return false;
+        };
+        let terms = Terms {
+            qos: member.options.qos,
+            no_local: false,
+            retain_as_published: member.options.retain_as_published,
+            identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
+        };
+        member.session().deliver(&terms, publication, Some(group), &mut self.out)
+    }
+}

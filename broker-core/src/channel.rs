@@ -1,0 +1,328 @@
+//! Channel: state machine of one Network Connection. This file dispatches; each packet has its own.
+
+mod acks;
+mod auth;
+mod close;
+mod connect;
+mod disconnect;
+mod keep_alive;
+mod publish;
+mod subscribe;
+mod topic_alias;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use broker_codec::{DecodeError, Packet, PacketId, ProtocolVersion, ReasonCode};
+
+use crate::access::AclCache;
+use crate::client::{ClientInfo, Peer};
+use crate::config::ZoneConfig;
+use crate::extension::{Lsn, Verdict};
+use crate::message::Publisher;
+use crate::metrics::Metric;
+use crate::outbox::Sink;
+use crate::session::Session;
+use crate::turn::Turn;
+use auth::Exchange;
+pub use close::{Close, CloseCause};
+pub(crate) use connect::Admission;
+pub(crate) use subscribe::{Wish, subscribe_one, unsubscribe_one};
+use topic_alias::TopicAliases;
+
+/// One Network Connection, from its first byte to its last.
+///
+/// The shell feeds it packets and time, and carries what the [`Turn`] leaves for the socket. It keeps
+/// nothing of the packets: an idle connection costs a few hundred bytes.
+pub struct Channel {
+    id: u64,
+    sink: Arc<dyn Sink>,
+    state: State,
+    version: ProtocolVersion,
+    /// Time of the last packet, on the monotonic clock.
+    last_packet_ms: u64,
+    /// Silence after which the client is gone; 0 for never.
+    keep_alive_ms: u64,
+    /// When unacknowledged and unreleased messages are looked at next.
+    next_check_ms: u64,
+    aliases: Option<Box<TopicAliases>>,
+    acl_cache: Option<Box<AclCache>>,
+    /// Answer of an extension to the packet that is fed again.
+    verdict: Option<Verdict>,
+    /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
+    pending_acks: VecDeque<PendingAck>,
+    /// The client leaves its acknowledgements unread; nothing more is read from it.
+    is_congested: bool,
+    is_waiting: bool,
+    /// The client has used up its `publish_limit` for this interval.
+    is_paused: bool,
+    /// `publish_limit`: PUBLISH packets left in the present interval, and when that ends.
+    allowance: u32,
+    allowance_until_ms: u64,
+}
+
+enum State {
+    /// The peer has until `deadline_ms` to send CONNECT.
+    AwaitConnect {
+        peer: Box<Peer>,
+        deadline_ms: u64,
+        admission: Option<Box<Admission>>,
+    },
+    /// An AUTH exchange decides on the CONNECT.
+    Authenticating {
+        peer: Box<Peer>,
+        deadline_ms: u64,
+        exchange: Box<Exchange>,
+    },
+    Connected(Box<Connected>),
+    Closed,
+}
+
+/// What a channel has once its CONNECT is accepted.
+struct Connected {
+    session: Arc<Session>,
+    /// The client, as messages name their publisher.
+    publisher: Publisher,
+    client: Arc<ClientInfo>,
+    /// Session Expiry Interval of the CONNECT, for the check at DISCONNECT.
+    connect_expiry_s: u32,
+    /// Receive Maximum the client was told.
+    receive_maximum: u16,
+    auth_method: Option<Box<str>>,
+    exchange: Option<Box<Exchange>>,
+    is_bridge: bool,
+}
+
+struct PendingAck {
+    lsn: Lsn,
+    kind: AckKind,
+    packet_id: PacketId,
+    reason_code: ReasonCode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AckKind {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+/// What becomes of the packet just handled.
+pub enum Flow {
+    /// It is done with; the next may follow.
+    Next,
+    /// An extension must answer first. The shell polls the future, hands its output to
+    /// [`Channel::handle_answer`], and then feeds the same packet again; it feeds nothing else meanwhile.
+    Wait(Pin<Box<dyn Future<Output = Answered> + Send>>),
+    /// The client must be paced: the shell feeds the same packet again once
+    /// [`Channel::wants_input`] is true, which a later [`Channel::handle_timeout`] makes it.
+    Pause,
+}
+
+/// The output of a [`Flow::Wait`]; only the channel can read it.
+pub struct Answered(pub(crate) AnsweredKind);
+
+pub(crate) enum AnsweredKind {
+    Admission(Admission),
+    Verdict(Verdict),
+}
+
+impl Channel {
+    /// A channel for a connection just accepted.
+    #[must_use]
+    pub fn new(peer: Peer, sink: Arc<dyn Sink>, turn: &Turn) -> Self {
+        let deadline_ms = turn.now.mono_ms + peer.zone.idle_timeout_ms;
+        Self {
+            id: turn.broker.next_connection_id(),
+            sink,
+            state: State::AwaitConnect { peer: Box::new(peer), deadline_ms, admission: None },
+            version: ProtocolVersion::V3_1_1,
+            last_packet_ms: turn.now.mono_ms,
+            keep_alive_ms: 0,
+            next_check_ms: u64::MAX,
+            aliases: None,
+            acl_cache: None,
+            verdict: None,
+            pending_acks: VecDeque::new(),
+            is_congested: false,
+            is_waiting: false,
+            is_paused: false,
+            allowance: 0,
+            allowance_until_ms: 0,
+        }
+    }
+
+    /// Handles one packet of the client.
+    ///
+    /// # Errors
+    /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
+    pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        self.last_packet_ms = turn.now.mono_ms;
+        let flow = match packet {
+            Packet::Publish(publish) => self.handle_publish(publish, turn)?,
+            Packet::PubAck(ack) => self.handle_puback(ack, turn)?,
+            Packet::PubRec(ack) => self.handle_pubrec(ack, turn)?,
+            Packet::PubRel(ack) => self.handle_pubrel(ack, turn)?,
+            Packet::PubComp(ack) => self.handle_pubcomp(ack, turn)?,
+            Packet::PingReq => self.handle_pingreq(turn)?,
+            Packet::Connect(connect) => self.handle_connect(connect, turn)?,
+            Packet::Subscribe(subscribe) => self.handle_subscribe(subscribe, turn)?,
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe, turn)?,
+            Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect, turn)),
+            Packet::Auth(auth) => self.handle_auth(auth, turn)?,
+            // The decoder of a server lets none of them through.
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                return Err(Close::protocol_error("packet that only a server sends"));
+            }
+        };
+        match flow {
+            // Counted when it is done with: a packet that waits is fed twice.
+            Flow::Next => turn.out.counters.inc(Metric::PacketsReceived),
+            Flow::Wait(_) => self.is_waiting = true,
+            Flow::Pause => {}
+        }
+        Ok(flow)
+    }
+
+    /// The bytes of the client are no packet. `version` is what the decoder knows of the client.
+    ///
+    /// A CONNECT that is malformed, or of a version nobody speaks, is answered before the end
+    /// [MQTT-3.1.2-2]; what follows an accepted one ends it with DISCONNECT.
+    #[must_use]
+    pub fn handle_malformed(
+        &mut self,
+        error: &DecodeError,
+        version: ProtocolVersion,
+        turn: &mut Turn,
+    ) -> Close {
+        let close = Close::malformed(error);
+        if matches!(self.state, State::AwaitConnect { .. })
+            && !matches!(error, DecodeError::NotConnected { .. } | DecodeError::ReservedPacketType)
+        {
+            return self.refuse_malformed(version, close, turn);
+        }
+        close
+    }
+
+    /// Hands over the answer that [`Flow::Wait`] waited for.
+    pub fn handle_answer(&mut self, answered: Answered) {
+        self.is_waiting = false;
+        match answered.0 {
+            AnsweredKind::Admission(answer) => {
+                if let State::AwaitConnect { admission, .. } = &mut self.state {
+                    *admission = Some(Box::new(answer));
+                }
+            }
+            AnsweredKind::Verdict(verdict) => self.verdict = Some(verdict),
+        }
+    }
+
+    /// Ends this channel's part of the turn: its replies join the outbox, acknowledgements that the store
+    /// has made safe leave.
+    ///
+    /// # Errors
+    /// The session was taken over, or the channel was asked to close.
+    pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        self.release_acks(turn);
+        let State::Connected(connected) = &self.state else {
+            return Ok(());
+        };
+        if !turn.reply.is_empty() {
+            let session = Arc::clone(&connected.session);
+            let Some(outbox_len) = session.reply(self.id, &turn.reply, &mut turn.out) else {
+                turn.reply.clear();
+                return Err(Close::from(CloseCause::TakenOver));
+            };
+            turn.reply.clear();
+            self.is_congested = outbox_len >= connected.client.zone.max_outbox_bytes;
+        }
+        Ok(())
+    }
+
+    /// The socket takes bytes again.
+    pub fn handle_writable(&mut self, turn: &mut Turn) {
+        if let State::Connected(connected) = &self.state {
+            let left = connected.session.handle_writable(self.id, &mut turn.out);
+            self.is_congested &= left >= connected.client.zone.max_outbox_bytes;
+        }
+    }
+
+    /// The [`Sink`] was woken: somebody wants something of this channel.
+    ///
+    /// # Errors
+    /// It was asked to close, or its session was taken over.
+    pub fn handle_wake(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        if let State::Connected(connected) = &self.state
+            && let Some(cause) = connected.session.close_request(self.id)
+        {
+            return Err(Close::from(cause));
+        }
+        self.end_turn(turn)
+    }
+
+    /// False while nothing more should be read from the client.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        !self.is_waiting
+            && !self.is_paused
+            && !self.is_congested
+            && self.pending_acks.len() < PENDING_ACKS_MAX
+    }
+
+    /// True from the accepted CONNECT on.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected(_))
+    }
+
+    /// Corrects what is known of the peer once handshakes below MQTT are over.
+    pub fn set_peer(&mut self, change: impl FnOnce(&mut Peer)) {
+        if let State::AwaitConnect { peer, .. } = &mut self.state {
+            change(peer);
+        }
+    }
+
+    /// The client, from the accepted CONNECT on.
+    #[must_use]
+    pub fn client(&self) -> Option<&Arc<ClientInfo>> {
+        match &self.state {
+            State::Connected(connected) => Some(&connected.client),
+            _ => None,
+        }
+    }
+
+    fn connected(&self) -> Result<&Connected, Close> {
+        match &self.state {
+            State::Connected(connected) => Ok(connected),
+            _ => Err(Close::protocol_error("packet before CONNECT was accepted")),
+        }
+    }
+
+    fn zone(&self) -> Option<&Arc<ZoneConfig>> {
+        match &self.state {
+            State::AwaitConnect { peer, .. } | State::Authenticating { peer, .. } => {
+                Some(&peer.zone)
+            }
+            State::Connected(connected) => Some(&connected.client.zone),
+            State::Closed => None,
+        }
+    }
+
+    pub(crate) fn take_verdict(&mut self) -> Option<Verdict> {
+        self.verdict.take()
+    }
+
+    pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {
+        &mut self.acl_cache
+    }
+
+    fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
+        packet.encode(self.version, &mut turn.reply);
+        turn.out.counters.inc(Metric::PacketsSent);
+    }
+}
+
+/// Acknowledgements that may wait for the store before reading stops.
+const PENDING_ACKS_MAX: usize = 65_536;

@@ -1,0 +1,139 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: the client's half of an exchange, and ours.
+
+use std::sync::Arc;
+
+use broker_codec::{Ack, Packet, PacketId, Properties, ReasonCode};
+
+use super::{AckKind, Channel, Close, Flow, PendingAck};
+use crate::metrics::Metric;
+use crate::session::Acked;
+use crate::turn::Turn;
+
+impl Channel {
+    pub(super) fn handle_puback(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        let connected = self.connected()?;
+        turn.out.counters.inc(Metric::PacketsPubAckReceived);
+        match connected.session.handle_puback(ack.packet_id, &mut turn.out) {
+            Acked::Known(delivery) => {
+                if let Some(delivery) = delivery {
+                    let client = Arc::clone(&connected.client);
+                    turn.message_acked(&client, &delivery.message);
+                }
+            }
+            Acked::Unknown => turn.out.counters.inc(Metric::PacketsPubAckMissed),
+        }
+        Ok(Flow::Next)
+    }
+
+    pub(super) fn handle_pubrec(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        let connected = self.connected()?;
+        turn.out.counters.inc(Metric::PacketsPubRecReceived);
+        let is_error = ack.reason_code.is_error();
+        let acked = connected.session.handle_pubrec(ack.packet_id, is_error, &mut turn.out);
+        let reason_code = match acked {
+            Acked::Known(Some(delivery)) => {
+                let client = Arc::clone(&connected.client);
+                turn.message_acked(&client, &delivery.message);
+                ReasonCode::Success
+            }
+            Acked::Known(None) => ReasonCode::Success,
+            Acked::Unknown => {
+                turn.out.counters.inc(Metric::PacketsPubRecMissed);
+                ReasonCode::PacketIdentifierNotFound
+            }
+        };
+        if !is_error {
+            turn.out.counters.inc(Metric::PacketsPubRelSent);
+            let packet_id = ack.packet_id;
+            let properties = Properties::EMPTY;
+            self.reply(&Packet::PubRel(Ack { packet_id, reason_code, properties }), turn);
+        }
+        Ok(Flow::Next)
+    }
+
+    pub(super) fn handle_pubrel(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        let connected = self.connected()?;
+        turn.out.counters.inc(Metric::PacketsPubRelReceived);
+        let was_received = connected.session.lock().received.remove(ack.packet_id);
+        let reason_code = if was_received {
+            ReasonCode::Success
+        } else {
+            turn.out.counters.inc(Metric::PacketsPubRelMissed);
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.acknowledge(AckKind::PubComp, ack.packet_id, reason_code, turn);
+        Ok(Flow::Next)
+    }
+
+    pub(super) fn handle_pubcomp(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        let connected = self.connected()?;
+        turn.out.counters.inc(Metric::PacketsPubCompReceived);
+        if let Acked::Unknown = connected.session.handle_pubcomp(ack.packet_id, &mut turn.out) {
+            turn.out.counters.inc(Metric::PacketsPubCompMissed);
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Owes the client an acknowledgement: it leaves at once, or when the store has this turn's records.
+    pub(super) fn acknowledge(
+        &mut self,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason_code: ReasonCode,
+        turn: &mut Turn,
+    ) {
+        let must_wait = !turn.out.records.frame.is_empty();
+        if must_wait || !self.pending_acks.is_empty() {
+            // What is recorded in this turn gets its position when the turn is sealed.
+            let lsn = if must_wait { UNSEALED } else { 0 };
+            self.pending_acks.push_back(PendingAck { lsn, kind, packet_id, reason_code });
+        } else {
+            self.send_ack(kind, packet_id, reason_code, turn);
+        }
+    }
+
+    /// Sends the acknowledgements whose records survive by now, in order, up to the first that must wait.
+    pub(super) fn release_acks(&mut self, turn: &mut Turn) {
+        if self.pending_acks.is_empty() {
+            return;
+        }
+        turn.seal();
+        let last = turn.out.records.last;
+        for ack in
+            self.pending_acks.iter_mut().rev().take_while(|ack| ack.lsn == UNSEALED || ack.lsn == 0)
+        {
+            if ack.lsn == UNSEALED {
+                ack.lsn = last;
+            }
+        }
+        let Some(store) = turn.broker.store().cloned() else { return };
+        let durable = store.durable();
+        while let Some(ack) = self.pending_acks.pop_front_if(|ack| ack.lsn <= durable) {
+            self.send_ack(ack.kind, ack.packet_id, ack.reason_code, turn);
+        }
+        if let Some(first) = self.pending_acks.front() {
+            let sink = Arc::clone(&self.sink);
+            store.wake_at(first.lsn, Box::new(move || sink.wake()));
+        }
+    }
+
+    fn send_ack(
+        &self,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason_code: ReasonCode,
+        turn: &mut Turn,
+    ) {
+        let ack = Ack { packet_id, reason_code, properties: Properties::EMPTY };
+        let (packet, metric) = match kind {
+            AckKind::PubAck => (Packet::PubAck(ack), Metric::PacketsPubAckSent),
+            AckKind::PubRec => (Packet::PubRec(ack), Metric::PacketsPubRecSent),
+            AckKind::PubComp => (Packet::PubComp(ack), Metric::PacketsPubCompSent),
+        };
+        turn.out.counters.inc(metric);
+        self.reply(&packet, turn);
+    }
+}
+
+/// Position of an acknowledgement whose records are not yet appended.
+const UNSEALED: u64 = u64::MAX;

@@ -1,0 +1,174 @@
+//! Enhanced authentication: the AUTH exchange (MQTT 5.0, 4.12).
+
+use std::sync::Arc;
+
+use broker_codec::{Auth, Connect, Decoder, Packet, PropertiesBuf, Property, ReasonCode};
+
+use super::{Admission, Channel, Close, Flow, State};
+use crate::client::Peer;
+use crate::extension::{AuthExchange, AuthMethod, AuthStep, Credentials};
+use crate::metrics::Metric;
+use crate::turn::Turn;
+
+/// A running exchange.
+pub(super) struct Exchange {
+    method: Box<str>,
+    steps: Box<dyn AuthExchange>,
+    /// The CONNECT it decides on, encoded; empty when a connected client authenticates again.
+    connect: Vec<u8>,
+}
+
+impl Exchange {
+    pub(super) fn for_connect(
+        method: &dyn AuthMethod,
+        credentials: &Credentials,
+        connect: &Connect<'_>,
+    ) -> Self {
+        let mut bytes = Vec::new();
+        Packet::Connect(connect.clone()).encode(connect.version, &mut bytes);
+        Self { method: method.name().into(), steps: method.begin(credentials), connect: bytes }
+    }
+}
+
+impl Channel {
+    pub(super) fn begin_exchange(
+        &mut self,
+        exchange: Exchange,
+        data: &[u8],
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        let State::AwaitConnect { peer, deadline_ms, .. } = &self.state else {
+            return Err(Close::protocol_error("second CONNECT"));
+        };
+        self.state = State::Authenticating {
+            peer: Box::new(Peer::clone(peer)),
+            deadline_ms: *deadline_ms,
+            exchange: Box::new(exchange),
+        };
+        self.step(data, turn)
+    }
+
+    pub(super) fn handle_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        turn.out.counters.inc(Metric::PacketsAuth);
+        let method = auth.properties.authentication_method();
+        let data = auth.properties.authentication_data().unwrap_or_default();
+        match &mut self.state {
+            State::Authenticating { exchange, .. } => {
+                // [MQTT-4.12.0-3], [MQTT-4.12.0-5]
+                if auth.reason_code != ReasonCode::ContinueAuthentication {
+                    return Err(Close::protocol_error("AUTH that does not continue the exchange"));
+                }
+                if method != Some(&*exchange.method) {
+                    return Err(Close::protocol_error("AUTH names another method"));
+                }
+                self.step(data, turn)
+            }
+            State::Connected(connected) => {
+                // [MQTT-4.12.1-1]: only a client that came in this way may do so again.
+                let Some(expected) = &connected.auth_method else {
+                    return Err(Close::protocol_error("AUTH without authentication method"));
+                };
+                if method != Some(&**expected) {
+                    return Err(Close::protocol_error("AUTH names another method"));
+                }
+                if auth.reason_code == ReasonCode::ReAuthenticate {
+                    let methods = &turn.extensions.auth_methods;
+                    let Some(method) = methods.iter().find(|m| m.name() == &**expected) else {
+                        return Err(Close::violation(
+                            ReasonCode::BadAuthenticationMethod,
+                            "the authentication method is gone",
+                        ));
+                    };
+                    let credentials = Credentials {
+                        client_id: connected.client.client_id.clone(),
+                        username: connected.client.username.clone(),
+                        password: None,
+                        version: self.version,
+                        peer: Peer {
+                            addr: connected.client.peer,
+                            listener: Arc::clone(&connected.client.listener),
+                            zone: Arc::clone(&connected.client.zone),
+                            certificate_username: None,
+                            certificate_common_name: None,
+                        },
+                    };
+                    let steps = method.begin(&credentials);
+                    connected.exchange = Some(Box::new(Exchange {
+                        method: method.name().into(),
+                        steps,
+                        connect: Vec::new(),
+                    }));
+                } else if connected.exchange.is_none() {
+                    return Err(Close::protocol_error("AUTH that continues nothing"));
+                }
+                self.step_again(data, turn)
+            }
+            State::AwaitConnect { .. } | State::Closed => {
+                Err(Close::protocol_error("AUTH before CONNECT"))
+            }
+        }
+    }
+
+    /// One step towards an accepted CONNECT.
+    fn step(&mut self, data: &[u8], turn: &mut Turn) -> Result<Flow, Close> {
+        let State::Authenticating { exchange, peer, .. } = &mut self.state else {
+            return Err(Close::protocol_error("AUTH out of place"));
+        };
+        match exchange.steps.handle(data) {
+            AuthStep::Continue(answer) => {
+                let method = exchange.method.clone();
+                self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
+                self.write_reply(turn);
+                Ok(Flow::Next)
+            }
+            AuthStep::Deny(reason_code) => Err(self.refuse(reason_code, turn)),
+            AuthStep::Success { data, username, superuser } => {
+                let bytes = std::mem::take(&mut exchange.connect);
+                let peer = Peer::clone(peer);
+                let admission = Admission::Admitted { superuser, username, auth_data: data };
+                let mut decoder = Decoder::for_server(u32::MAX);
+                match decoder.decode(&bytes) {
+                    Ok(Some((Packet::Connect(connect), _))) => {
+                        self.conclude_connect(&connect, &peer, admission, turn)
+                    }
+                    _ => Err(self.refuse(ReasonCode::UnspecifiedError, turn)),
+                }
+            }
+        }
+    }
+
+    /// One step of a connected client that proves itself again.
+    fn step_again(&mut self, data: &[u8], turn: &mut Turn) -> Result<Flow, Close> {
+        let State::Connected(connected) = &mut self.state else {
+            return Err(Close::protocol_error("AUTH out of place"));
+        };
+        let Some(exchange) = &mut connected.exchange else {
+            return Err(Close::protocol_error("AUTH that continues nothing"));
+        };
+        let method = exchange.method.clone();
+        match exchange.steps.handle(data) {
+            AuthStep::Continue(answer) => {
+                self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
+            }
+            AuthStep::Success { data, .. } => {
+                connected.exchange = None;
+                self.send_auth(ReasonCode::Success, &method, &data, turn);
+            }
+            // [MQTT-4.12.1-2]
+            AuthStep::Deny(reason_code) => {
+                return Err(Close::violation(reason_code, "re-authentication failed"));
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn send_auth(&self, reason_code: ReasonCode, method: &str, data: &[u8], turn: &mut Turn) {
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::AuthenticationMethod(method));
+        if !data.is_empty() {
+            properties.push(Property::AuthenticationData(data));
+        }
+        let properties = properties.as_properties();
+        self.reply(&Packet::Auth(Auth { reason_code, properties }), turn);
+    }
+}

@@ -1,0 +1,432 @@
+//! CONNECT: checks, admission, session, CONNACK.
+
+use std::sync::Arc;
+
+use broker_codec::{
+    ConnAck, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, topic,
+};
+
+use super::auth::Exchange;
+use super::topic_alias::TopicAliases;
+use super::{Channel, Close, CloseCause, Connected, Flow, State};
+use crate::access::banned::{Ban, Who};
+use crate::access::run_authenticators;
+use crate::broker::SessionRequest;
+use crate::channel::{Answered, AnsweredKind};
+use crate::client::{ClientId, ClientInfo, Peer};
+use crate::config::ZoneConfig;
+use crate::extension::{Answer, Credentials};
+use crate::message::Publisher;
+use crate::metrics::Metric;
+use crate::session::{Connection, ConnectionLimits};
+use crate::turn::Turn;
+use crate::will::Will;
+
+/// How the question whether a client may come in was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It may.
+    Admitted {
+        /// No access rule applies to it.
+        superuser: bool,
+        /// Who it proved to be, if that is not its User Name.
+        username: Option<Arc<str>>,
+        /// Authentication Data for CONNACK.
+        auth_data: Vec<u8>,
+    },
+    /// It may not, and why.
+    Refused(ReasonCode),
+}
+
+impl Admission {
+    pub(crate) const fn admitted(superuser: bool) -> Self {
+        Self::Admitted { superuser, username: None, auth_data: Vec::new() }
+    }
+}
+
+impl Channel {
+    pub(super) fn handle_connect(
+        &mut self,
+        connect: &Connect<'_>,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        let State::AwaitConnect { peer, admission, .. } = &mut self.state else {
+            // [MQTT-3.1.0-2]
+            return Err(Close::protocol_error("second CONNECT"));
+        };
+        let peer = Peer::clone(peer);
+        let admission = admission.take();
+        self.version = connect.version;
+        if let Some(admission) = admission {
+            turn.out.counters.inc(Metric::PacketsConnect);
+            return self.conclude_connect(connect, &peer, *admission, turn);
+        }
+        let credentials = match self.identify(connect, &peer, turn) {
+            Ok(credentials) => Arc::new(credentials),
+            Err(reason_code) => return self.count_and_refuse(reason_code, turn),
+        };
+        if let Some(method) = connect.properties.authentication_method() {
+            let methods = &turn.extensions.auth_methods;
+            let Some(method) = methods.iter().find(|m| m.name() == method).cloned() else {
+                return self.count_and_refuse(ReasonCode::BadAuthenticationMethod, turn);
+            };
+            let exchange = Exchange::for_connect(&*method, &credentials, connect);
+            let data = connect.properties.authentication_data().unwrap_or_default();
+            turn.out.counters.inc(Metric::PacketsConnect);
+            return self.begin_exchange(exchange, data, turn);
+        }
+        match run_authenticators(&turn.extensions.authenticators, 0, &credentials) {
+            Answer::Now(admission) => {
+                turn.out.counters.inc(Metric::PacketsConnect);
+                self.conclude_connect(connect, &peer, admission, turn)
+            }
+            Answer::Later(admission) => Ok(Flow::Wait(Box::pin(async move {
+                Answered(AnsweredKind::Admission(admission.await))
+            }))),
+        }
+    }
+
+    fn count_and_refuse(
+        &mut self,
+        reason_code: ReasonCode,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        turn.out.counters.inc(Metric::PacketsConnect);
+        Err(self.refuse(reason_code, turn))
+    }
+
+    /// Checks everything that needs nobody's answer. Returns who the client claims to be.
+    fn identify(
+        &self,
+        connect: &Connect<'_>,
+        peer: &Peer,
+        turn: &mut Turn,
+    ) -> Result<Credentials, ReasonCode> {
+        let zone = &peer.zone;
+        let username: Option<Arc<str>> =
+            peer.certificate_username.clone().or_else(|| connect.username.map(Into::into));
+        let client_id = match (&username, zone.use_username_as_client_id) {
+            (Some(name), true) => name,
+            _ => connect.client_id,
+        };
+        if client_id.len() > usize::from(zone.max_client_id_len) {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        let client_id = if client_id.is_empty() {
+            assigned_client_id(connect, turn)?
+        } else {
+            ClientId::from(client_id)
+        };
+        if let Some(will) = &connect.will {
+            check_will(will, zone)?;
+        }
+        let broker = &turn.broker;
+        let address = peer.addr.map(|addr| addr.ip());
+        let wall_ms = turn.now.wall_ms;
+        if zone.enable_ban
+            && broker.banned.is_banned(client_id.as_str(), username.as_deref(), address, wall_ms)
+        {
+            return Err(ReasonCode::Banned);
+        }
+        if let Some(flapping) = &zone.flapping
+            && broker.flapping.count(&client_id, flapping, turn.now.mono_ms)
+        {
+            let until_ms = wall_ms + flapping.banned_ms;
+            let ban = Ban { reason: "flapping".into(), by: "flapping_checker".into(), until_ms };
+            broker.banned.add(Who::ClientId(client_id.as_str().into()), ban, wall_ms);
+            log::warn!("client banned for flapping client_id={client_id:?}");
+            return Err(ReasonCode::Banned);
+        }
+        Ok(Credentials {
+            client_id,
+            username,
+            password: connect.password.map(Into::into),
+            version: connect.version,
+            peer: peer.clone(),
+        })
+    }
+
+    /// The last step: opens the session and answers CONNACK.
+    pub(super) fn conclude_connect(
+        &mut self,
+        connect: &Connect<'_>,
+        peer: &Peer,
+        admission: Admission,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        let (superuser, proven_name, auth_data) = match admission {
+            Admission::Refused(reason_code) => return Err(self.refuse(reason_code, turn)),
+            Admission::Admitted { superuser, username, auth_data } => {
+                (superuser, username, auth_data)
+            }
+        };
+        let zone = &peer.zone;
+        let username = proven_name
+            .or_else(|| peer.certificate_username.clone())
+            .or_else(|| connect.username.map(Into::into));
+        let chosen_id = match (&username, zone.use_username_as_client_id) {
+            (Some(name), true) => name,
+            _ => connect.client_id,
+        };
+        let client_id = if chosen_id.is_empty() {
+            match assigned_client_id(connect, turn) {
+                Ok(client_id) => client_id,
+                Err(reason_code) => return Err(self.refuse(reason_code, turn)),
+            }
+        } else {
+            ClientId::from(chosen_id)
+        };
+        let keep_alive_s = match zone.server_keep_alive_s {
+            Some(imposed) if connect.version.is_v5() => imposed,
+            _ => connect.keep_alive_s,
+        };
+        let mountpoint = zone.mountpoint.as_deref().map_or_else(String::new, |template| {
+            ClientInfo::fill(template, client_id.as_str(), username.as_deref())
+        });
+        if topic::has_wildcard(&mountpoint) {
+            // A name with `+` or `#` must not turn the prefix into a pattern.
+            return Err(self.refuse(ReasonCode::ClientIdentifierNotValid, turn));
+        }
+        let expiry_s = session_expiry_s(connect, zone);
+        let client = Arc::new(ClientInfo {
+            client_id,
+            username,
+            peer: peer.addr,
+            version: connect.version,
+            zone: Arc::clone(zone),
+            listener: Arc::clone(&peer.listener),
+            clean_start: connect.clean_start,
+            keep_alive_s,
+            connected_at_ms: turn.now.wall_ms,
+            is_superuser: superuser,
+            mountpoint: mountpoint.into(),
+        });
+        let will = connect.will.as_ref().map(|will| Will::new(will, &client.mountpoint));
+        if let Some(will) = &connect.will
+            && !self.may_publish_will(&client, will.topic, turn)
+        {
+            return Err(self.refuse(ReasonCode::NotAuthorized, turn));
+        }
+        let limits = connection_limits(connect, zone);
+        let broker = Arc::clone(&turn.broker);
+        let (id, sink, version) = (self.id, Arc::clone(&self.sink), self.version);
+        let mut connack = |session_present| {
+            let properties = connack_properties(connect, &client, expiry_s, &auth_data);
+            let mut bytes = Vec::new();
+            Packet::ConnAck(ConnAck {
+                session_present,
+                reason_code: ReasonCode::Success,
+                properties: properties.as_properties(),
+            })
+            .encode(version, &mut bytes);
+            bytes
+        };
+        let opened = broker.open_session(
+            &client,
+            &SessionRequest { expiry_s },
+            || Connection::new(id, Arc::clone(&sink), version, &limits),
+            &mut connack,
+            will.as_ref(),
+            turn,
+        );
+        let Ok((session, session_present)) = opened else {
+            return Err(self.refuse(ReasonCode::QuotaExceeded, turn));
+        };
+        turn.out.counters.inc(Metric::PacketsSent);
+        turn.out.counters.inc(Metric::PacketsConnAck);
+        let publisher = Publisher::Client(Arc::clone(&client), session.number());
+        self.enter(connect, client, session, publisher, turn);
+        if !session_present {
+            self.subscribe_automatically(turn);
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The connection is accepted: from here on it is a session's.
+    fn enter(
+        &mut self,
+        connect: &Connect<'_>,
+        client: Arc<ClientInfo>,
+        session: Arc<crate::session::Session>,
+        publisher: Publisher,
+        turn: &mut Turn,
+    ) {
+        let zone = Arc::clone(&client.zone);
+        if client.keep_alive_s > 0 {
+            let backoff = zone.keep_alive_backoff * 2.0;
+            self.keep_alive_ms = (f64::from(client.keep_alive_s) * 1000.0 * backoff) as u64;
+        }
+        if zone.max_topic_alias > 0 && self.version.is_v5() {
+            self.aliases = Some(Box::new(TopicAliases::new(zone.max_topic_alias)));
+        }
+        self.state = State::Connected(Box::new(Connected {
+            session,
+            publisher,
+            connect_expiry_s: connect.properties.session_expiry_interval().unwrap_or(0),
+            receive_maximum: receive_maximum(&zone),
+            auth_method: connect.properties.authentication_method().map(Into::into),
+            exchange: None,
+            is_bridge: connect.is_bridge,
+            client: Arc::clone(&client),
+        }));
+        self.schedule_check(turn.now.mono_ms);
+        turn.client_connected(&client);
+    }
+
+    /// Answers CONNACK with an error; the connection ends [MQTT-3.2.2-7].
+    pub(super) fn refuse(&mut self, reason_code: ReasonCode, turn: &mut Turn) -> Close {
+        let mut properties = PropertiesBuf::new();
+        let is_told_why = reason_code == ReasonCode::Banned && self.version.is_v5();
+        if is_told_why {
+            properties.push(Property::ReasonString("banned"));
+        }
+        turn.out.counters.inc(Metric::PacketsConnAck);
+        self.reply(
+            &Packet::ConnAck(ConnAck {
+                session_present: false,
+                reason_code,
+                properties: properties.as_properties(),
+            }),
+            turn,
+        );
+        Close::from(CloseCause::Refused(reason_code))
+    }
+
+    /// The first bytes were a CONNECT that is malformed: it may be answered before the close.
+    pub(super) fn refuse_malformed(
+        &mut self,
+        version: ProtocolVersion,
+        close: Close,
+        turn: &mut Turn,
+    ) -> Close {
+        self.version = version;
+        turn.out.counters.inc(Metric::PacketsReceived);
+        turn.out.counters.inc(Metric::PacketsConnect);
+        let refused = self.refuse(close.cause.reason_code(), turn);
+        Close { detail: close.detail, ..refused }
+    }
+}
+
+/// A Client Identifier for a client that sent none [MQTT-3.1.3-6] [MQTT311-3.1.3-7] [MQTT311-3.1.3-8].
+fn assigned_client_id(connect: &Connect<'_>, turn: &Turn) -> Result<ClientId, ReasonCode> {
+    let is_allowed = match connect.version {
+        ProtocolVersion::V5 => true,
+        ProtocolVersion::V3_1_1 => connect.clean_start,
+        ProtocolVersion::V3_1 => false,
+    };
+    if !is_allowed {
+        return Err(ReasonCode::ClientIdentifierNotValid);
+    }
+    Ok(turn.broker.new_client_id())
+}
+
+fn check_will(will: &broker_codec::Will<'_>, zone: &ZoneConfig) -> Result<(), ReasonCode> {
+    // [MQTT-3.2.2-12], [MQTT-3.2.2-13]
+    if will.qos > zone.max_qos_allowed {
+        return Err(ReasonCode::QoSNotSupported);
+    }
+    if will.retain && !zone.retain_available {
+        return Err(ReasonCode::RetainNotSupported);
+    }
+    let levels_max = usize::from(zone.max_topic_levels);
+    let is_reserved = will.topic.starts_with("$SYS/") || will.topic.starts_with("$events/");
+    if is_reserved || (levels_max > 0 && topic::levels(will.topic) > levels_max) {
+        return Err(ReasonCode::TopicNameInvalid);
+    }
+    Ok(())
+}
+
+/// Session Expiry Interval as it will be kept.
+fn session_expiry_s(connect: &Connect<'_>, zone: &ZoneConfig) -> u32 {
+    match connect.version {
+        ProtocolVersion::V5 => {
+            let asked = connect.properties.session_expiry_interval().unwrap_or(0);
+            asked.min(zone.max_session_expiry_interval_s)
+        }
+        _ if connect.clean_start => 0,
+        _ => zone.session_expiry_interval_s,
+    }
+}
+
+fn connection_limits(connect: &Connect<'_>, zone: &ZoneConfig) -> ConnectionLimits {
+    let unlimited = |n: u16| if n == 0 { u16::MAX } else { n };
+    let properties = connect.properties;
+    let window = properties.receive_maximum().unwrap_or(u16::MAX).min(unlimited(zone.max_inflight));
+    let max_packet_size = properties.maximum_packet_size().map_or(PACKET_MAX, |n| n as usize);
+    let aliases = properties.topic_alias_maximum().unwrap_or(0);
+    ConnectionLimits {
+        window,
+        max_packet_size: max_packet_size.min(PACKET_MAX),
+        topic_alias_maximum: aliases.min(zone.max_topic_alias),
+    }
+}
+
+/// What the client is told as Receive Maximum.
+fn receive_maximum(zone: &ZoneConfig) -> u16 {
+    if zone.max_awaiting_rel == 0 { u16::MAX } else { zone.max_awaiting_rel }
+}
+
+/// Largest Control Packet there is.
+const PACKET_MAX: usize = 268_435_460;
+
+/// The properties of a successful CONNACK: only what differs from the client's wish or the default.
+fn connack_properties(
+    connect: &Connect<'_>,
+    client: &ClientInfo,
+    expiry_s: u32,
+    auth_data: &[u8],
+) -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    if !connect.version.is_v5() {
+        return properties;
+    }
+    let zone = &client.zone;
+    let asked = connect.properties;
+    let mut push = |property| properties.push(property);
+    if asked.session_expiry_interval().unwrap_or(0) != expiry_s {
+        push(Property::SessionExpiryInterval(expiry_s));
+    }
+    if receive_maximum(zone) != u16::MAX {
+        push(Property::ReceiveMaximum(receive_maximum(zone)));
+    }
+    if zone.max_qos_allowed < QoS::ExactlyOnce {
+        push(Property::MaximumQoS(zone.max_qos_allowed as u8));
+    }
+    if !zone.retain_available {
+        push(Property::RetainAvailable(0));
+    }
+    push(Property::MaximumPacketSize(zone.max_packet_size));
+    if client.client_id.as_str() != connect.client_id {
+        push(Property::AssignedClientIdentifier(client.client_id.as_str()));
+    }
+    if zone.max_topic_alias > 0 {
+        push(Property::TopicAliasMaximum(zone.max_topic_alias));
+    }
+    if !zone.wildcard_subscription {
+        push(Property::WildcardSubscriptionAvailable(0));
+    }
+    if !zone.shared_subscription {
+        push(Property::SharedSubscriptionAvailable(0));
+    }
+    if client.keep_alive_s != connect.keep_alive_s {
+        push(Property::ServerKeepAlive(client.keep_alive_s));
+    }
+    let response_information = zone
+        .response_information
+        .as_ref()
+        .filter(|_| asked.request_response_information() == Some(true))
+        .map(|template| {
+            let (id, name) = (client.client_id.as_str(), client.username.as_deref());
+            ClientInfo::fill(template, id, name)
+        });
+    if let Some(information) = &response_information {
+        push(Property::ResponseInformation(information));
+    }
+    if let Some(method) = asked.authentication_method() {
+        push(Property::AuthenticationMethod(method));
+        if !auth_data.is_empty() {
+            push(Property::AuthenticationData(auth_data));
+        }
+    }
+    properties
+}

@@ -1,0 +1,86 @@
+//! DISCONNECT, and the end of a connection however it comes.
+
+use std::sync::Arc;
+
+use broker_codec::{Disconnect, ReasonCode};
+
+use super::{Channel, Close, CloseCause, State};
+use crate::metrics::Metric;
+use crate::turn::Turn;
+
+impl Channel {
+    pub(super) fn handle_disconnect(
+        &mut self,
+        disconnect: &Disconnect<'_>,
+        turn: &mut Turn,
+    ) -> Close {
+        turn.out.counters.inc(Metric::PacketsReceived);
+        turn.out.counters.inc(Metric::PacketsDisconnectReceived);
+        let connected = match self.connected() {
+            Ok(connected) => connected,
+            Err(close) => return close,
+        };
+        if let Some(expiry_s) = disconnect.properties.session_expiry_interval() {
+            // [MQTT-3.14.2-2]
+            if connected.connect_expiry_s == 0 && expiry_s > 0 {
+                return Close::protocol_error("session expiry interval set at DISCONNECT");
+            }
+            let most = connected.client.zone.max_session_expiry_interval_s;
+            connected.session.lock().expiry_s = expiry_s.min(most);
+        }
+        // [MQTT-3.14.4-3]: a normal end forgets the Will.
+        Close::from(match disconnect.reason_code {
+            ReasonCode::Success => CloseCause::ClientDisconnected,
+            _ => CloseCause::ClientDisconnectedWithWill,
+        })
+    }
+
+    /// The connection ends: tells the client if it is still there, frees or keeps the session.
+    ///
+    /// The shell closes the socket afterwards.
+    pub fn handle_closed(&mut self, close: &Close, turn: &mut Turn) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        let State::Connected(connected) = state else {
+            self.tell(close, turn);
+            self.write_reply(turn);
+            return;
+        };
+        self.state = State::Connected(connected);
+        if close.cause != CloseCause::TakenOver {
+            self.release_acks(turn);
+            self.tell(close, turn);
+        }
+        // What the client is still owed goes before its Will and the end of its session.
+        let ours = self.end_turn(turn).is_ok();
+        let State::Connected(connected) = std::mem::replace(&mut self.state, State::Closed) else {
+            return;
+        };
+        if ours {
+            connected.session.flush(&mut turn.out);
+        }
+        let publish_will = close.cause.publishes_will();
+        let broker = Arc::clone(&turn.broker);
+        if broker.connection_closed(&connected.session, self.id, publish_will, turn) {
+            turn.client_disconnected(&connected.client, close.cause.name());
+        }
+    }
+
+    fn tell(&self, close: &Close, turn: &mut Turn) {
+        // A server sends DISCONNECT only in MQTT 5.0 and after CONNACK [MQTT-3.14.0-1].
+        if self.version.is_v5() && close.cause.is_told() && self.is_connected() {
+            self.reply(&close.disconnect(), turn);
+            turn.out.counters.inc(Metric::PacketsDisconnectSent);
+        }
+    }
+
+    /// Sends replies of a channel that has no session, and so no outbox.
+    pub(super) fn write_reply(&self, turn: &mut Turn) {
+        if turn.reply.is_empty() {
+            return;
+        }
+        // A few bytes on a fresh socket: it takes them, or the peer is not worth waiting for.
+        let written = self.sink.try_write(&[std::io::IoSlice::new(&turn.reply)]).unwrap_or(0);
+        turn.out.counters.add(Metric::BytesSent, written as u64);
+        turn.reply.clear();
+    }
+}

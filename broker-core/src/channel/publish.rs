@@ -1,0 +1,255 @@
+//! PUBLISH from the client: checks in order, then routing, then the acknowledgement that is owed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use broker_codec::{PacketId, Properties, Publish, QoS, ReasonCode, topic};
+
+use super::{AckKind, Channel, Close, Connected, Flow};
+use crate::access::Decision;
+use crate::delayed::{Delayed, DelayedError};
+use crate::extension::{Action, PublishDraft};
+use crate::message::{Publication, is_forwarded};
+use crate::metrics::Metric;
+use crate::turn::Turn;
+
+impl Channel {
+    pub(super) fn handle_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        let connected = self.connected()?;
+        let zone = &connected.client.zone;
+        check_capabilities(publish, zone)?;
+        let deny_disconnects = zone.acl_deny_disconnect;
+        if let Some((count, interval_ms)) = zone.publish_limit
+            && let Some(wait) = self.pace(count, interval_ms, turn)
+        {
+            return Ok(wait);
+        }
+        let aliased = self.resolve_alias(publish)?;
+        let topic = aliased.as_deref().unwrap_or(publish.topic);
+
+        if self.is_duplicate(publish, turn)? {
+            return Ok(Flow::Next);
+        }
+        let decision = self.authorize(Action::Publish, topic, turn)?;
+        let decision = match decision {
+            Decision::Wait(flow) => return Ok(flow),
+            Decision::Allow => self.check_topic(topic),
+            Decision::Deny => Err(ReasonCode::NotAuthorized),
+        };
+        count_received(publish, turn);
+        let result = decision.and_then(|()| self.publish(publish, topic, turn));
+        match result {
+            Err(reason_code) => {
+                turn.out.counters.inc(Metric::PublishDenied);
+                if reason_code == ReasonCode::NotAuthorized && deny_disconnects {
+                    return Err(Close::violation(reason_code, "publish not authorised"));
+                }
+                self.answer(publish, reason_code, turn);
+            }
+            Ok(0) => self.answer(publish, ReasonCode::NoMatchingSubscribers, turn),
+            Ok(_) => self.answer(publish, ReasonCode::Success, turn),
+        }
+        Ok(Flow::Next)
+    }
+
+    /// A QoS 2 message that was received and not yet released is acknowledged but not passed on again
+    /// [MQTT-4.3.3-10]. One too many is the client's fault [MQTT-3.3.4-9].
+    fn is_duplicate(&mut self, publish: &Publish<'_>, turn: &mut Turn) -> Result<bool, Close> {
+        let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else {
+            return Ok(false);
+        };
+        let Connected { session, receive_maximum, .. } = self.connected()?;
+        let (is_known, held) = {
+            let state = session.lock();
+            (state.received.contains(id), state.received.len())
+        };
+        if is_known {
+            count_received(publish, turn);
+            self.acknowledge(AckKind::PubRec, id, ReasonCode::Success, turn);
+            return Ok(true);
+        }
+        if held >= usize::from(*receive_maximum) {
+            if self.version.is_v5() {
+                let reason = ReasonCode::ReceiveMaximumExceeded;
+                return Err(Close::violation(reason, "more unreleased messages than allowed"));
+            }
+            // An older client knows no limit. It is not acknowledged, so it keeps its message.
+            turn.out.counters.inc(Metric::MessagesQos2Dropped);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// What no client may publish to, whatever its rights.
+    fn check_topic(&self, topic: &str) -> Result<(), ReasonCode> {
+        let zone = &self.connected().map_err(|close| close.cause.reason_code())?.client.zone;
+        if zone.max_topic_levels > 0 && topic::levels(topic) > usize::from(zone.max_topic_levels) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        if topic.starts_with("$SYS/") || topic.starts_with("$events/") {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        Ok(())
+    }
+
+    /// Passes the message on. Returns the number of receivers, or why it is refused.
+    fn publish(
+        &self,
+        publish: &Publish<'_>,
+        topic: &str,
+        turn: &mut Turn,
+    ) -> Result<usize, ReasonCode> {
+        let connected = self.connected().map_err(|close| close.cause.reason_code())?;
+        let mut properties = std::mem::take(&mut turn.properties);
+        properties.clear();
+        let all_forwarded = publish.properties.is_empty();
+        if !all_forwarded {
+            properties.extend_filtered(publish.properties, is_forwarded);
+        }
+        let forwarded = if all_forwarded { Properties::EMPTY } else { properties.as_properties() };
+        let mut draft = PublishDraft {
+            topic: Cow::Borrowed(topic),
+            payload: Cow::Borrowed(publish.payload),
+            qos: publish.qos,
+            retain: publish.retain,
+        };
+        let result = intercept(connected, &mut draft, turn).and_then(|()| {
+            let delay = self.place(connected, &mut draft, turn)?;
+            let now = turn.now;
+            let PublishDraft { topic, payload, qos, retain } = &draft;
+            let publication =
+                Publication::new(topic, payload, *qos, *retain, &connected.publisher, now)
+                    .with_properties(forwarded, publish.properties.message_expiry_interval(), now);
+            let receivers = match delay {
+                None => turn.publish(&publication),
+                Some(due_ms) => {
+                    let message = Arc::clone(publication.shared());
+                    turn.broker.delayed.add(due_ms, message).map_err(delayed_reason)?;
+                    // Who will get it is not known yet.
+                    1
+                }
+            };
+            if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
+                connected.session.lock().received.insert(id, now.mono_ms);
+            }
+            Ok(receivers)
+        });
+        turn.properties = properties;
+        result
+    }
+
+    /// Gives the topic its place in the broker: delay taken off, rewritten, behind the mountpoint.
+    fn place(
+        &self,
+        connected: &Connected,
+        draft: &mut PublishDraft<'_>,
+        turn: &Turn,
+    ) -> Result<Option<u64>, ReasonCode> {
+        let broker = &turn.broker;
+        let mut delay = None;
+        if draft.topic.starts_with("$delayed/") && broker.delayed.is_enabled() {
+            let (due_ms, inner) = Delayed::parse(&draft.topic, turn.now).map_err(delayed_reason)?;
+            let inner = inner.to_owned();
+            self.check_topic(&inner)?;
+            if !self.may_publish_later(&inner, turn) {
+                return Err(ReasonCode::NotAuthorized);
+            }
+            draft.topic = Cow::Owned(inner);
+            delay = Some(due_ms);
+        }
+        if let Some(rewrite) = &broker.rewrite
+            && let Some(rewritten) = rewrite.apply(&draft.topic)
+        {
+            draft.topic = Cow::Owned(rewritten);
+        }
+        let mountpoint = &connected.client.mountpoint;
+        if !mountpoint.is_empty() {
+            draft.topic = Cow::Owned(format!("{mountpoint}{}", draft.topic));
+        }
+        Ok(delay)
+    }
+
+    /// Acknowledges a PUBLISH as its QoS asks.
+    fn answer(&mut self, publish: &Publish<'_>, reason_code: ReasonCode, turn: &mut Turn) {
+        let Some(id): Option<PacketId> = publish.packet_id else { return };
+        match publish.qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.acknowledge(AckKind::PubAck, id, reason_code, turn),
+            QoS::ExactlyOnce => {
+                // An older client cannot be told of an error: it will send PUBREL, which must be known.
+                if reason_code.is_error()
+                    && !self.version.is_v5()
+                    && let Ok(connected) = self.connected()
+                {
+                    connected.session.lock().received.insert(id, turn.now.mono_ms);
+                }
+                self.acknowledge(AckKind::PubRec, id, reason_code, turn);
+            }
+        }
+    }
+
+    /// `publish_limit`: one PUBLISH of the allowance, or a pause until there is one again.
+    fn pace(&mut self, count: u32, interval_ms: u64, turn: &Turn) -> Option<Flow> {
+        let now_ms = turn.now.mono_ms;
+        if now_ms >= self.allowance_until_ms {
+            self.allowance_until_ms = now_ms + interval_ms;
+            self.allowance = count;
+        }
+        if self.allowance == 0 {
+            self.is_paused = true;
+            return Some(Flow::Pause);
+        }
+        self.allowance -= 1;
+        None
+    }
+}
+
+/// What the zone does not offer must not be used [MQTT-3.2.2-11] [MQTT-3.2.2-14].
+fn check_capabilities(
+    publish: &Publish<'_>,
+    zone: &crate::config::ZoneConfig,
+) -> Result<(), Close> {
+    if publish.qos > zone.max_qos_allowed {
+        return Err(Close::violation(ReasonCode::QoSNotSupported, "QoS above the Maximum QoS"));
+    }
+    if publish.retain && !zone.retain_available {
+        return Err(Close::violation(ReasonCode::RetainNotSupported, "RETAIN is not available"));
+    }
+    Ok(())
+}
+
+fn intercept(
+    connected: &Connected,
+    draft: &mut PublishDraft<'_>,
+    turn: &Turn,
+) -> Result<(), ReasonCode> {
+    for interceptor in &turn.extensions.interceptors {
+        interceptor.publish(&connected.client, draft)?;
+    }
+    if !turn.extensions.interceptors.is_empty() && topic::validate_name(&draft.topic).is_err() {
+        return Err(ReasonCode::TopicNameInvalid);
+    }
+    Ok(())
+}
+
+fn count_received(publish: &Publish<'_>, turn: &mut Turn) {
+    let counters = &mut turn.out.counters;
+    counters.inc(Metric::PacketsPublishReceived);
+    counters.inc(Metric::MessagesReceived);
+    counters.inc(match publish.qos {
+        QoS::AtMostOnce => Metric::MessagesQos0Received,
+        QoS::AtLeastOnce => Metric::MessagesQos1Received,
+        QoS::ExactlyOnce => Metric::MessagesQos2Received,
+    });
+}
+
+fn delayed_reason(error: DelayedError) -> ReasonCode {
+    match error {
+        DelayedError::Malformed => ReasonCode::TopicNameInvalid,
+        DelayedError::Full => ReasonCode::QuotaExceeded,
+    }
+}

@@ -1,0 +1,283 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use broker_codec::topic::{self, Share};
+use broker_codec::{
+    Packet, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions,
+    UnsubAck, Unsubscribe,
+};
+
+use super::{Channel, Close, Flow};
+use crate::access::Decision;
+use crate::broker::Broker;
+use crate::client::ClientInfo;
+use crate::config::ZoneConfig;
+use crate::extension::{Action, SubscribeDraft};
+use crate::metrics::Metric;
+use crate::retained::Cursor;
+use crate::router::Subscriber;
+use crate::session::Session;
+use crate::session::replay::Replay;
+use crate::session::subscriptions::Subscription;
+use crate::turn::Turn;
+
+impl Channel {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        // Rights first, for all filters: a filter that must wait makes the whole packet wait.
+        self.connected()?;
+        let mut verdicts = Vec::with_capacity(subscribe.filters.len());
+        for request in &subscribe.filters {
+            match self.authorize(Action::Subscribe, plain_filter(request.filter), turn)? {
+                Decision::Wait(flow) => return Ok(flow),
+                Decision::Allow => verdicts.push(true),
+                Decision::Deny => verdicts.push(false),
+            }
+        }
+        turn.out.counters.inc(Metric::PacketsSubscribe);
+        let connected = self.connected()?;
+        let zone = Arc::clone(&connected.client.zone);
+        let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
+        let mut replays = Vec::new();
+        let mut reason_codes = Vec::with_capacity(subscribe.filters.len());
+        for (request, allowed) in subscribe.filters.iter().zip(verdicts) {
+            if !allowed && zone.acl_deny_disconnect {
+                return Err(Close::violation(
+                    ReasonCode::NotAuthorized,
+                    "subscribe not authorised",
+                ));
+            }
+            let mut options = request.options;
+            if connected.is_bridge {
+                // What bridges expect of brokers that know them: no echo, the RETAIN flag kept.
+                options.no_local = true;
+                options.retain_as_published = true;
+            }
+            let result = if allowed {
+                let wish = Wish { filter: request.filter, options, identifier };
+                subscribe_one(&connected.session, &connected.client, &wish, turn)
+            } else {
+                Err(ReasonCode::NotAuthorized)
+            };
+            reason_codes.push(match result {
+                Ok((granted, replay)) => {
+                    replays.extend(replay);
+                    ReasonCode::granted(granted)
+                }
+                Err(reason_code) => reason_code,
+            });
+        }
+        turn.out.counters.inc(Metric::PacketsSubAck);
+        let suback =
+            SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reason_codes };
+        self.reply(&Packet::SubAck(suback), turn);
+        self.start_replays(replays, turn)?;
+        Ok(Flow::Next)
+    }
+
+    /// Sends retained messages, after the SUBACK.
+    fn start_replays(&mut self, replays: Vec<Replay>, turn: &mut Turn) -> Result<(), Close> {
+        if replays.is_empty() {
+            return Ok(());
+        }
+        self.end_turn(turn)?;
+        let session = Arc::clone(&self.connected()?.session);
+        session.start_replays(replays, &mut turn.out);
+        Ok(())
+    }
+
+    /// `module.subscription.*`: subscriptions the client gets without asking.
+    pub(super) fn subscribe_automatically(&mut self, turn: &mut Turn) {
+        let config = turn.broker.config();
+        let Ok(connected) = self.connected() else { return };
+        let (session, client) = (Arc::clone(&connected.session), Arc::clone(&connected.client));
+        for wanted in &config.auto_subscriptions {
+            let filter = ClientInfo::fill(
+                &wanted.filter,
+                client.client_id.as_str(),
+                client.username.as_deref(),
+            );
+            // `%c` and `%u` must not bring wildcards of their own.
+            let wildcards = |text: &str| text.matches(['+', '#']).count();
+            if wildcards(&filter) > wildcards(&wanted.filter) {
+                continue;
+            }
+            let options = SubscriptionOptions { qos: wanted.qos, ..SubscriptionOptions::default() };
+            let wish = Wish { filter: &filter, options, identifier: 0 };
+            if let Ok((_, Some(replay))) = subscribe_one(&session, &client, &wish, turn) {
+                session.start_replays(vec![replay], &mut turn.out);
+            }
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        let connected = self.connected()?;
+        turn.out.counters.inc(Metric::PacketsUnsubscribe);
+        let reason_codes = unsubscribe
+            .filters
+            .iter()
+            .map(|filter| unsubscribe_one(&connected.session, &connected.client, filter, turn))
+            .collect();
+        turn.out.counters.inc(Metric::PacketsUnsubAck);
+        let unsuback = UnsubAck {
+            packet_id: unsubscribe.packet_id,
+            properties: Properties::EMPTY,
+            reason_codes,
+        };
+        self.reply(&Packet::UnsubAck(unsuback), turn);
+        Ok(Flow::Next)
+    }
+}
+
+/// One subscription as it is asked for.
+pub(crate) struct Wish<'a> {
+    pub(crate) filter: &'a str,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: u32,
+}
+
+/// Makes or replaces one subscription. Returns the QoS granted and the retained messages that are owed.
+pub(crate) fn subscribe_one(
+    session: &Arc<Session>,
+    client: &Arc<ClientInfo>,
+    wish: &Wish<'_>,
+    turn: &mut Turn,
+) -> Result<(QoS, Option<Replay>), ReasonCode> {
+    let zone = &client.zone;
+    let mut draft = SubscribeDraft { filter: Cow::Borrowed(wish.filter), options: wish.options };
+    for interceptor in &turn.extensions.interceptors {
+        interceptor.subscribe(client, &mut draft)?;
+    }
+    let filter: Arc<str> = draft.filter.as_ref().into();
+    let mut options = draft.options;
+    options.qos = options.qos.min(zone.max_qos_allowed);
+    let (share, plain) = check_filter(&filter, zone)?;
+    let route = route_of(plain, client, &turn.broker);
+    let subscription = Subscription {
+        filter: Arc::clone(&filter),
+        route: if *route == *filter { Arc::clone(&filter) } else { route.as_ref().into() },
+        share: share.map(Into::into),
+        options,
+        identifier: wish.identifier,
+    };
+    let old = {
+        let mut state = session.lock();
+        let is_full = zone.max_subscriptions > 0
+            && state.subscriptions.len() >= zone.max_subscriptions as usize;
+        if state.ended || (is_full && state.subscriptions.get(&filter).is_none()) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        state.subscriptions.insert(subscription.clone())
+    };
+    route_subscription(session, &subscription, &turn.broker);
+    turn.session_subscribed(client, &subscription);
+    let sends_retained = share.is_none()
+        && match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => old.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
+    let replay = (sends_retained && turn.broker.retained.len() > 0).then(|| Replay {
+        filter: Arc::clone(&subscription.route),
+        qos: options.qos,
+        no_local: options.no_local,
+        identifiers: (wish.identifier > 0).then(|| [wish.identifier].into()),
+        cursor: Cursor::default(),
+        page: Vec::new(),
+    });
+    Ok((options.qos, replay))
+}
+
+/// Puts a subscription into the router.
+pub(crate) fn route_subscription(
+    session: &Arc<Session>,
+    subscription: &Subscription,
+    broker: &Broker,
+) {
+    let subscriber = Subscriber {
+        session: Arc::clone(session),
+        options: subscription.options,
+        identifier: subscription.identifier,
+    };
+    match &subscription.share {
+        Some(name) => broker.router.join(&subscription.route, name, subscriber),
+        None => broker.router.subscribe(&subscription.route, subscriber),
+    };
+    // A session that was ended meanwhile has removed its subscriptions before this one was there.
+    if session.lock().ended {
+        broker.unroute(session, subscription);
+    }
+}
+
+/// Ends one subscription.
+pub(crate) fn unsubscribe_one(
+    session: &Arc<Session>,
+    client: &Arc<ClientInfo>,
+    filter: &str,
+    turn: &mut Turn,
+) -> ReasonCode {
+    if topic::validate_filter(filter).is_err() {
+        return ReasonCode::TopicFilterInvalid;
+    }
+    let removed = session.lock().subscriptions.remove(filter);
+    let Some(subscription) = removed else { return ReasonCode::NoSubscriptionExisted };
+    let broker = Arc::clone(&turn.broker);
+    let left = broker.unroute(session, &subscription);
+    if let Some(group) = left {
+        let back = session.lock().give_back(Some(&group));
+        broker.deal_out_again(back, session, turn);
+    }
+    turn.session_unsubscribed(client, &subscription);
+    ReasonCode::Success
+}
+
+/// Splits a share off a filter and holds both against what the zone allows.
+fn check_filter<'a>(
+    filter: &'a str,
+    zone: &ZoneConfig,
+) -> Result<(Option<&'a str>, &'a str), ReasonCode> {
+    if topic::validate_filter(filter).is_err() {
+        return Err(ReasonCode::TopicFilterInvalid);
+    }
+    let (share, plain) = match topic::parse_share(filter) {
+        Some((Share::Group(name), plain)) => (Some(name), plain),
+        Some((Share::Queue, plain)) => (Some(""), plain),
+        None => (None, filter),
+    };
+    if share.is_some() && !zone.shared_subscription {
+        return Err(ReasonCode::SharedSubscriptionsNotSupported);
+    }
+    if !zone.wildcard_subscription && topic::has_wildcard(plain) {
+        return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+    }
+    if zone.max_topic_levels > 0 && topic::levels(plain) > usize::from(zone.max_topic_levels) {
+        return Err(ReasonCode::TopicFilterInvalid);
+    }
+    Ok((share, plain))
+}
+
+/// The filter behind a share prefix, which is what rights are about.
+fn plain_filter(filter: &str) -> &str {
+    topic::parse_share(filter).map_or(filter, |(_, plain)| plain)
+}
+
+/// The filter as the router knows it: rewritten, behind the client's mountpoint.
+fn route_of<'a>(filter: &'a str, client: &ClientInfo, broker: &Broker) -> Cow<'a, str> {
+    let mut route = Cow::Borrowed(filter);
+    if let Some(rewritten) = broker.rewrite.as_ref().and_then(|rewrite| rewrite.apply(filter)) {
+        route = Cow::Owned(rewritten);
+    }
+    if !client.mountpoint.is_empty() {
+        route = Cow::Owned(format!("{}{route}", client.mountpoint));
+    }
+    route
+}

@@ -1,0 +1,129 @@
+//! Who is connected: Client Identifier and the facts of one Network Connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use broker_codec::ProtocolVersion;
+
+use crate::config::ZoneConfig;
+
+/// A Client Identifier; cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(Arc<str>);
+
+impl ClientId {
+    /// The identifier as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ClientId {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::borrow::Borrow<str> for ClientId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// What is known of a connection before its CONNECT.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Address of the client, behind a trusted proxy that of the PROXY header; `None` for a Unix socket.
+    pub addr: Option<SocketAddr>,
+    /// Listener it came through, `mqtt:tcp:external`.
+    pub listener: Arc<str>,
+    /// Zone of that listener.
+    pub zone: Arc<ZoneConfig>,
+    /// Name taken from the client's certificate (`peer_cert_as_username`).
+    pub certificate_username: Option<Arc<str>>,
+    /// Common name of the client's certificate.
+    pub certificate_common_name: Option<Arc<str>>,
+}
+
+/// The client of one Network Connection, from its CONNECT on.
+#[derive(Debug, Clone)]
+pub struct ClientInfo {
+    /// Client Identifier, assigned by the server if the client sent none.
+    pub client_id: ClientId,
+    /// User Name, or the name from the certificate.
+    pub username: Option<Arc<str>>,
+    /// Address; `None` for a Unix socket or a client inside the process.
+    pub peer: Option<SocketAddr>,
+    /// Protocol level.
+    pub version: ProtocolVersion,
+    /// Zone of the listener.
+    pub zone: Arc<ZoneConfig>,
+    /// Listener, `mqtt:tcp:external`.
+    pub listener: Arc<str>,
+    /// Clean Start.
+    pub clean_start: bool,
+    /// Keep Alive in seconds, as it is enforced.
+    pub keep_alive_s: u16,
+    /// Time of the CONNECT, milliseconds since the Unix epoch.
+    pub connected_at_ms: u64,
+    /// True if no access rule applies to the client.
+    pub is_superuser: bool,
+    /// Prefix of the client's topics, `%c` and `%u` filled in; empty without one.
+    pub mountpoint: Box<str>,
+}
+
+impl ClientInfo {
+    /// `template` with `%c` and `%u` replaced in one pass by Client Identifier and User Name.
+    ///
+    /// A `%u` without a User Name stays as it is, as in the original.
+    #[must_use]
+    pub fn fill(template: &str, client_id: &str, username: Option<&str>) -> String {
+        let mut out = String::with_capacity(template.len() + client_id.len());
+        let mut rest = template;
+        while let Some(at) = rest.find('%') {
+            out.push_str(&rest[..at]);
+            let value = match (rest.as_bytes().get(at + 1), username) {
+                (Some(b'c'), _) => Some(client_id),
+                (Some(b'u'), Some(name)) => Some(name),
+                _ => None,
+            };
+            match value {
+                Some(value) => {
+                    out.push_str(value);
+                    rest = &rest[at + 2..];
+                }
+                None => {
+                    out.push('%');
+                    rest = &rest[at + 1..];
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_in_one_pass() {
+        assert_eq!(ClientInfo::fill("a/%c/%u", "%u", Some("bob")), "a/%u/bob");
+        assert_eq!(ClientInfo::fill("%u/%x%", "id", None), "%u/%x%");
+    }
+}

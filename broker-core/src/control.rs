@@ -1,0 +1,258 @@
+//! Control plane: what an operator asks and orders, beside the data path.
+//!
+//! Queries copy what they show, one session's lock at a time. Orders end in the same calls that packets do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
+
+use crate::access::banned::{Ban, Who};
+use crate::broker::Broker;
+use crate::channel::{CloseCause, Wish, subscribe_one, unsubscribe_one};
+use crate::client::{ClientId, ClientInfo};
+use crate::modules::topic_metrics::TopicCounts;
+use crate::session::Session;
+use crate::session::subscriptions::Subscription;
+use crate::turn::Turn;
+
+/// One session as it stood when it was looked at.
+#[derive(Debug, Clone)]
+pub struct SessionView {
+    /// The client of the present or last connection.
+    pub client: Arc<ClientInfo>,
+    /// True while a connection serves it.
+    pub is_connected: bool,
+    /// Number of subscriptions.
+    pub subscriptions: usize,
+    /// Messages in flight to the client.
+    pub inflight: usize,
+    /// Messages in the queue.
+    pub queued: usize,
+    /// QoS 2 messages received and not yet released.
+    pub awaiting_rel: usize,
+    /// Messages the queue had no room for.
+    pub dropped: u64,
+    /// Session Expiry Interval in seconds.
+    pub expiry_s: u32,
+    /// When the session was created, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+}
+
+/// Highest values of the statistics since the start.
+#[derive(Default)]
+pub(crate) struct Peaks([AtomicUsize; STATS]);
+
+const STATS: usize = 9;
+
+impl Broker {
+    /// Sessions, page by page: the views of shard `page`, or `None` past the last.
+    ///
+    /// Cost: one short lock per session of the page, none that all share.
+    #[must_use]
+    pub fn sessions(&self, page: usize) -> Option<Vec<SessionView>> {
+        Some(self.sessions.snapshot(page)?.iter().map(|session| view(session)).collect())
+    }
+
+    /// The session of a client.
+    #[must_use]
+    pub fn session(&self, client_id: &str) -> Option<SessionView> {
+        self.sessions.get(client_id).map(|session| view(&session))
+    }
+
+    /// The subscriptions of a client.
+    #[must_use]
+    pub fn subscriptions(&self, client_id: &str) -> Option<Vec<Subscription>> {
+        let session = self.sessions.get(client_id)?;
+        let state = session.lock();
+        Some(state.subscriptions.iter().cloned().collect())
+    }
+
+    /// All distinct Topic Filters that are subscribed to.
+    #[must_use]
+    pub fn routes(&self) -> Vec<String> {
+        let mut routes = Vec::new();
+        self.router.for_each_route(|filter| routes.push(filter.to_owned()));
+        routes.sort();
+        routes
+    }
+
+    /// Closes a client's connection with 0x98 Administrative action. Returns false if it has none.
+    #[must_use]
+    pub fn kick(&self, client_id: &str) -> bool {
+        self.sessions.get(client_id).is_some_and(|session| session.close(CloseCause::Kicked))
+    }
+
+    /// Bans a client, a user or an address; whoever is connected and concerned is closed.
+    pub fn ban(&self, who: Who, ban: Ban, now_ms: u64) {
+        let concerned = |client: &ClientInfo| match &who {
+            Who::ClientId(id) => client.client_id.as_str() == &**id,
+            Who::Username(name) => client.username.as_deref() == Some(name),
+            Who::Address(address) => client.peer.map(|peer| peer.ip()) == Some(*address),
+        };
+        self.banned.add(who.clone(), ban, now_ms);
+        for shard in 0.. {
+            let Some(sessions) = self.sessions.snapshot(shard) else { break };
+            for session in sessions.iter().filter(|session| session.is_connected()) {
+                let client = Arc::clone(&session.lock().client);
+                if concerned(&client) {
+                    session.close(CloseCause::Banned);
+                }
+            }
+        }
+    }
+
+    /// Lifts a ban. Returns false if there is none.
+    pub fn unban(&self, who: &Who) -> bool {
+        self.banned.remove(who)
+    }
+
+    /// All bans.
+    #[must_use]
+    pub fn bans(&self) -> Vec<(Who, Ban)> {
+        self.banned.list()
+    }
+
+    /// Ends a session that no connection serves, or whose connection is closed by this.
+    pub fn discard_session(&self, client_id: &str, turn: &mut Turn) -> bool {
+        let Some(session) = self.sessions.get(client_id) else { return false };
+        self.end_session(&session, turn);
+        true
+    }
+
+    /// Counts of the topics registered in `module.topic_metrics`.
+    #[must_use]
+    pub fn topic_metrics(&self) -> Vec<(String, TopicCounts)> {
+        self.topic_metrics.as_ref().map(|metrics| metrics.list()).unwrap_or_default()
+    }
+
+    /// Bytes of retained messages.
+    #[must_use]
+    pub fn retained_bytes(&self) -> usize {
+        self.retained.bytes()
+    }
+
+    /// Delayed messages that wait.
+    #[must_use]
+    pub fn delayed_len(&self) -> usize {
+        self.delayed.len()
+    }
+
+    /// Statistics with EMQ X 3.1's names: each `…/count` and the highest it has been, `…/max`.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(&'static str, usize)> {
+        let counts = self.router.counts();
+        let load = |n: &AtomicUsize| n.load(Ordering::Relaxed);
+        let (subscriptions, shared) = (load(&counts.subscriptions), load(&counts.shared));
+        let routes = load(&counts.routes);
+        let persistent = self.persistent_sessions();
+        let values = [
+            self.sessions.connected(),
+            self.sessions.len(),
+            persistent,
+            routes,
+            routes,
+            subscriptions - shared.min(subscriptions),
+            subscriptions,
+            shared,
+            self.retained.len(),
+        ];
+        let mut stats = Vec::with_capacity(2 * STATS);
+        for ((names, value), peak) in STAT_NAMES.iter().zip(values).zip(&self.peaks.0) {
+            let highest = peak.fetch_max(value, Ordering::Relaxed).max(value);
+            stats.push((names.0, value));
+            stats.push((names.1, highest));
+        }
+        stats
+    }
+
+    fn persistent_sessions(&self) -> usize {
+        (0..)
+            .map_while(|shard| self.sessions.snapshot(shard))
+            .flatten()
+            .filter(|session| session.lock().expiry_s > 0)
+            .count()
+    }
+
+    /// Subscribes a client on its behalf, as if it had sent SUBSCRIBE.
+    ///
+    /// # Errors
+    /// The Reason Code that SUBACK would have carried; `PacketIdentifierNotFound` for an unknown client.
+    pub fn subscribe_client(
+        &self,
+        client_id: &str,
+        filter: &str,
+        qos: QoS,
+        turn: &mut Turn,
+    ) -> Result<QoS, ReasonCode> {
+        let session = self.sessions.get(client_id).ok_or(ReasonCode::PacketIdentifierNotFound)?;
+        let client = Arc::clone(&session.lock().client);
+        let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+        let wish = Wish { filter, options, identifier: 0 };
+        let (granted, replay) = subscribe_one(&session, &client, &wish, turn)?;
+        session.start_replays(replay.into_iter().collect(), &mut turn.out);
+        Ok(granted)
+    }
+
+    /// Ends a client's subscription on its behalf.
+    ///
+    /// # Errors
+    /// The Reason Code that UNSUBACK would have carried; `PacketIdentifierNotFound` for an unknown client.
+    pub fn unsubscribe_client(
+        &self,
+        client_id: &str,
+        filter: &str,
+        turn: &mut Turn,
+    ) -> Result<(), ReasonCode> {
+        let session = self.sessions.get(client_id).ok_or(ReasonCode::PacketIdentifierNotFound)?;
+        let client = Arc::clone(&session.lock().client);
+        match unsubscribe_one(&session, &client, filter, turn) {
+            ReasonCode::Success => Ok(()),
+            reason_code => Err(reason_code),
+        }
+    }
+
+    /// Asks every connection to close because the broker stops [MQTT-3.14.4-1].
+    pub fn close_all(&self) {
+        for shard in 0.. {
+            let Some(sessions) = self.sessions.snapshot(shard) else { break };
+            for session in sessions {
+                session.close(CloseCause::ServerShuttingDown);
+            }
+        }
+    }
+
+    pub(crate) fn new_client_id(&self) -> ClientId {
+        let mut hasher = std::hash::BuildHasher::build_hasher(&self.id_seed);
+        std::hash::Hasher::write_u64(&mut hasher, self.next_connection_id());
+        let hash = std::hash::Hasher::finish(&hasher);
+        ClientId::from(format!("auto-{:016X}", hash).as_str())
+    }
+}
+
+const STAT_NAMES: [(&str, &str); STATS] = [
+    ("connections/count", "connections/max"),
+    ("sessions/count", "sessions/max"),
+    ("sessions/persistent/count", "sessions/persistent/max"),
+    ("topics/count", "topics/max"),
+    ("routes/count", "routes/max"),
+    ("subscribers/count", "subscribers/max"),
+    ("subscriptions/count", "subscriptions/max"),
+    ("subscriptions/shared/count", "subscriptions/shared/max"),
+    ("retained/count", "retained/max"),
+];
+
+fn view(session: &Arc<Session>) -> SessionView {
+    let state = session.lock();
+    SessionView {
+        client: Arc::clone(&state.client),
+        is_connected: state.connection.is_some(),
+        subscriptions: state.subscriptions.len(),
+        inflight: state.inflight.len(),
+        queued: state.queue.len(),
+        awaiting_rel: state.received.len(),
+        dropped: state.dropped,
+        expiry_s: state.expiry_s,
+        created_at_ms: state.created_at_ms,
+    }
+}

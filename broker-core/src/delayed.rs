@@ -1,0 +1,126 @@
+//! Delayed messages: `$delayed/<seconds>/<topic>` is published to `<topic>` that much later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::clock::Now;
+use crate::config::DelayedConfig;
+use crate::message::Message;
+
+/// Seconds at and above this are a Unix time, as in the original.
+const ABSOLUTE_FROM: u64 = 4_294_967;
+
+/// Messages in the order they are due.
+pub(crate) struct Delayed {
+    config: DelayedConfig,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// By due time and number of arrival.
+    messages: BTreeMap<(u64, u64), Arc<Message>>,
+    number: u64,
+    bytes: usize,
+}
+
+/// The topic is no delayed one that can be read, or there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DelayedError {
+    /// No number of seconds, too far away, or no topic behind it.
+    Malformed,
+    /// `delayed.max_delayed_messages` or `…_bytes` is reached.
+    Full,
+}
+
+impl Delayed {
+    pub(crate) fn new(config: DelayedConfig) -> Self {
+        Self { config, waiting: Mutex::default() }
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    /// Splits `$delayed/<seconds>/<topic>` into the monotonic due time and the topic.
+    pub(crate) fn parse(topic: &str, now: Now) -> Result<(u64, &str), DelayedError> {
+        let rest = topic.strip_prefix("$delayed/").ok_or(DelayedError::Malformed)?;
+        let (seconds, topic) = rest.split_once('/').ok_or(DelayedError::Malformed)?;
+        let is_number = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit());
+        if !is_number || topic.is_empty() {
+            return Err(DelayedError::Malformed);
+        }
+        let seconds: u64 = seconds.parse().map_err(|_| DelayedError::Malformed)?;
+        let delay_ms = if seconds < ABSOLUTE_FROM {
+            seconds * 1000
+        } else {
+            let at_ms = seconds.checked_mul(1000).ok_or(DelayedError::Malformed)?;
+            at_ms.saturating_sub(now.wall_ms)
+        };
+        if delay_ms > ABSOLUTE_FROM * 1000 {
+            return Err(DelayedError::Malformed);
+        }
+        Ok((now.mono_ms + delay_ms, topic))
+    }
+
+    pub(crate) fn add(&self, due_ms: u64, message: Arc<Message>) -> Result<(), DelayedError> {
+        let mut waiting = self.waiting.lock();
+        let Waiting { messages, number, bytes } = &mut *waiting;
+        let weight = message.weight();
+        let DelayedConfig { max_messages, max_bytes, .. } = self.config;
+        let is_full = (max_messages > 0 && messages.len() >= max_messages)
+            || (max_bytes > 0 && *bytes + weight > max_bytes);
+        if is_full {
+            return Err(DelayedError::Full);
+        }
+        *number += 1;
+        *bytes += weight;
+        messages.insert((due_ms, *number), message);
+        Ok(())
+    }
+
+    /// When the first message is due.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        self.waiting.lock().messages.first_key_value().map(|((due_ms, _), _)| *due_ms)
+    }
+
+    /// Takes the first message that is due.
+    pub(crate) fn pop_due(&self, now: Now) -> Option<Arc<Message>> {
+        let mut waiting = self.waiting.lock();
+        let first = waiting.messages.first_entry().filter(|e| e.key().0 <= now.mono_ms)?;
+        let message = first.remove();
+        waiting.bytes -= message.weight();
+        Some(message)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.lock().messages.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_a_delay_or_a_unix_time() {
+        let now = Now { mono_ms: 5_000, wall_ms: 1_700_000_000_000 };
+        let parse = |topic| Delayed::parse(topic, now);
+        assert_eq!(parse("$delayed/15/x/y"), Ok((20_000, "x/y")));
+        assert_eq!(parse("$delayed/60//a/b"), Ok((65_000, "/a/b")));
+        assert_eq!(parse("$delayed/1700000010/x"), Ok((15_000, "x")));
+        for bad in [
+            "$delayed/-1/x",
+            "$delayed/x/y",
+            "$delayed/1",
+            "$delayed/1/",
+            "$delayed//x",
+            "$delayed/99999999999/x",
+            "$delayed/99999999999999999999999/x",
+        ] {
+            assert_eq!(parse(bad), Err(DelayedError::Malformed), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Events: the lifecycle of clients and sessions as messages on `$events/…`, and EMQ X's presence topics.
+//!
+//! While nobody subscribes to `$events/…`, an event costs one load.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use broker_codec::{ProtocolVersion, QoS};
+
+use crate::client::{ClientId, ClientInfo};
+use crate::message::{Message, Publication, Publisher};
+use crate::session::subscriptions::Subscription;
+use crate::turn::Turn;
+
+impl Turn {
+    pub(crate) fn client_connected(&mut self, client: &Arc<ClientInfo>) {
+        for interceptor in &self.extensions.interceptors {
+            interceptor.connected(client);
+        }
+        log::debug!("client connected client_id={:?}", client.client_id);
+        self.presence(client, "connected", None);
+        self.event("client_connected", |json| {
+            json.client(client);
+            json.text("proto_name", protocol_name(client.version));
+            json.number("proto_ver", client.version as u64);
+            json.number("keepalive", client.keep_alive_s.into());
+            json.flag("clean_start", client.clean_start);
+            json.number("connected_at", client.connected_at_ms);
+        });
+    }
+
+    pub(crate) fn client_disconnected(&mut self, client: &Arc<ClientInfo>, reason: &str) {
+        for interceptor in &self.extensions.interceptors {
+            interceptor.disconnected(client, reason);
+        }
+        log::debug!("client disconnected client_id={:?} reason={reason}", client.client_id);
+        self.presence(client, "disconnected", Some(reason));
+        let now_ms = self.now.wall_ms;
+        self.event("client_disconnected", |json| {
+            json.client(client);
+            json.text("reason", reason);
+            json.number("disconnected_at", now_ms);
+        });
+    }
+
+    pub(crate) fn session_subscribed(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        subscription: &Subscription,
+    ) {
+        self.event("session_subscribed", |json| json.subscription(client, subscription));
+    }
+
+    pub(crate) fn session_unsubscribed(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        subscription: &Subscription,
+    ) {
+        self.event("session_unsubscribed", |json| json.subscription(client, subscription));
+    }
+
+    pub(crate) fn message_acked(&mut self, client: &Arc<ClientInfo>, message: &Arc<Message>) {
+        self.event("message_acked", |json| {
+            json.client(client);
+            json.text("from_clientid", message.publisher.client_id().as_str());
+            json.text("topic", &message.topic);
+            json.number("qos", message.qos as u64);
+            json.text("payload", &String::from_utf8_lossy(&message.payload));
+            json.number("publish_received_at", message.published_at_ms);
+        });
+    }
+
+    /// A message that nobody received.
+    pub(crate) fn message_dropped(&mut self, publication: &Publication<'_>) {
+        if publication.topic.starts_with('$') {
+            return;
+        }
+        self.event("message_dropped", |json| {
+            json.text("clientid", publication.publisher.client_id().as_str());
+            json.text("topic", publication.topic);
+            json.number("qos", publication.qos as u64);
+            json.text("payload", &String::from_utf8_lossy(publication.payload));
+            json.text("reason", "no_subscribers");
+        });
+    }
+
+    /// Publishes an event if anybody listens to events at all.
+    fn event(&mut self, name: &str, fill: impl FnOnce(&mut Json)) {
+        if self.broker.router.counts().events.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut json = Json::new();
+        json.text("event", name);
+        fill(&mut json);
+        json.text("node", self.broker.sys.node());
+        json.number("timestamp", self.now.wall_ms);
+        let payload = json.finish();
+        let topic = format!("$events/{name}");
+        self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, Retain::No);
+    }
+
+    /// `module.presence`: `$SYS/brokers/<node>/clients/<client id>/connected`.
+    fn presence(&mut self, client: &ClientInfo, what: &str, reason: Option<&str>) {
+        let Some(qos) = self.broker.sys.presence() else { return };
+        // A topic of a client's choosing must stay a topic: an id with a wildcard has no presence.
+        let topic =
+            format!("$SYS/brokers/{}/clients/{}/{what}", self.broker.sys.node(), client.client_id);
+        if broker_codec::topic::validate_name(&topic).is_err()
+            || self.cache.look_up(&self.broker.router, &topic).is_empty()
+        {
+            return;
+        }
+        let mut json = Json::new();
+        json.text("clientid", client.client_id.as_str());
+        json.text_or_null("username", client.username.as_deref());
+        match reason {
+            None => {
+                let address = client.peer.map(|peer| peer.ip().to_string());
+                json.text_or_null("ipaddress", address.as_deref());
+                json.flag("clean_start", client.clean_start);
+                json.number("proto_ver", client.version as u64);
+                json.text("proto_name", protocol_name(client.version));
+                json.number("keepalive", client.keep_alive_s.into());
+                json.number("connack", 0);
+                json.number("ts", self.now.wall_ms / 1000);
+            }
+            Some(reason) => {
+                json.text("reason", reason);
+                json.number("ts", self.now.wall_ms / 1000);
+            }
+        }
+        let payload = json.finish();
+        self.publish_own(&topic, payload.as_bytes(), qos, Retain::No);
+    }
+
+    /// Publishes a message of the broker's own.
+    pub(crate) fn publish_own(&mut self, topic: &str, payload: &[u8], qos: QoS, retain: Retain) {
+        let publisher = Publisher::Broker(ClientId::from(self.broker.sys.node()));
+        let retain = matches!(retain, Retain::Yes);
+        let publication = Publication::new(topic, payload, qos, retain, &publisher, self.now);
+        self.publish(&publication);
+    }
+}
+
+/// Whether a message of the broker's own is retained.
+pub(crate) enum Retain {
+    Yes,
+    No,
+}
+
+fn protocol_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::V3_1 => "MQIsdp",
+        ProtocolVersion::V3_1_1 | ProtocolVersion::V5 => "MQTT",
+    }
+}
+
+/// A JSON object under construction.
+pub(crate) struct Json(String);
+
+impl Json {
+    pub(crate) fn new() -> Self {
+        Self(String::from("{"))
+    }
+
+    pub(crate) fn finish(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        self.string(key);
+        self.0.push(':');
+    }
+
+    fn string(&mut self, text: &str) {
+        self.0.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.0.push_str("\\\""),
+                '\\' => self.0.push_str("\\\\"),
+                '\n' => self.0.push_str("\\n"),
+                '\r' => self.0.push_str("\\r"),
+                '\t' => self.0.push_str("\\t"),
+                c if c < ' ' => {
+                    let _ = write!(self.0, "\\u{:04x}", u32::from(c));
+                }
+                c => self.0.push(c),
+            }
+        }
+        self.0.push('"');
+    }
+
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.string(value);
+    }
+
+    fn text_or_null(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.text(key, value),
+            None => {
+                self.key(key);
+                self.0.push_str("null");
+            }
+        }
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        let _ = write!(self.0, "{value}");
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        self.key(key);
+        let _ = write!(self.0, "{value}");
+    }
+
+    fn client(&mut self, client: &ClientInfo) {
+        self.text("clientid", client.client_id.as_str());
+        self.text_or_null("username", client.username.as_deref());
+        self.text_or_null("peername", client.peer.map(|peer| peer.to_string()).as_deref());
+    }
+
+    fn subscription(&mut self, client: &ClientInfo, subscription: &Subscription) {
+        self.client(client);
+        self.text("topic", &subscription.filter);
+        self.number("qos", subscription.options.qos as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_strings_are_escaped() {
+        let mut json = Json::new();
+        json.text("a\"b", "\u{1}\n\\é");
+        json.number("n", 1);
+        assert_eq!(json.finish(), "{\"a\\\"b\":\"\\u0001\\n\\\\é\",\"n\":1}");
+    }
+}

@@ -1,0 +1,229 @@
+//! The traits outsiders implement: authentication, authorisation, interception, consumption, storage.
+//!
+//! All of them may be called by many threads at once, and none may block: what must wait answers
+//! [`Answer::Later`] with a future, which the shell polls while the connection, and only it, stands still.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};
+
+use crate::client::{ClientId, ClientInfo, Peer};
+use crate::message::Message;
+
+/// A decision, at once or later.
+pub enum Answer<T> {
+    /// It is made.
+    Now(T),
+    /// It needs somebody else; polled by the shell.
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+/// Whom a CONNECT claims to be.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Client Identifier.
+    pub client_id: ClientId,
+    /// User Name, or the name from the client's certificate.
+    pub username: Option<Arc<str>>,
+    /// Password.
+    pub password: Option<Arc<[u8]>>,
+    /// Protocol level.
+    pub version: ProtocolVersion,
+    /// What is known of the connection.
+    pub peer: Peer,
+}
+
+impl fmt::Debug for Credentials {
+    /// Leaves the password out, so that no log can hold it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an [`Authenticator`] says of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// Let in; a superuser is not asked for rights.
+    Allow {
+        /// True if no access rule applies to the client.
+        superuser: bool,
+    },
+    /// Refused with this Reason Code (0x80 or above).
+    Deny(ReasonCode),
+    /// Unknown here: the next source is asked.
+    Ignore,
+}
+
+/// Checks who connects.
+pub trait Authenticator: Send + Sync {
+    /// Decides on a CONNECT. An implementation that fails must deny.
+    fn authenticate(&self, credentials: &Arc<Credentials>) -> Answer<Authentication>;
+}
+
+/// One step of an enhanced authentication exchange (MQTT 5.0, 4.12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthStep {
+    /// Send this data to the client and wait for its next AUTH.
+    Continue(Vec<u8>),
+    /// The client is who it claims to be; the data goes with CONNACK or the last AUTH.
+    Success {
+        /// Authentication Data for the client; empty for none.
+        data: Vec<u8>,
+        /// The user the client proved to be; replaces the User Name.
+        username: Option<Arc<str>>,
+        /// True if no access rule applies to the client.
+        superuser: bool,
+    },
+    /// Refused with this Reason Code.
+    Deny(ReasonCode),
+}
+
+/// One side of one running exchange.
+pub trait AuthExchange: Send {
+    /// Takes the client's Authentication Data (empty if it sent none) and answers it.
+    fn handle(&mut self, data: &[u8]) -> AuthStep;
+}
+
+/// An authentication method of MQTT 5.0's enhanced authentication.
+pub trait AuthMethod: Send + Sync {
+    /// Authentication Method as clients name it, `SCRAM-SHA-256`.
+    fn name(&self) -> &str;
+    /// Begins an exchange with a client that connects, or that authenticates again.
+    fn begin(&self, credentials: &Credentials) -> Box<dyn AuthExchange>;
+}
+
+/// What a client wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Publish to a Topic Name.
+    Publish,
+    /// Subscribe to a Topic Filter.
+    Subscribe,
+}
+
+/// What an [`Authorizer`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Allowed.
+    Allow,
+    /// Denied.
+    Deny,
+    /// No rule of this source applies: the next one is asked.
+    Ignore,
+}
+
+/// Checks what a client may do.
+pub trait Authorizer: Send + Sync {
+    /// Decides on one topic. An implementation that fails must deny.
+    fn authorize(&self, client: &Arc<ClientInfo>, action: Action, topic: &str) -> Answer<Verdict>;
+}
+
+/// A PUBLISH that an [`Interceptor`] may change.
+#[derive(Debug, Clone)]
+pub struct PublishDraft<'a> {
+    /// Topic Name; must stay a valid one.
+    pub topic: Cow<'a, str>,
+    /// Application payload.
+    pub payload: Cow<'a, [u8]>,
+    /// QoS the message is routed with; the client is acknowledged by what it sent.
+    pub qos: QoS,
+    /// RETAIN flag.
+    pub retain: bool,
+}
+
+/// One filter of a SUBSCRIBE that an [`Interceptor`] may change.
+#[derive(Debug, Clone)]
+pub struct SubscribeDraft<'a> {
+    /// Topic Filter; must stay a valid one.
+    pub filter: Cow<'a, str>,
+    /// Subscription Options.
+    pub options: SubscriptionOptions,
+}
+
+/// Sees, changes or refuses what clients do. Called after the client's rights were checked.
+///
+/// Interceptors run on the data path, one after the other in the order they were added: they must be quick.
+pub trait Interceptor: Send + Sync {
+    /// Called for each PUBLISH.
+    ///
+    /// # Errors
+    /// The Reason Code refuses the message; the client learns it from PUBACK or PUBREC.
+    fn publish(
+        &self,
+        _client: &ClientInfo,
+        _draft: &mut PublishDraft<'_>,
+    ) -> Result<(), ReasonCode> {
+        Ok(())
+    }
+
+    /// Called for each Topic Filter of a SUBSCRIBE.
+    ///
+    /// # Errors
+    /// The Reason Code refuses the subscription; the client learns it from SUBACK.
+    fn subscribe(
+        &self,
+        _client: &ClientInfo,
+        _draft: &mut SubscribeDraft<'_>,
+    ) -> Result<(), ReasonCode> {
+        Ok(())
+    }
+
+    /// Called after a client has connected.
+    fn connected(&self, _client: &ClientInfo) {}
+
+    /// Called after a connection has ended; `reason` is a word for logs and events.
+    fn disconnected(&self, _client: &ClientInfo, _reason: &str) {}
+}
+
+/// Receives messages inside the process: an embedding program, a rule, a bridge.
+pub trait Consumer: Send + Sync {
+    /// Called on the publisher's thread, within its turn: must not block and should be quick.
+    fn consume(&self, message: &Arc<Message>);
+}
+
+/// A position in the store's log; larger is later.
+pub type Lsn = u64;
+
+/// Keeps what must survive the process. The core works without one: then nothing waits.
+///
+/// `append` never waits for the disk. A connection that owes an acknowledgement for an appended frame asks
+/// to be woken when [`durable`](Self::durable) has passed it, and serves everything else meanwhile.
+pub trait Store: Send + Sync {
+    /// Appends the records of one turn as one atomic frame and returns the position that covers it.
+    fn append(&self, frame: &[u8]) -> Lsn;
+    /// Everything up to here survives.
+    fn durable(&self) -> Lsn;
+    /// Calls `waker` once `durable` has reached `lsn`; several calls before that may be merged into one.
+    fn wake_at(&self, lsn: Lsn, waker: Box<dyn FnOnce() + Send>);
+}
+
+/// The extensions of a broker, swapped whole when one comes or goes.
+#[derive(Default, Clone)]
+pub struct Extensions {
+    /// Sources of authentication, in order; the first that does not ignore decides.
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    /// Methods of enhanced authentication.
+    pub auth_methods: Vec<Arc<dyn AuthMethod>>,
+    /// Sources of authorisation, in order; the first that does not ignore decides.
+    pub authorizers: Vec<Arc<dyn Authorizer>>,
+    /// Interceptors, in order.
+    pub interceptors: Vec<Arc<dyn Interceptor>>,
+}
+
+impl fmt::Debug for Extensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extensions")
+            .field("authenticators", &self.authenticators.len())
+            .field("auth_methods", &self.auth_methods.len())
+            .field("authorizers", &self.authorizers.len())
+            .field("interceptors", &self.interceptors.len())
+            .finish()
+    }
+}

@@ -1,0 +1,189 @@
+//! Application Messages: borrowed while they are routed, shared once somebody must keep them.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use broker_codec::{Properties, PropertiesBuf, PropertyId, QoS};
+use bytes::Bytes;
+
+use crate::client::{ClientId, ClientInfo};
+use crate::clock::Now;
+
+/// An Application Message that is kept: queued, in flight, retained, delayed, or handed to an extension.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Topic Name.
+    pub topic: Arc<str>,
+    /// Application payload.
+    pub payload: Bytes,
+    /// QoS it was published with.
+    pub qos: QoS,
+    /// RETAIN flag it was published with.
+    pub retain: bool,
+    /// Properties that are forwarded unaltered, in their encoded form.
+    pub properties: PropertiesBuf,
+    /// When it expires, milliseconds since the Unix epoch; `None` never.
+    pub expires_at_ms: Option<u64>,
+    /// When it was published, milliseconds since the Unix epoch.
+    pub published_at_ms: u64,
+    /// Who published it.
+    pub publisher: Publisher,
+}
+
+/// Where a message comes from.
+#[derive(Debug, Clone)]
+pub enum Publisher {
+    /// A connected client, or its Will; the number is that of its session.
+    Client(Arc<ClientInfo>, u64),
+    /// The broker itself, an embedding program or the management API, under a name of its own.
+    Broker(ClientId),
+}
+
+impl Publisher {
+    /// Client Identifier of the publisher.
+    #[must_use]
+    pub fn client_id(&self) -> &ClientId {
+        match self {
+            Self::Client(client, _) => &client.client_id,
+            Self::Broker(name) => name,
+        }
+    }
+
+    /// Number of the publishing session; 0 for the broker's own messages.
+    pub(crate) fn session_number(&self) -> u64 {
+        match self {
+            Self::Client(_, number) => *number,
+            Self::Broker(_) => 0,
+        }
+    }
+}
+
+impl Message {
+    /// True if the message's expiry interval has passed.
+    #[must_use]
+    pub fn is_expired(&self, now: Now) -> bool {
+        self.expires_at_ms.is_some_and(|at| at <= now.wall_ms)
+    }
+
+    /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], at least 1.
+    pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
+        remaining_expiry_s(self.expires_at_ms, now)
+    }
+
+    /// Bytes the message is accounted with in queues and stores.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.len() + 128
+    }
+}
+
+fn remaining_expiry_s(expires_at_ms: Option<u64>, now: Now) -> Option<u32> {
+    // Rounded up: a message that may still be sent never leaves with an interval of 0.
+    expires_at_ms
+        .map(|at| at.saturating_sub(now.wall_ms).div_ceil(1000).clamp(1, u32::MAX.into()) as u32)
+}
+
+/// A message on its way through the router: everything borrowed from the publisher's packet.
+///
+/// Most messages end here: they are copied into the outboxes of connected subscribers and forgotten. Only
+/// when one must be kept is it turned into a [`Message`], once for all who keep it.
+pub(crate) struct Publication<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// What of the publisher's properties is forwarded unaltered.
+    pub(crate) properties: Properties<'a>,
+    pub(crate) expires_at_ms: Option<u64>,
+    pub(crate) published_at_ms: u64,
+    pub(crate) publisher: &'a Publisher,
+    shared: OnceCell<Arc<Message>>,
+}
+
+impl<'a> Publication<'a> {
+    /// A message that a packet or a Will brings now.
+    pub(crate) fn new(
+        topic: &'a str,
+        payload: &'a [u8],
+        qos: QoS,
+        retain: bool,
+        publisher: &'a Publisher,
+        now: Now,
+    ) -> Self {
+        Self {
+            topic,
+            payload,
+            qos,
+            retain,
+            properties: Properties::EMPTY,
+            expires_at_ms: None,
+            published_at_ms: now.wall_ms,
+            publisher,
+            shared: OnceCell::new(),
+        }
+    }
+
+    /// The same with properties, and the expiry they ask for.
+    pub(crate) fn with_properties(
+        mut self,
+        forwarded: Properties<'a>,
+        message_expiry_s: Option<u32>,
+        now: Now,
+    ) -> Self {
+        self.properties = forwarded;
+        self.expires_at_ms = message_expiry_s.map(|s| now.wall_ms + u64::from(s) * 1000);
+        self
+    }
+
+    /// A kept message that is routed again.
+    pub(crate) fn of(message: &'a Arc<Message>) -> Self {
+        let shared = OnceCell::new();
+        let _ = shared.set(Arc::clone(message));
+        Self {
+            topic: &message.topic,
+            payload: &message.payload,
+            qos: message.qos,
+            retain: message.retain,
+            properties: message.properties.as_properties(),
+            expires_at_ms: message.expires_at_ms,
+            published_at_ms: message.published_at_ms,
+            publisher: &message.publisher,
+            shared,
+        }
+    }
+
+    /// The message in a form that can be kept.
+    pub(crate) fn shared(&self) -> &Arc<Message> {
+        self.shared.get_or_init(|| {
+            let mut properties = PropertiesBuf::new();
+            properties.extend_filtered(self.properties, |_| true);
+            Arc::new(Message {
+                topic: self.topic.into(),
+                payload: Bytes::copy_from_slice(self.payload),
+                qos: self.qos,
+                retain: self.retain,
+                properties,
+                expires_at_ms: self.expires_at_ms,
+                published_at_ms: self.published_at_ms,
+                publisher: self.publisher.clone(),
+            })
+        })
+    }
+
+    pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
+        remaining_expiry_s(self.expires_at_ms, now)
+    }
+}
+
+/// True for the properties of a PUBLISH (or of a Will) that the server forwards unaltered
+/// [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-20].
+pub(crate) fn is_forwarded(id: PropertyId) -> bool {
+    matches!(
+        id,
+        PropertyId::PayloadFormatIndicator
+            | PropertyId::ContentType
+            | PropertyId::ResponseTopic
+            | PropertyId::CorrelationData
+            | PropertyId::UserProperty
+    )
+}

@@ -1,0 +1,254 @@
+//! Retained Messages: the last message of each topic that was published with RETAIN (MQTT 5.0, 3.3.1.3).
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use broker_codec::topic;
+use foldhash::fast::FixedState;
+use parking_lot::RwLock;
+
+use crate::clock::Now;
+use crate::config::RetainedConfig;
+use crate::message::Message;
+
+/// Topics in order, cut into shards by their first level.
+///
+/// Order makes one table do for single topics and for wildcards: the topics a filter can match lie together
+/// behind its plain levels, and a replay goes on behind the topic where it stopped.
+pub(crate) struct Retained {
+    shards: Box<[RwLock<BTreeMap<Arc<str>, Arc<Message>>>]>,
+    config: RwLock<RetainedConfig>,
+    len: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+const SHARDS: usize = 16;
+/// Messages of one page of a replay, and topics looked at for it.
+const PAGE: usize = 64;
+const PAGE_TOPICS: usize = 4096;
+
+/// How far a replay has come.
+#[derive(Default)]
+pub(crate) struct Cursor {
+    shard: usize,
+    after: Option<Arc<str>>,
+    done: bool,
+}
+
+impl Cursor {
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.done
+    }
+}
+
+/// The store of retained messages is full, or the message too large for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused;
+
+impl Retained {
+    pub(crate) fn new(config: RetainedConfig) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            config: RwLock::new(config),
+            len: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Keeps `message` as the retained one of its topic [MQTT-3.3.1-5].
+    pub(crate) fn set(&self, message: &Arc<Message>) -> Result<(), Refused> {
+        let config = self.config.read();
+        if config.max_payload_bytes > 0 && message.payload.len() > config.max_payload_bytes {
+            return Err(Refused);
+        }
+        let mut shard = self.shards[shard_of(&message.topic)].write();
+        let old = shard.get(&message.topic).map_or(0, |old| old.weight());
+        let bytes = self.bytes() + message.weight() - old;
+        let is_full = (config.max_messages > 0 && old == 0 && self.len() >= config.max_messages)
+            || (config.max_bytes > 0 && bytes > config.max_bytes);
+        if is_full {
+            return Err(Refused);
+        }
+        if old == 0 {
+            self.len.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
+        self.bytes.fetch_sub(old, Ordering::Relaxed);
+        let mut kept = Message::clone(message);
+        if kept.expires_at_ms.is_none() && config.expiry_interval_s > 0 {
+            kept.expires_at_ms =
+                Some(kept.published_at_ms + u64::from(config.expiry_interval_s) * 1000);
+        }
+        shard.insert(Arc::clone(&message.topic), Arc::new(kept));
+        Ok(())
+    }
+
+    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns true if there was one.
+    pub(crate) fn remove(&self, topic: &str) -> bool {
+        let removed = self.shards[shard_of(topic)].write().remove(topic);
+        if let Some(message) = &removed {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+        }
+        removed.is_some()
+    }
+
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
+        self.shards[shard_of(topic)].read().get(topic).cloned()
+    }
+
+    /// The next messages whose topic matches `filter`, in the order of their topics.
+    pub(crate) fn page(&self, filter: &str, cursor: &mut Cursor, now: Now) -> Vec<Arc<Message>> {
+        if !topic::has_wildcard(filter) {
+            cursor.done = true;
+            return self.get(filter).into_iter().filter(|m| !m.is_expired(now)).collect();
+        }
+        let prefix = plain_prefix(filter);
+        let has_own_shard = !filter.starts_with(['+', '#']);
+        if has_own_shard {
+            cursor.shard = shard_of(filter);
+        }
+        let mut page = Vec::new();
+        let mut looked_at = 0;
+        let shard = self.shards[cursor.shard].read();
+        let start = match &cursor.after {
+            Some(after) => Bound::Excluded(&**after),
+            None => Bound::Included(prefix),
+        };
+        for (topic, message) in shard.range::<str, _>((start, Bound::Unbounded)) {
+            if !topic.starts_with(prefix) {
+                break;
+            }
+            if topic::matches(filter, topic) && !message.is_expired(now) {
+                page.push(Arc::clone(message));
+            }
+            looked_at += 1;
+            if page.len() >= PAGE || looked_at >= PAGE_TOPICS {
+                cursor.after = Some(Arc::clone(topic));
+                return page;
+            }
+        }
+        cursor.after = None;
+        cursor.shard += 1;
+        cursor.done = has_own_shard || cursor.shard >= SHARDS;
+        page
+    }
+
+    /// Drops the expired messages of one shard. Returns how many.
+    pub(crate) fn sweep(&self, shard: usize, now: Now) -> usize {
+        let mut topics = self.shards[shard % SHARDS].write();
+        let before = topics.len();
+        topics.retain(|_, message| {
+            let keep = !message.is_expired(now);
+            if !keep {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+            }
+            keep
+        });
+        before - topics.len()
+    }
+}
+
+fn shard_of(topic: &str) -> usize {
+    let first = topic.split('/').next().unwrap_or_default();
+    (FixedState::with_seed(0).hash_one(first.as_bytes()) as usize) % SHARDS
+}
+
+/// What every topic matched by `filter` begins with: `a/` of `a/+/b`; nothing of `a/#`'s last slash, for
+/// that matches `a` too.
+fn plain_prefix(filter: &str) -> &str {
+    let at = filter.find(['+', '#']).unwrap_or(filter.len());
+    let prefix = &filter[..at];
+    if filter[at..].starts_with('#') { prefix.strip_suffix('/').unwrap_or(prefix) } else { prefix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Publisher;
+    use broker_codec::QoS;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn message(topic: &str, payload: &'static [u8]) -> Arc<Message> {
+        Arc::new(Message {
+            topic: topic.into(),
+            payload: Bytes::from_static(payload),
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            properties: broker_codec::PropertiesBuf::new(),
+            expires_at_ms: None,
+            published_at_ms: 0,
+            publisher: Publisher::Broker("test".into()),
+        })
+    }
+
+    fn config() -> RetainedConfig {
+        RetainedConfig { max_messages: 0, max_bytes: 0, max_payload_bytes: 0, expiry_interval_s: 0 }
+    }
+
+    fn all(retained: &Retained, filter: &str, now: Now) -> Vec<String> {
+        let mut cursor = Cursor::default();
+        let mut found = Vec::new();
+        while !cursor.is_at_end() {
+            let page = retained.page(filter, &mut cursor, now);
+            found.extend(page.iter().map(|m| m.topic.to_string()));
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn pages_find_what_the_plain_matcher_finds(
+            names in prop::collection::btree_set("([ab$]|c{2})(/([ab-]|)){0,3}", 0..200),
+            filter in "([ab+]|c{2})(/([ab+]|)){0,3}(/#)?",
+        ) {
+            let retained = Retained::new(config());
+            for name in &names {
+                retained.set(&message(name, b"x")).unwrap();
+            }
+            let found = all(&retained, &filter, Now::default());
+            let unique: BTreeSet<_> = found.iter().cloned().collect();
+            prop_assert_eq!(found.len(), unique.len(), "none twice");
+            let expected: BTreeSet<_> =
+                names.into_iter().filter(|name| topic::matches(&filter, name)).collect();
+            prop_assert_eq!(unique, expected);
+        }
+    }
+
+    #[test]
+    fn a_full_store_refuses_new_topics_but_replaces_and_removes() {
+        let retained = Retained::new(RetainedConfig { max_messages: 1, ..config() });
+        assert_eq!(retained.set(&message("a", b"1")), Ok(()));
+        assert_eq!(retained.set(&message("b", b"1")), Err(Refused));
+        assert_eq!(retained.set(&message("a", b"22")), Ok(()));
+        assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
+        assert!(retained.remove("a"));
+        assert_eq!((retained.len(), retained.bytes()), (0, 0));
+        assert_eq!(retained.set(&message("b", b"1")), Ok(()));
+    }
+
+    #[test]
+    fn an_expired_message_is_not_found_and_swept() {
+        let retained = Retained::new(RetainedConfig { expiry_interval_s: 2, ..config() });
+        retained.set(&message("a/b", b"1")).unwrap();
+        let later = Now::default().plus_ms(2000);
+        assert_eq!(all(&retained, "a/+", Now::default()).len(), 1);
+        assert_eq!(all(&retained, "a/+", later).len(), 0);
+        assert_eq!((0..SHARDS).map(|shard| retained.sweep(shard, later)).sum::<usize>(), 1);
+        assert_eq!((retained.len(), retained.bytes()), (0, 0));
+    }
+}

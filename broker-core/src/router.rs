@@ -1,0 +1,253 @@
+//! Router: who gets a message of a topic.
+//!
+//! Filters without wildcards sit in a hash table, the others in a trie. Both are cut into shards by the
+//! first level of the filter, so that subscribing in one corner neither locks nor invalidates another.
+//! A publishing thread asks its own [`MatchCache`] first and comes here only when a filter that could
+//! concern the topic has come or gone since.
+
+pub(crate) mod fan_out;
+pub(crate) mod match_cache;
+pub(crate) mod share_group;
+mod subscribers;
+mod trie;
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use foldhash::fast::FixedState;
+use parking_lot::RwLock;
+
+use crate::extension::Consumer;
+use crate::session::Session;
+use fan_out::{FanOut, FanOutBuilder};
+use share_group::ShareGroup;
+pub(crate) use subscribers::Subscriber;
+use subscribers::Subscribers;
+use trie::Trie;
+
+/// Shards for filters that begin with a plain level; one more holds those that begin with a wildcard.
+const SHARDS: usize = 32;
+const WILD: usize = SHARDS;
+
+pub(crate) struct Router {
+    shards: Box<[Shard]>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Shard {
+    routes: RwLock<Routes>,
+    /// Rises with every change of `routes`; a cached match of another generation is void.
+    generation: AtomicU64,
+}
+
+#[derive(Default)]
+struct Routes {
+    exact: HashMap<Arc<str>, Subscribers, foldhash::fast::RandomState>,
+    wild: Trie<Subscribers>,
+}
+
+/// Live totals, for statistics.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) routes: AtomicUsize,
+    pub(crate) subscriptions: AtomicUsize,
+    pub(crate) shared: AtomicUsize,
+    /// Subscriptions to `$events/…`: while zero, no event is built.
+    pub(crate) events: AtomicUsize,
+}
+
+/// The state of the shards a topic is matched against.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation {
+    own: u64,
+    wild: u64,
+}
+
+impl Router {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..=SHARDS).map(|_| Shard::default()).collect(), counts: Counts::default() }
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Adds or replaces the subscription of a session. Returns true if it is new.
+    pub(crate) fn subscribe(&self, filter: &Arc<str>, subscriber: Subscriber) -> bool {
+        let is_new = self.change(filter, |entry| entry.insert(subscriber));
+        if is_new {
+            self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
+            self.count_event_filter(filter, 1);
+        }
+        is_new
+    }
+
+    /// Removes the subscription of a session. Returns true if there was one.
+    pub(crate) fn unsubscribe(&self, filter: &str, session: u64) -> bool {
+        let removed = self.remove(filter, |entry| entry.remove(session));
+        if removed {
+            self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
+            self.count_event_filter(filter, usize::MAX);
+        }
+        removed
+    }
+
+    /// Joins the group `name` of a filter. Returns true if the session was no member of it.
+    pub(crate) fn join(&self, filter: &Arc<str>, name: &str, member: Subscriber) -> bool {
+        let mut is_new = false;
+        self.change(filter, |entry| {
+            let group = entry.group(name);
+            is_new = group.join(member);
+        });
+        if is_new {
+            self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
+            self.counts.shared.fetch_add(1, Ordering::Relaxed);
+        }
+        is_new
+    }
+
+    /// Leaves a group. Returns the group if the session was a member, for its unfinished messages.
+    pub(crate) fn leave(&self, filter: &str, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
+        let mut left = None;
+        self.remove(filter, |entry| {
+            left = entry.leave(name, session);
+            left.is_some()
+        });
+        if left.is_some() {
+            self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
+            self.counts.shared.fetch_sub(1, Ordering::Relaxed);
+        }
+        left
+    }
+
+    /// Adds an in-process consumer.
+    pub(crate) fn attach(&self, filter: &Arc<str>, number: u64, consumer: Arc<dyn Consumer>) {
+        self.change(filter, |entry| entry.attach(number, consumer));
+        self.count_event_filter(filter, 1);
+    }
+
+    /// Removes an in-process consumer.
+    pub(crate) fn detach(&self, filter: &str, number: u64) {
+        if self.remove(filter, |entry| entry.detach(number)) {
+            self.count_event_filter(filter, usize::MAX);
+        }
+    }
+
+    fn count_event_filter(&self, filter: &str, by: usize) {
+        if filter.starts_with("$events/") {
+            // `usize::MAX` is minus one: the addition wraps.
+            self.counts.events.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    fn change<T>(&self, filter: &Arc<str>, edit: impl FnOnce(&mut Subscribers) -> T) -> T {
+        let shard = &self.shards[shard_of_filter(filter)];
+        let mut routes = shard.routes.write();
+        let entry = if broker_codec::topic::has_wildcard(filter) {
+            routes.wild.entry(filter)
+        } else {
+            routes.exact.entry(Arc::clone(filter)).or_default()
+        };
+        if entry.is_empty() {
+            self.counts.routes.fetch_add(1, Ordering::Relaxed);
+        }
+        let result = edit(entry);
+        shard.generation.fetch_add(1, Ordering::Release);
+        result
+    }
+
+    /// Edits an entry if it is there and drops it when nobody is left.
+    fn remove(&self, filter: &str, edit: impl FnOnce(&mut Subscribers) -> bool) -> bool {
+        let shard = &self.shards[shard_of_filter(filter)];
+        let mut routes = shard.routes.write();
+        let is_wild = broker_codec::topic::has_wildcard(filter);
+        let entry =
+            if is_wild { routes.wild.find_mut(filter) } else { routes.exact.get_mut(filter) };
+        let Some(entry) = entry else { return false };
+        let removed = edit(entry);
+        if entry.is_empty() {
+            if is_wild {
+                routes.wild.remove(filter);
+            } else {
+                routes.exact.remove(filter);
+            }
+            self.counts.routes.fetch_sub(1, Ordering::Relaxed);
+        }
+        shard.generation.fetch_add(1, Ordering::Release);
+        removed
+    }
+
+    /// The generation a cached match of `topic` must have to be valid.
+    pub(crate) fn generation(&self, topic: &str) -> Generation {
+        Generation {
+            own: self.shards[shard_of_level(first_level(topic))].generation.load(Ordering::Acquire),
+            wild: self.shards[WILD].generation.load(Ordering::Acquire),
+        }
+    }
+
+    /// Everyone who gets a message of `topic`, with the generation this was true for.
+    pub(crate) fn matches(&self, topic: &str) -> (FanOut, Generation) {
+        let mut builder = FanOutBuilder::default();
+        let own = {
+            let shard = &self.shards[shard_of_level(first_level(topic))];
+            let routes = shard.routes.read();
+            if let Some(entry) = routes.exact.get(topic) {
+                builder.add(entry);
+            }
+            routes.wild.matches(topic, &mut |entry| builder.add(entry));
+            shard.generation.load(Ordering::Acquire)
+        };
+        let wild = {
+            let shard = &self.shards[WILD];
+            let routes = shard.routes.read();
+            // A wildcard at the first level does not match `$…` topics [MQTT-4.7.2-1].
+            if !topic.starts_with('$') {
+                routes.wild.matches(topic, &mut |entry| builder.add(entry));
+            }
+            shard.generation.load(Ordering::Acquire)
+        };
+        (builder.build(), Generation { own, wild })
+    }
+
+    /// Calls `visit` with every filter and its sessions, one shard's read lock at a time.
+    pub(crate) fn for_each_route(&self, mut visit: impl FnMut(&str)) {
+        for shard in &self.shards {
+            let routes = shard.routes.read();
+            routes.exact.keys().for_each(|filter| visit(filter));
+            routes.wild.for_each_filter(&mut visit);
+        }
+    }
+}
+
+/// A subscriber's session, as the router keeps it.
+impl Subscriber {
+    pub(crate) fn number(&self) -> u64 {
+        self.session.number()
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+fn first_level(text: &str) -> &str {
+    text.split('/').next().unwrap_or_default()
+}
+
+fn shard_of_filter(filter: &str) -> usize {
+    match first_level(filter) {
+        "+" | "#" => WILD,
+        level => shard_of_level(level),
+    }
+}
+
+fn shard_of_level(level: &str) -> usize {
+    // Which shard a level falls into is no secret worth a random seed: a shard is only a lock.
+    (FixedState::with_seed(0).hash_one(level.as_bytes()) as usize) % SHARDS
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Fan-out of a topic: its receivers, each once, with what their subscriptions ask for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use broker_codec::QoS;
+use foldhash::fast::RandomState;
+
+use super::share_group::ShareGroup;
+use super::subscribers::Subscribers;
+use crate::extension::Consumer;
+use crate::session::Session;
+
+/// Everyone who gets a message of one topic.
+#[derive(Default)]
+pub(crate) struct FanOut {
+    pub(crate) targets: Box<[Target]>,
+    pub(crate) groups: Box<[Arc<ShareGroup>]>,
+    pub(crate) consumers: Box<[Arc<dyn Consumer>]>,
+}
+
+/// A receiving session and the sum of its matching subscriptions.
+pub(crate) struct Target {
+    pub(crate) session: Arc<Session>,
+    pub(crate) terms: Terms,
+}
+
+/// What a delivery must look like.
+#[derive(Clone, Default)]
+pub(crate) struct Terms {
+    /// Highest QoS of the matching subscriptions [MQTT-3.3.4-2].
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    /// Subscription Identifiers of all of them [MQTT-3.3.4-4].
+    pub(crate) identifiers: Option<Arc<[u32]>>,
+}
+
+impl FanOut {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.groups.is_empty() && self.consumers.is_empty()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct FanOutBuilder {
+    targets: Vec<Target>,
+    groups: Vec<Arc<ShareGroup>>,
+    consumers: Vec<Arc<dyn Consumer>>,
+    /// Session number to its place in `targets`, once more than one filter matched.
+    places: HashMap<u64, usize, RandomState>,
+    filters: usize,
+}
+
+impl FanOutBuilder {
+    pub(super) fn add(&mut self, entry: &Subscribers) {
+        self.groups.extend(entry.groups().iter().cloned());
+        self.consumers.extend(entry.consumers().iter().map(|(_, consumer)| Arc::clone(consumer)));
+        if entry.len() == 0 {
+            return;
+        }
+        self.filters += 1;
+        if self.filters == 2 {
+            self.places = self.targets.iter().map(|t| t.session.number()).zip(0..).collect();
+        }
+        self.targets.reserve(entry.len());
+        entry.for_each(|subscriber| {
+            let terms = Terms {
+                qos: subscriber.options.qos,
+                no_local: subscriber.options.no_local,
+                retain_as_published: subscriber.options.retain_as_published,
+                identifiers: (subscriber.identifier > 0).then(|| [subscriber.identifier].into()),
+            };
+            if self.filters > 1 {
+                let place = *self.places.entry(subscriber.number()).or_insert(self.targets.len());
+                if let Some(target) = self.targets.get_mut(place) {
+                    target.terms.merge(terms);
+                    return;
+                }
+            }
+            self.targets.push(Target { session: Arc::clone(&subscriber.session), terms });
+        });
+    }
+
+    pub(super) fn build(self) -> FanOut {
+        FanOut {
+            targets: self.targets.into(),
+            groups: self.groups.into(),
+            consumers: self.consumers.into(),
+        }
+    }
+}
+
+impl Terms {
+    /// Adds another matching subscription of the same session.
+    fn merge(&mut self, other: Self) {
+        self.qos = self.qos.max(other.qos);
+        // A message of one's own is kept back only if every matching subscription says so.
+        self.no_local &= other.no_local;
+        self.retain_as_published |= other.retain_as_published;
+        self.identifiers = match (self.identifiers.take(), other.identifiers) {
+            (Some(mine), Some(more)) => Some(mine.iter().chain(more.iter()).copied().collect()),
+            (mine, more) => mine.or(more),
+        };
+    }
+}

@@ -1,0 +1,173 @@
+//! Subscribers of one Topic Filter.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use broker_codec::SubscriptionOptions;
+use foldhash::fast::RandomState;
+
+use super::share_group::ShareGroup;
+use crate::extension::Consumer;
+use crate::session::Session;
+
+/// A session that subscribed to a filter.
+#[derive(Clone)]
+pub(crate) struct Subscriber {
+    pub(crate) session: Arc<Session>,
+    pub(crate) options: SubscriptionOptions,
+    /// Subscription Identifier; 0 if the client gave none.
+    pub(crate) identifier: u32,
+}
+
+/// Most filters have one subscriber, some have a hundred thousand.
+#[derive(Default)]
+pub(super) struct Subscribers {
+    list: List,
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+enum List {
+    #[default]
+    None,
+    One(Subscriber),
+    Few(Vec<Subscriber>),
+    Many(Box<HashMap<u64, Subscriber, RandomState>>),
+}
+
+/// What most filters lack.
+#[derive(Default)]
+struct Rare {
+    groups: Vec<Arc<ShareGroup>>,
+    consumers: Vec<(u64, Arc<dyn Consumer>)>,
+}
+
+/// Above it a list becomes a table, so that a hundred thousand clients can leave in linear time.
+const FEW: usize = 16;
+
+impl Subscribers {
+    pub(super) fn is_empty(&self) -> bool {
+        let nobody = match &self.list {
+            List::None => true,
+            List::One(_) => false,
+            List::Few(list) => list.is_empty(),
+            List::Many(table) => table.is_empty(),
+        };
+        nobody && self.rare.is_none()
+    }
+
+    /// Adds or replaces a subscriber. Returns true if it is new.
+    pub(super) fn insert(&mut self, subscriber: Subscriber) -> bool {
+        match &mut self.list {
+            List::None => self.list = List::One(subscriber),
+            List::One(one) if one.number() == subscriber.number() => {
+                *one = subscriber;
+                return false;
+            }
+            List::One(one) => self.list = List::Few(vec![one.clone(), subscriber]),
+            List::Few(list) => {
+                if let Some(old) = list.iter_mut().find(|s| s.number() == subscriber.number()) {
+                    *old = subscriber;
+                    return false;
+                }
+                list.push(subscriber);
+                if list.len() > FEW {
+                    let table = list.drain(..).map(|s| (s.number(), s)).collect();
+                    self.list = List::Many(Box::new(table));
+                }
+            }
+            List::Many(table) => return table.insert(subscriber.number(), subscriber).is_none(),
+        }
+        true
+    }
+
+    pub(super) fn remove(&mut self, session: u64) -> bool {
+        match &mut self.list {
+            List::None => false,
+            List::One(one) => {
+                let found = one.number() == session;
+                if found {
+                    self.list = List::None;
+                }
+                found
+            }
+            List::Few(list) => match list.iter().position(|s| s.number() == session) {
+                Some(at) => {
+                    list.swap_remove(at);
+                    true
+                }
+                None => false,
+            },
+            List::Many(table) => table.remove(&session).is_some(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.list {
+            List::None => 0,
+            List::One(_) => 1,
+            List::Few(list) => list.len(),
+            List::Many(table) => table.len(),
+        }
+    }
+
+    pub(super) fn for_each<'a>(&'a self, mut visit: impl FnMut(&'a Subscriber)) {
+        match &self.list {
+            List::None => {}
+            List::One(one) => visit(one),
+            List::Few(list) => list.iter().for_each(visit),
+            List::Many(table) => table.values().for_each(visit),
+        }
+    }
+
+    pub(super) fn groups(&self) -> &[Arc<ShareGroup>] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.groups)
+    }
+
+    pub(super) fn consumers(&self) -> &[(u64, Arc<dyn Consumer>)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.consumers)
+    }
+
+    /// The group of that name, made if need be.
+    pub(super) fn group(&mut self, name: &str) -> &Arc<ShareGroup> {
+        let groups = &mut self.rare.get_or_insert_default().groups;
+        let at = groups.iter().position(|group| group.name() == name).unwrap_or_else(|| {
+            groups.push(Arc::new(ShareGroup::new(name)));
+            groups.len() - 1
+        });
+        &groups[at]
+    }
+
+    pub(super) fn leave(&mut self, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
+        let groups = &mut self.rare.as_mut()?.groups;
+        let at = groups.iter().position(|group| group.name() == name)?;
+        let group = Arc::clone(&groups[at]);
+        if !group.leave(session) {
+            return None;
+        }
+        if group.is_empty() {
+            groups.swap_remove(at);
+            self.drop_rare_if_empty();
+        }
+        Some(group)
+    }
+
+    pub(super) fn attach(&mut self, number: u64, consumer: Arc<dyn Consumer>) {
+        self.rare.get_or_insert_default().consumers.push((number, consumer));
+    }
+
+    pub(super) fn detach(&mut self, number: u64) -> bool {
+        let Some(rare) = &mut self.rare else { return false };
+        let before = rare.consumers.len();
+        rare.consumers.retain(|(n, _)| *n != number);
+        let removed = rare.consumers.len() < before;
+        self.drop_rare_if_empty();
+        removed
+    }
+
+    fn drop_rare_if_empty(&mut self) {
+        if self.rare.as_ref().is_some_and(|r| r.groups.is_empty() && r.consumers.is_empty()) {
+            self.rare = None;
+        }
+    }
+}

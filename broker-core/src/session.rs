@@ -1,0 +1,443 @@
+//! Session: Session State of MQTT 5.0, 4.1, and the outbox of its connection, behind one lock.
+//!
+//! A session outlives its connections. Any thread may deliver to it; a thread holds one session's lock at a
+//! time, never two, and nothing that waits happens under it.
+
+mod deliver;
+mod inflight;
+mod packet_id;
+pub(crate) mod queue;
+mod received;
+pub(crate) mod replay;
+pub(crate) mod subscriptions;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use broker_codec::{PacketId, ProtocolVersion, QoS};
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::channel::{Close, CloseCause};
+use crate::client::{ClientId, ClientInfo};
+use crate::metrics::Metric;
+use crate::outbox::{Outbox, Sink};
+use crate::turn::Out;
+use crate::will::Will;
+use inflight::{Inflight, Phase};
+use queue::{Delivery, Queue};
+use received::Received;
+use replay::Replay;
+use subscriptions::Subscriptions;
+
+/// Session State of one client.
+pub(crate) struct Session {
+    number: u64,
+    client_id: ClientId,
+    /// Mirrors `state.connection`, for those who choose among sessions without locking them.
+    connected: AtomicBool,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) connection: Option<Connection>,
+    /// The client of the present or last connection.
+    pub(crate) client: Arc<ClientInfo>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) inflight: Inflight,
+    pub(crate) received: Received,
+    pub(crate) queue: Queue,
+    /// Retained messages still to be sent for new subscriptions.
+    pub(crate) replays: Option<Box<Vec<Replay>>>,
+    pub(crate) will: Option<Box<Will>>,
+    /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
+    pub(crate) expiry_s: u32,
+    pub(crate) created_at_ms: u64,
+    /// Monotonic time at which the last connection ended.
+    pub(crate) disconnected_at_ms: Option<u64>,
+    /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
+    pub(crate) scheduled_ms: u64,
+    pub(crate) dropped: u64,
+    /// The session is over: it receives nothing and is in no table.
+    pub(crate) ended: bool,
+}
+
+/// The connected half of a session.
+pub(crate) struct Connection {
+    pub(crate) id: u64,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) outbox: Outbox,
+    pub(crate) version: ProtocolVersion,
+    /// PUBLISH packets of QoS 1 and 2 that may still be sent (MQTT 5.0, 4.9).
+    quota: u16,
+    window: u16,
+    /// Maximum Packet Size of the client.
+    max_packet_size: usize,
+    /// Topic aliases given to this client, if it takes any.
+    aliases: Option<Box<Aliases>>,
+    /// Why the channel is asked to close.
+    pub(crate) close: Option<CloseCause>,
+}
+
+struct Aliases {
+    maximum: u16,
+    by_topic: HashMap<Box<str>, u16, RandomState>,
+}
+
+/// What a client asked for in CONNECT.
+pub(crate) struct ConnectionLimits {
+    /// Receive Maximum, bounded by the zone's `max_inflight`.
+    pub(crate) window: u16,
+    pub(crate) max_packet_size: usize,
+    /// Topic Alias Maximum, bounded by the zone's.
+    pub(crate) topic_alias_maximum: u16,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: u64,
+        sink: Arc<dyn Sink>,
+        version: ProtocolVersion,
+        limits: &ConnectionLimits,
+    ) -> Self {
+        let aliases = (limits.topic_alias_maximum > 0).then(|| {
+            Box::new(Aliases { maximum: limits.topic_alias_maximum, by_topic: HashMap::default() })
+        });
+        Self {
+            id,
+            sink,
+            outbox: Outbox::default(),
+            version,
+            quota: limits.window,
+            window: limits.window,
+            max_packet_size: limits.max_packet_size,
+            aliases,
+            close: None,
+        }
+    }
+
+    /// A PUBLISH was acknowledged [MQTT-4.9.0-2]: the quota grows, never beyond its start.
+    fn grant(&mut self) {
+        self.quota = (self.quota + 1).min(self.window);
+    }
+}
+
+/// How an acknowledgement met the inflight window.
+pub(crate) enum Acked {
+    /// It ended (or moved on) an exchange.
+    Known(Option<Delivery>),
+    /// No such Packet Identifier in that state.
+    Unknown,
+}
+
+impl Session {
+    pub(crate) fn new(number: u64, client: Arc<ClientInfo>, expiry_s: u32, now_ms: u64) -> Self {
+        let state = State {
+            connection: None,
+            subscriptions: Subscriptions::default(),
+            inflight: Inflight::default(),
+            received: Received::default(),
+            queue: Queue::default(),
+            replays: None,
+            will: None,
+            expiry_s,
+            created_at_ms: now_ms,
+            disconnected_at_ms: None,
+            scheduled_ms: u64::MAX,
+            dropped: 0,
+            ended: false,
+            client: Arc::clone(&client),
+        };
+        Self {
+            number,
+            client_id: client.client_id.clone(),
+            connected: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// A number no other session of this process has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Client Identifier.
+    pub(crate) fn client_id(&self) -> &ClientId {
+        &self.client_id
+    }
+
+    /// True while a Network Connection serves the session.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Puts a connection in place, its CONNACK first, and sends what is owed.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        state: &mut State,
+        client: Arc<ClientInfo>,
+        mut connection: Connection,
+        connack: &[u8],
+        out: &mut Out,
+    ) {
+        connection.outbox.append(connack, &mut out.pool);
+        state.client = client;
+        state.connection = Some(connection);
+        state.disconnected_at_ms = None;
+        state.inflight.start_over();
+        self.connected.store(true, Ordering::Relaxed);
+        state.pump(out);
+        self.touch(state, out);
+    }
+
+    /// Takes the connection away, if it is still the one of that number.
+    pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Connection> {
+        state.connection.take_if(|c| c.id == connection).inspect(|_| {
+            self.connected.store(false, Ordering::Relaxed);
+        })
+    }
+
+    /// Asks the connection to close. Returns false if there is none.
+    pub(crate) fn close(&self, cause: CloseCause) -> bool {
+        let mut state = self.lock();
+        let Some(connection) = &mut state.connection else { return false };
+        connection.close.get_or_insert(cause);
+        connection.sink.wake();
+        true
+    }
+
+    /// Replaces the connection by nothing and tells the old one why [MQTT-3.1.4-3].
+    pub(crate) fn expel(&self, state: &mut State, cause: CloseCause, out: &mut Out) {
+        let Some(mut old) = state.connection.take() else { return };
+        self.connected.store(false, Ordering::Relaxed);
+        let close = Close::from(cause);
+        if old.version.is_v5() {
+            let mut packet = Vec::new();
+            close.disconnect().encode(old.version, &mut packet);
+            old.outbox.append(&packet, &mut out.pool);
+            out.counters.inc(Metric::PacketsSent);
+            out.counters.inc(Metric::PacketsDisconnectSent);
+        }
+        if let Some(mut batch) = old.outbox.begin_flush() {
+            // Non-blocking, once: a client that reads nothing learns nothing.
+            let (_, written) = batch.write(&*old.sink);
+            out.counters.add(Metric::BytesSent, written as u64);
+        }
+        // Its channel finds the session in other hands and closes the socket.
+        old.sink.wake();
+    }
+
+    /// Puts the session on the list of those to flush at the end of the turn.
+    fn touch(self: &Arc<Self>, state: &mut State, out: &mut Out) {
+        if let Some(connection) = &mut state.connection
+            && !connection.outbox.dirty
+            && !connection.outbox.is_empty()
+        {
+            connection.outbox.dirty = true;
+            out.dirty.push(Arc::clone(self));
+        }
+    }
+
+    /// Appends packets of the channel `connection`. `None` if it does not serve the session any more.
+    ///
+    /// Returns the bytes that wait for the socket.
+    pub(crate) fn reply(
+        self: &Arc<Self>,
+        connection: u64,
+        packets: &[u8],
+        out: &mut Out,
+    ) -> Option<usize> {
+        let mut state = self.lock();
+        let current = state.connection.as_mut().filter(|c| c.id == connection)?;
+        current.outbox.append(packets, &mut out.pool);
+        let len = current.outbox.len();
+        out.dirty_bytes += packets.len();
+        self.touch(&mut state, out);
+        Some(len)
+    }
+
+    /// Why the connection is asked to close, or that it serves the session no more.
+    pub(crate) fn close_request(&self, connection: u64) -> Option<CloseCause> {
+        match &self.lock().connection {
+            Some(current) if current.id == connection => current.close,
+            _ => Some(CloseCause::TakenOver),
+        }
+    }
+
+    /// Begins to send the retained messages of new subscriptions.
+    pub(crate) fn start_replays(self: &Arc<Self>, replays: Vec<Replay>, out: &mut Out) {
+        let mut state = self.lock();
+        state.replays.get_or_insert_default().extend(replays);
+        state.pump(out);
+        self.touch(&mut state, out);
+    }
+
+    /// PUBACK came in.
+    pub(crate) fn handle_puback(self: &Arc<Self>, id: PacketId, out: &mut Out) -> Acked {
+        let mut state = self.lock();
+        match state.inflight.find_mut(id) {
+            Some(entry) if matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce) =>
+                {}
+            _ => return Acked::Unknown,
+        }
+        self.finish_exchange(&mut state, id, out)
+    }
+
+    /// PUBREC came in. With an error it ends the exchange [MQTT-4.3.3-4]; else PUBREL is owed.
+    pub(crate) fn handle_pubrec(
+        self: &Arc<Self>,
+        id: PacketId,
+        is_error: bool,
+        out: &mut Out,
+    ) -> Acked {
+        let mut state = self.lock();
+        let now_ms = out.now.mono_ms;
+        match state.inflight.find_mut(id) {
+            Some(entry) => match &entry.phase {
+                Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
+                    if is_error {
+                        return self.finish_exchange(&mut state, id, out);
+                    }
+                    entry.sent_at_ms = now_ms;
+                    let Phase::Published(delivery) =
+                        std::mem::replace(&mut entry.phase, Phase::Released)
+                    else {
+                        return Acked::Unknown;
+                    };
+                    Acked::Known(Some(delivery))
+                }
+                // A second PUBREC: PUBREL is owed again.
+                Phase::Released => Acked::Known(None),
+                Phase::Published(_) => Acked::Unknown,
+            },
+            None => Acked::Unknown,
+        }
+    }
+
+    /// PUBCOMP came in.
+    pub(crate) fn handle_pubcomp(self: &Arc<Self>, id: PacketId, out: &mut Out) -> Acked {
+        let mut state = self.lock();
+        match state.inflight.find_mut(id) {
+            Some(entry) if matches!(entry.phase, Phase::Released) => {}
+            _ => return Acked::Unknown,
+        }
+        self.finish_exchange(&mut state, id, out)
+    }
+
+    fn finish_exchange(self: &Arc<Self>, state: &mut State, id: PacketId, out: &mut Out) -> Acked {
+        let Some(entry) = state.inflight.remove(id) else { return Acked::Unknown };
+        if let Some(connection) = &mut state.connection {
+            connection.grant();
+        }
+        if state.has_waiting() {
+            state.pump(out);
+            self.touch(state, out);
+        }
+        match entry.phase {
+            Phase::Published(delivery) => Acked::Known(Some(delivery)),
+            Phase::Released => Acked::Known(None),
+        }
+    }
+
+    /// Sends what has been unacknowledged for `interval_ms` once more, to a client older than MQTT 5.0.
+    pub(crate) fn retry(self: &Arc<Self>, interval_ms: u64, out: &mut Out) {
+        let mut state = self.lock();
+        state.resend_older_than(interval_ms, out);
+        self.touch(&mut state, out);
+    }
+
+    /// The socket takes bytes again. Returns those that still wait.
+    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) -> usize {
+        {
+            let mut state = self.lock();
+            let Some(current) = state.connection.as_mut().filter(|c| c.id == connection) else {
+                return 0;
+            };
+            current.outbox.set_writable();
+        }
+        self.flush(out);
+        self.lock().connection.as_ref().map_or(0, |current| current.outbox.len())
+    }
+
+    /// Writes the outbox to the socket, without holding the lock while the system copies.
+    pub(crate) fn flush(self: &Arc<Self>, out: &mut Out) {
+        let mut state = self.lock();
+        let Some(connection) = &mut state.connection else { return };
+        let id = connection.id;
+        let Some(mut batch) = connection.outbox.begin_flush() else { return };
+        let sink = Arc::clone(&connection.sink);
+        drop(state);
+        for pass in 0.. {
+            let (outcome, written) = batch.write(&*sink);
+            out.counters.add(Metric::BytesSent, written as u64);
+            let mut state = self.lock();
+            // Taken over meanwhile: what is left belongs to nobody.
+            let Some(connection) = state.connection.as_mut().filter(|c| c.id == id) else { return };
+            let next = connection.outbox.end_flush(batch, &outcome, written, &mut out.pool);
+            if let Some(next) = next {
+                batch = next;
+                continue;
+            }
+            if !state.has_waiting() {
+                return;
+            }
+            // There is room again for what waited behind the outbox's bound.
+            state.pump(out);
+            if pass >= FLUSH_PASSES {
+                self.touch(&mut state, out);
+                return;
+            }
+            let Some(connection) = &mut state.connection else { return };
+            let Some(next) = connection.outbox.begin_flush() else { return };
+            batch = next;
+        }
+    }
+
+    /// Forgets QoS 2 messages that were not released in time. Returns how many.
+    pub(crate) fn expire_received(&self, before_ms: u64) -> usize {
+        self.lock().received.expire(before_ms)
+    }
+}
+
+/// Refills of an outbox within one flush; beyond it the session waits for the next pass.
+const FLUSH_PASSES: u32 = 4;
+
+impl State {
+    /// True if something waits for room in the window or the outbox.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.queue.is_empty() || self.inflight.is_resending() || self.replays.is_some()
+    }
+
+    /// True if the session is offline and its Session Expiry Interval has passed.
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        self.connection.is_none() && self.expires_at_ms().is_some_and(|at| at <= now_ms)
+    }
+
+    /// When the Will of the offline session is due: its delay is over, or the session [MQTT-3.1.3-9].
+    pub(crate) fn will_due_ms(&self) -> Option<u64> {
+        let delay_s = self.will.as_ref()?.delay_s.min(self.expiry_s);
+        Some(self.disconnected_at_ms? + u64::from(delay_s) * 1000)
+    }
+
+    /// Monotonic time at which the offline session ends; `None` while connected or if it never does.
+    pub(crate) fn expires_at_ms(&self) -> Option<u64> {
+        if self.expiry_s == u32::MAX {
+            return None;
+        }
+        Some(self.disconnected_at_ms? + u64::from(self.expiry_s) * 1000)
+    }
+
+    /// Lets go of everything an ended session held.
+    pub(crate) fn discard(&mut self) {
+        self.subscriptions = Subscriptions::default();
+        self.inflight = Inflight::default();
+        self.received = Received::default();
+        self.queue = Queue::default();
+        self.replays = None;
+    }
+}

@@ -1,0 +1,440 @@
+//! Delivery: from a message and a subscription's terms to bytes in the outbox, a place in the queue, or a
+//! counted drop.
+
+use std::sync::Arc;
+
+use broker_codec::{
+    Ack, Packet, PacketId, Properties, PublishHeader, QoS, ReasonCode, encode_publish, publish_len,
+};
+use bytes::Bytes;
+
+use super::inflight::Phase;
+use super::queue::Delivery;
+use super::{Connection, Session, State};
+use crate::clock::Now;
+use crate::message::{Message, Publication};
+use crate::metrics::Metric;
+use crate::router::fan_out::Terms;
+use crate::router::share_group::ShareGroup;
+use crate::turn::Out;
+
+/// Payloads from here on are shared with their message instead of copied into each outbox.
+const SHARE_FROM_BYTES: usize = 2 * 1024;
+
+/// An outgoing PUBLISH before it is encoded.
+struct Outgoing<'a> {
+    topic: &'a str,
+    payload: &'a [u8],
+    /// The payload again, if it may be sent from where it lies.
+    shared: Option<&'a Bytes>,
+    header: PublishHeader<'a>,
+}
+
+/// What became of an attempt to send.
+enum Sent {
+    /// It is in the outbox.
+    Yes,
+    /// It is larger than the client takes [MQTT-3.1.2-24]: as if it had been sent [MQTT-3.1.2-25].
+    TooLarge,
+}
+
+impl Session {
+    /// Gives the session a message. Returns false if it was not taken.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        terms: &Terms,
+        publication: &Publication<'_>,
+        group: Option<&Arc<ShareGroup>>,
+        out: &mut Out,
+    ) -> bool {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.ended {
+            return false;
+        }
+        if publication.publisher.session_number() == self.number() && state.skips_own(terms) {
+            out.counters.inc(Metric::DroppedNoLocal);
+            return false;
+        }
+        let zone = &state.client.zone;
+        let qos = if zone.upgrade_qos { terms.qos } else { terms.qos.min(publication.qos) };
+        let retain = terms.retain_as_published && publication.retain;
+        if qos == QoS::AtMostOnce && state.connection.is_some() {
+            return self.deliver_now(state, terms, publication, retain, out);
+        }
+        if qos == QoS::AtMostOnce && !zone.mqueue_store_qos0 {
+            out.counters.inc(Metric::DroppedOffline);
+            return false;
+        }
+        if qos > QoS::AtMostOnce && state.expiry_s > 0 {
+            out.records.message(publication);
+        }
+        let delivery = Delivery {
+            message: Arc::clone(publication.shared()),
+            qos,
+            retain,
+            identifiers: terms.identifiers.clone(),
+            group: group.cloned(),
+        };
+        state.accept(delivery, out);
+        self.touch(state, out);
+        true
+    }
+
+    /// QoS 0 to a connected client: straight into the outbox, or dropped if that is full.
+    fn deliver_now(
+        self: &Arc<Self>,
+        state: &mut State,
+        terms: &Terms,
+        publication: &Publication<'_>,
+        retain: bool,
+        out: &mut Out,
+    ) -> bool {
+        let Some(connection) = &mut state.connection else { return false };
+        if connection.outbox.len() >= state.client.zone.max_outbox_bytes {
+            out.counters.inc(Metric::DroppedOutboxFull);
+            return false;
+        }
+        let outgoing = Outgoing {
+            topic: unmounted(publication.topic, &state.client.mountpoint),
+            payload: publication.payload,
+            shared: (out.share_frames && publication.payload.len() >= SHARE_FROM_BYTES)
+                .then(|| &publication.shared().payload),
+            header: PublishHeader {
+                retain,
+                message_expiry_interval: publication.remaining_expiry_s(out.now),
+                subscription_identifiers: terms.identifiers.as_deref().unwrap_or_default(),
+                properties: publication.properties,
+                ..PublishHeader::default()
+            },
+        };
+        let may_share = out.share_frames
+            && connection.aliases.is_none()
+            && terms.identifiers.is_none()
+            && state.client.mountpoint.is_empty();
+        let sent = if may_share {
+            connection.send_frame(&outgoing, out)
+        } else {
+            connection.send(outgoing, out)
+        };
+        self.touch(state, out);
+        matches!(sent, Sent::Yes)
+    }
+}
+
+impl State {
+    /// No Local, or its counterpart for older clients.
+    fn skips_own(&self, terms: &Terms) -> bool {
+        terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
+    }
+
+    /// Sends a message if its turn has come, else queues it.
+    pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
+        let zone = &self.client.zone;
+        let has_room = !self.inflight.is_resending()
+            && self.queue.is_empty()
+            && self.connection.as_ref().is_some_and(|connection| {
+                connection.outbox.len() < zone.max_outbox_bytes
+                    && (connection.quota > 0 || delivery.qos == QoS::AtMostOnce)
+            });
+        if has_room {
+            self.send(delivery, out);
+            return;
+        }
+        if let Some(dropped) = self.queue.push(delivery, zone) {
+            self.dropped += dropped.len() as u64;
+            out.counters.add(Metric::DroppedQueueFull, dropped.len() as u64);
+        }
+    }
+
+    /// Sends one message that has its turn.
+    pub(super) fn send(&mut self, delivery: Delivery, out: &mut Out) {
+        let Some(connection) = &mut self.connection else { return };
+        let message = Arc::clone(&delivery.message);
+        if delivery.qos == QoS::AtMostOnce {
+            connection.send(outgoing(&delivery, &self.client.mountpoint, None, out.now), out);
+            return;
+        }
+        let identifiers = delivery.identifiers.clone();
+        let (qos, retain) = (delivery.qos, delivery.retain);
+        let packet_id = self.inflight.push(delivery, out.now.mono_ms);
+        let header = header(&message, qos, retain, identifiers.as_deref(), out.now);
+        let sent = connection.send(
+            Outgoing {
+                topic: unmounted(&message.topic, &self.client.mountpoint),
+                payload: &message.payload,
+                shared: Some(&message.payload),
+                header: PublishHeader { packet_id: Some(packet_id), ..header },
+            },
+            out,
+        );
+        match sent {
+            Sent::Yes => connection.quota -= 1,
+            Sent::TooLarge => drop(self.inflight.remove(packet_id)),
+        }
+    }
+
+    /// Sends all that may be sent now: first again what an earlier connection left open [MQTT-4.4.0-1],
+    /// then the queue, then retained messages of new subscriptions.
+    pub(crate) fn pump(&mut self, out: &mut Out) {
+        let max_outbox_bytes = self.client.zone.max_outbox_bytes.min(PUMP_BYTES);
+        loop {
+            let Some(connection) = &self.connection else { return };
+            if connection.outbox.len() >= max_outbox_bytes {
+                return;
+            }
+            let has_quota = connection.quota > 0;
+            if self.inflight.is_resending() {
+                if !self.resend_next(has_quota, out) {
+                    return;
+                }
+            } else if let Some(next) = self.queue.front() {
+                if next.message.is_expired(out.now) {
+                    self.queue.pop();
+                    out.counters.inc(Metric::MessagesExpired);
+                } else if has_quota || next.qos == QoS::AtMostOnce {
+                    if let Some(delivery) = self.queue.pop() {
+                        self.send(delivery, out);
+                    }
+                } else {
+                    return;
+                }
+            } else if !self.send_retained(has_quota, out) {
+                return;
+            }
+        }
+    }
+
+    /// Sends the next unfinished message of an earlier connection again. Returns false if it must wait.
+    fn resend_next(&mut self, has_quota: bool, out: &mut Out) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        let Some(entry) = self.inflight.next_resend() else { return false };
+        match &entry.phase {
+            Phase::Released => connection.send_pubrel(entry.packet_id, out),
+            Phase::Published(_) if !has_quota => return false,
+            // Nobody waits for it any more. A QoS 2 message must go on: the client may hold its identifier.
+            Phase::Published(d) if d.qos == QoS::AtLeastOnce && d.message.is_expired(out.now) => {
+                let id = entry.packet_id;
+                self.inflight.remove(id);
+                out.counters.inc(Metric::MessagesExpired);
+                return true;
+            }
+            Phase::Published(delivery) => {
+                let again = Some(entry.packet_id);
+                let outgoing = outgoing(delivery, &self.client.mountpoint, again, out.now);
+                match connection.send(outgoing, out) {
+                    Sent::Yes => connection.quota -= 1,
+                    Sent::TooLarge => {
+                        let id = entry.packet_id;
+                        self.inflight.remove(id);
+                        return true;
+                    }
+                }
+            }
+        }
+        self.inflight.resent(out.now.mono_ms);
+        true
+    }
+
+    /// Sends again what was sent `interval_ms` ago or earlier and is still unacknowledged.
+    pub(super) fn resend_older_than(&mut self, interval_ms: u64, out: &mut Out) {
+        let Some(connection) = &mut self.connection else { return };
+        let max_outbox_bytes = self.client.zone.max_outbox_bytes;
+        for entry in self.inflight.iter_mut() {
+            if entry.sent_at_ms + interval_ms > out.now.mono_ms {
+                continue;
+            }
+            if connection.outbox.len() >= max_outbox_bytes {
+                return;
+            }
+            entry.sent_at_ms = out.now.mono_ms;
+            match &entry.phase {
+                Phase::Released => connection.send_pubrel(entry.packet_id, out),
+                Phase::Published(delivery) => {
+                    let again = Some(entry.packet_id);
+                    connection
+                        .send(outgoing(delivery, &self.client.mountpoint, again, out.now), out);
+                }
+            }
+        }
+    }
+
+    /// Takes the unsent messages of a shared subscription, and those unacknowledged at QoS 1, to be given to
+    /// another member. What was begun at QoS 2 stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+    pub(crate) fn give_back(&mut self, only: Option<&Arc<ShareGroup>>) -> Vec<Delivery> {
+        let is_shared = |delivery: &Delivery| match (&delivery.group, only) {
+            (Some(group), Some(only)) => Arc::ptr_eq(group, only),
+            (group, None) => group.is_some(),
+            (None, Some(_)) => false,
+        };
+        let mut back = self.inflight.extract(|entry| match &entry.phase {
+            Phase::Published(d) => d.qos == QoS::AtLeastOnce && is_shared(d),
+            Phase::Released => false,
+        });
+        if !self.queue.is_empty() {
+            let zone = Arc::clone(&self.client.zone);
+            back.extend(self.queue.extract(is_shared, &zone));
+        }
+        back
+    }
+}
+
+impl Connection {
+    fn send(&mut self, mut outgoing: Outgoing<'_>, out: &mut Out) -> Sent {
+        let mut topic = outgoing.topic;
+        let len = publish_len(self.version, &outgoing.header, topic.len(), outgoing.payload.len());
+        if len > self.max_packet_size {
+            out.counters.inc(Metric::DroppedTooLarge);
+            return Sent::TooLarge;
+        }
+        if let Some(aliases) = &mut self.aliases {
+            match aliases.alias(topic) {
+                Some((alias, Known::Yes)) => {
+                    outgoing.header.topic_alias = Some(alias);
+                    topic = "";
+                }
+                // Naming the alias beside the topic takes three bytes more, which must fit too.
+                Some((alias, Known::No)) if len + 3 + 8 <= self.max_packet_size => {
+                    aliases.remember(topic, alias);
+                    outgoing.header.topic_alias = Some(alias);
+                }
+                _ => {}
+            }
+        }
+        let share = outgoing.shared.filter(|payload| payload.len() >= SHARE_FROM_BYTES);
+        let buffer = self.outbox.buffer(&mut out.pool);
+        let before = buffer.len();
+        encode_publish(buffer, self.version, &outgoing.header, topic, outgoing.payload.len());
+        if share.is_none() {
+            buffer.extend_from_slice(outgoing.payload);
+        }
+        let grown = buffer.len() - before;
+        self.outbox.grown(grown);
+        if let Some(payload) = share {
+            self.outbox.append_shared(payload.clone());
+        }
+        count_sent(&outgoing.header, outgoing.topic, len, out);
+        Sent::Yes
+    }
+
+    /// Like `send` for a message that many get alike: its frame is encoded once and copied.
+    fn send_frame(&mut self, outgoing: &Outgoing<'_>, out: &mut Out) -> Sent {
+        let Outgoing { topic, payload, shared, header } = outgoing;
+        let (frame, _) = if shared.is_some() {
+            out.frames.get_head(self.version, header, topic, payload.len())
+        } else {
+            out.frames.get(self.version, header, topic, payload)
+        };
+        let len = frame.len() + shared.map_or(0, |payload| payload.len());
+        if len > self.max_packet_size {
+            out.counters.inc(Metric::DroppedTooLarge);
+            return Sent::TooLarge;
+        }
+        let buffer = self.outbox.buffer(&mut out.pool);
+        let first = buffer.len();
+        buffer.extend_from_slice(frame);
+        // The frame may come from a subscriber with other RETAIN terms.
+        buffer[first] = (buffer[first] & !1) | u8::from(header.retain);
+        let grown = frame.len();
+        self.outbox.grown(grown);
+        if let Some(payload) = shared {
+            self.outbox.append_shared((*payload).clone());
+        }
+        count_sent(header, topic, len, out);
+        Sent::Yes
+    }
+
+    fn send_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
+        let ack =
+            Ack { packet_id, reason_code: ReasonCode::Success, properties: Properties::EMPTY };
+        let buffer = self.outbox.buffer(&mut out.pool);
+        let before = buffer.len();
+        Packet::PubRel(ack).encode(self.version, buffer);
+        let grown = buffer.len() - before;
+        self.outbox.grown(grown);
+        out.counters.inc(Metric::PacketsSent);
+        out.counters.inc(Metric::PacketsPubRelSent);
+    }
+}
+
+fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
+    out.dirty_bytes += len;
+    if topic.starts_with("$SYS/") {
+        return;
+    }
+    let counters = &mut out.counters;
+    counters.inc(Metric::PacketsSent);
+    counters.inc(Metric::PacketsPublishSent);
+    counters.inc(Metric::MessagesSent);
+    counters.inc(match header.qos {
+        QoS::AtMostOnce => Metric::MessagesQos0Sent,
+        QoS::AtLeastOnce => Metric::MessagesQos1Sent,
+        QoS::ExactlyOnce => Metric::MessagesQos2Sent,
+    });
+}
+
+enum Known {
+    Yes,
+    No,
+}
+
+impl super::Aliases {
+    /// The alias of a topic, or one that is free.
+    fn alias(&self, topic: &str) -> Option<(u16, Known)> {
+        match self.by_topic.get(topic) {
+            Some(alias) => Some((*alias, Known::Yes)),
+            None if self.by_topic.len() < usize::from(self.maximum) => {
+                Some((self.by_topic.len() as u16 + 1, Known::No))
+            }
+            None => None,
+        }
+    }
+
+    fn remember(&mut self, topic: &str, alias: u16) {
+        self.by_topic.insert(topic.into(), alias);
+    }
+}
+
+fn header<'a>(
+    message: &'a Message,
+    qos: QoS,
+    retain: bool,
+    identifiers: Option<&'a [u32]>,
+    now: Now,
+) -> PublishHeader<'a> {
+    PublishHeader {
+        qos,
+        retain,
+        message_expiry_interval: message.remaining_expiry_s(now),
+        subscription_identifiers: identifiers.unwrap_or_default(),
+        properties: message.properties.as_properties(),
+        ..PublishHeader::default()
+    }
+}
+
+/// A kept message as it leaves; `again` if it was sent before.
+fn outgoing<'a>(
+    delivery: &'a Delivery,
+    mountpoint: &str,
+    again: Option<PacketId>,
+    now: Now,
+) -> Outgoing<'a> {
+    let message = &delivery.message;
+    let header =
+        header(message, delivery.qos, delivery.retain, delivery.identifiers.as_deref(), now);
+    let dup = again.is_some();
+    Outgoing {
+        topic: unmounted(&message.topic, mountpoint),
+        payload: &message.payload,
+        shared: Some(&message.payload),
+        header: PublishHeader { dup, packet_id: again, ..header },
+    }
+}
+
+/// The topic as the client knows it, without the prefix its zone puts before it.
+fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+    topic.strip_prefix(mountpoint).unwrap_or(topic)
+}
+
+/// Bytes one pump puts into an outbox at most; the flush that empties it pumps again.
+const PUMP_BYTES: usize = 256 * 1024;

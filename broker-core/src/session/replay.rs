@@ -1,0 +1,57 @@
+//! Replay: retained messages on their way to a new subscription, a page at a time.
+//!
+//! A subscription to `#` may match a million messages. They are not queued: the session remembers how far
+//! it has come and takes the next page when its outbox has room, so memory and turns stay bounded.
+
+use std::sync::Arc;
+
+use broker_codec::QoS;
+
+use super::State;
+use super::queue::Delivery;
+use crate::message::Message;
+use crate::retained::Cursor;
+use crate::turn::Out;
+
+/// One subscription's retained messages.
+pub(crate) struct Replay {
+    /// Topic Filter as the router knows it.
+    pub(crate) filter: Arc<str>,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) identifiers: Option<Arc<[u32]>>,
+    pub(crate) cursor: Cursor,
+    /// The page at work, last message first.
+    pub(crate) page: Vec<Arc<Message>>,
+}
+
+impl State {
+    /// Sends the next retained message that is owed. Returns false if there is none or it must wait.
+    pub(super) fn send_retained(&mut self, has_quota: bool, out: &mut Out) -> bool {
+        let Some(replays) = &mut self.replays else { return false };
+        let Some(replay) = replays.first_mut() else {
+            self.replays = None;
+            return false;
+        };
+        let Some(message) = replay.page.last() else {
+            if replay.cursor.is_at_end() {
+                replays.remove(0);
+            } else {
+                replay.page = out.broker.retained.page(&replay.filter, &mut replay.cursor, out.now);
+                replay.page.reverse();
+            }
+            return true;
+        };
+        let qos = replay.qos.min(message.qos);
+        if qos > QoS::AtMostOnce && !has_quota {
+            return false;
+        }
+        let is_own = replay.no_local && *message.publisher.client_id() == self.client.client_id;
+        let Some(message) = replay.page.pop() else { return false };
+        if !is_own {
+            let identifiers = replay.identifiers.clone();
+            self.send(Delivery { message, qos, retain: true, identifiers, group: None }, out);
+        }
+        true
+    }
+}

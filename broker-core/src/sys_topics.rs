@@ -1,0 +1,165 @@
+//! `$SYS/brokers/…`: the broker's state as messages, with EMQ X 3.1's names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use broker_codec::QoS;
+use parking_lot::Mutex;
+
+use crate::alarms::Alarm;
+use crate::config::BrokerConfig;
+use crate::events::{Json, Retain};
+use crate::metrics::Metric;
+use crate::turn::Turn;
+
+pub(crate) struct SysTopics {
+    node: String,
+    presence: Option<QoS>,
+    interval_ms: u64,
+    /// When the next round is due; 0 before the first.
+    due_ms: AtomicU64,
+    started_ms: AtomicU64,
+    published: Mutex<Published>,
+}
+
+/// What of the alarms subscribers have been told.
+#[derive(Default)]
+struct Published {
+    changes: u64,
+    alarms: Vec<Alarm>,
+}
+
+impl SysTopics {
+    pub(crate) fn new(config: &BrokerConfig) -> Self {
+        Self {
+            node: config.node_name.clone(),
+            presence: config.presence,
+            interval_ms: config.sys_interval_ms,
+            due_ms: AtomicU64::new(0),
+            started_ms: AtomicU64::new(0),
+            published: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    pub(crate) fn presence(&self) -> Option<QoS> {
+        self.presence
+    }
+
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        (self.interval_ms > 0).then(|| self.due_ms.load(Ordering::Relaxed))
+    }
+
+    /// Publishes a round if it is due.
+    pub(crate) fn publish_due(turn: &mut Turn) {
+        let broker = Arc::clone(&turn.broker);
+        let sys = &broker.sys;
+        let now_ms = turn.now.mono_ms;
+        let due_ms = sys.due_ms.load(Ordering::Relaxed);
+        if sys.interval_ms == 0 || now_ms < due_ms {
+            return;
+        }
+        if due_ms == 0 {
+            sys.started_ms.store(now_ms, Ordering::Relaxed);
+        }
+        sys.due_ms.store(now_ms + sys.interval_ms, Ordering::Relaxed);
+        for shard in 0..16 {
+            broker.retained.sweep(shard, turn.now);
+        }
+        sys.publish_facts(turn);
+        for (name, value) in broker.stats() {
+            turn.publish_sys(&format!("stats/{name}"), &value.to_string(), Retain::No);
+        }
+        for metric in Metric::ALL {
+            let value = broker.metrics().value(*metric).to_string();
+            turn.publish_sys(&format!("metrics/{}", metric.name()), &value, Retain::No);
+        }
+        let retained = broker.retained.len().to_string();
+        turn.publish_sys("metrics/messages/retained", &retained, Retain::No);
+        sys.publish_alarms(turn);
+    }
+
+    fn publish_facts(&self, turn: &mut Turn) {
+        turn.publish_own("$SYS/brokers", self.node.as_bytes(), QoS::AtMostOnce, Retain::Yes);
+        turn.publish_sys("version", env!("CARGO_PKG_VERSION"), Retain::Yes);
+        turn.publish_sys("sysdescr", "MQTT Broker", Retain::Yes);
+        let up_ms = turn.now.mono_ms - self.started_ms.load(Ordering::Relaxed);
+        turn.publish_sys("uptime", &uptime(up_ms / 1000), Retain::No);
+        turn.publish_sys("datetime", &datetime(turn.now.wall_ms / 1000), Retain::No);
+    }
+
+    /// Tells of alarms that were raised or cleared since the last time.
+    fn publish_alarms(&self, turn: &mut Turn) {
+        let broker = Arc::clone(&turn.broker);
+        let mut published = self.published.lock();
+        let changes = broker.alarms().changes();
+        if published.changes == changes {
+            return;
+        }
+        published.changes = changes;
+        let old = std::mem::replace(&mut published.alarms, broker.alarms().list());
+        let new = published.alarms.clone();
+        drop(published);
+        for alarm in old.iter().filter(|a| !new.iter().any(|b| b.id == a.id)) {
+            turn.publish_sys(&format!("alarms/{}/clear", alarm.id), "", Retain::No);
+        }
+        for alarm in new.iter().filter(|a| !old.iter().any(|b| b.id == a.id)) {
+            let mut json = Json::new();
+            json.text("id", &alarm.id);
+            json.text("desc", &alarm.description);
+            turn.publish_sys(&format!("alarms/{}/alert", alarm.id), &json.finish(), Retain::No);
+        }
+    }
+}
+
+impl Turn {
+    fn publish_sys(&mut self, topic: &str, payload: &str, retain: Retain) {
+        let topic = format!("$SYS/brokers/{}/{topic}", self.broker.sys.node());
+        self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, retain);
+    }
+}
+
+/// `1 days,2 hours, 3 minutes, 4 seconds`, leading zeros left out, as the original writes it.
+fn uptime(seconds: u64) -> String {
+    let (s, m, h, d) = (seconds % 60, seconds / 60 % 60, seconds / 3600 % 24, seconds / 86_400);
+    match (d, h, m) {
+        (0, 0, 0) => format!("{s} seconds"),
+        (0, 0, _) => format!("{m} minutes, {s} seconds"),
+        (0, _, _) => format!("{h} hours, {m} minutes, {s} seconds"),
+        _ => format!("{d} days,{h} hours, {m} minutes, {s} seconds"),
+    }
+}
+
+/// `2019-05-10 12:00:00` in UTC.
+fn datetime(unix_s: u64) -> String {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    // Days to year, month, day by eras of 400 years that begin in March (Howard Hinnant's algorithm).
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_the_original_writes_them() {
+        assert_eq!(datetime(0), "1970-01-01 00:00:00");
+        assert_eq!(datetime(1_582_934_400 + 3661), "2020-02-29 01:01:01");
+        assert_eq!(datetime(1_767_225_599), "2025-12-31 23:59:59");
+        assert_eq!(uptime(59), "59 seconds");
+        assert_eq!(uptime(90_061), "1 days,1 hours, 1 minutes, 1 seconds");
+    }
+}

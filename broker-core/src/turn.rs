@@ -1,0 +1,170 @@
+//! Turn: one pass of a thread over what its sockets brought.
+//!
+//! A turn owns what a thread needs for its work, so that nothing is allocated or locked for it per message:
+//! the cache of matches, spare buffers, counters, and the list of outboxes to flush when all is routed.
+
+use std::sync::Arc;
+
+use broker_codec::{PropertiesBuf, ProtocolVersion, PublishFrames, PublishHeader, encode_publish};
+
+use crate::broker::Broker;
+use crate::clock::Now;
+use crate::extension::{Extensions, Lsn};
+use crate::message::Publication;
+use crate::metrics::{Counters, Metric};
+use crate::outbox::BufferPool;
+use crate::router::match_cache::MatchCache;
+use crate::session::Session;
+
+/// The working state of one thread that drives channels; made by [`Broker::turn`].
+pub struct Turn {
+    /// The clock reading of this pass.
+    pub now: Now,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) cache: MatchCache,
+    pub(crate) out: Out,
+    pub(crate) extensions: Arc<Extensions>,
+    pub(crate) extensions_generation: u64,
+    /// Packets for the client whose channel is at work; they join its outbox when its part is done.
+    pub(crate) reply: Vec<u8>,
+    /// Forwarded properties of the PUBLISH at work.
+    pub(crate) properties: PropertiesBuf,
+}
+
+/// The part of a turn that deliveries write to.
+pub(crate) struct Out {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) now: Now,
+    /// Sessions whose outboxes have something to be flushed.
+    pub(crate) dirty: Vec<Arc<Session>>,
+    /// Bytes appended to outboxes since the last flush.
+    pub(crate) dirty_bytes: usize,
+    pub(crate) pool: BufferPool,
+    pub(crate) counters: Counters,
+    pub(crate) frames: PublishFrames,
+    /// The message at work goes to several sessions: its frames are worth keeping.
+    pub(crate) share_frames: bool,
+    pub(crate) records: Records,
+}
+
+/// What of this turn must be stored.
+///
+/// The frame is handed to the [`Store`](crate::extension::Store) at the end of the turn, before any socket
+/// is flushed; acknowledgements that depend on it wait for its position in the log.
+#[derive(Default)]
+pub(crate) struct Records {
+    /// False without a store: nothing is recorded and nothing waits.
+    enabled: bool,
+    /// The message at work stands in the frame already.
+    has_message: bool,
+    pub(crate) frame: Vec<u8>,
+    /// Position of the last frame this thread appended.
+    pub(crate) last: Lsn,
+}
+
+impl Records {
+    /// Another message is at work.
+    pub(crate) fn begin(&mut self) {
+        self.has_message = false;
+    }
+
+    /// Records a message that a durable session will receive, or that is retained; once for all of them.
+    pub(crate) fn message(&mut self, publication: &Publication<'_>) {
+        if !self.enabled || std::mem::replace(&mut self.has_message, true) {
+            return;
+        }
+        let header = PublishHeader {
+            qos: publication.qos,
+            retain: publication.retain,
+            properties: publication.properties,
+            ..PublishHeader::default()
+        };
+        let Publication { topic, payload, .. } = publication;
+        encode_publish(&mut self.frame, ProtocolVersion::V5, &header, topic, payload.len());
+        self.frame.extend_from_slice(payload);
+    }
+}
+
+/// Bytes in dirty outboxes that end a pass early, so that memory and latency stay bounded.
+const FLUSH_AT_BYTES: usize = 1 << 20;
+
+impl Turn {
+    pub(crate) fn new(broker: &Arc<Broker>) -> Self {
+        let (extensions, extensions_generation) = broker.extensions();
+        Self {
+            now: Now::default(),
+            broker: Arc::clone(broker),
+            cache: MatchCache::default(),
+            out: Out {
+                broker: Arc::clone(broker),
+                now: Now::default(),
+                dirty: Vec::new(),
+                dirty_bytes: 0,
+                pool: BufferPool::default(),
+                counters: broker.metrics().counters(),
+                frames: PublishFrames::default(),
+                share_frames: false,
+                records: Records { enabled: broker.store().is_some(), ..Records::default() },
+            },
+            extensions,
+            extensions_generation,
+            reply: Vec::new(),
+            properties: PropertiesBuf::new(),
+        }
+    }
+
+    /// Starts a pass with a reading of the clocks.
+    pub fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.out.now = now;
+        if self.broker.extensions_generation() != self.extensions_generation {
+            (self.extensions, self.extensions_generation) = self.broker.extensions();
+        }
+    }
+
+    /// True if the pass should be ended before more is read.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        self.out.dirty_bytes >= FLUSH_AT_BYTES
+    }
+
+    /// True if outboxes are left to flush: the shell must not sleep before the next pass.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.out.dirty.is_empty()
+    }
+
+    /// Counts bytes read from clients.
+    pub fn count_received(&mut self, bytes: usize) {
+        self.out.counters.add(Metric::BytesReceived, bytes as u64);
+    }
+
+    /// Ends the pass: stores its records, writes what is owed to all touched clients, publishes counters.
+    pub fn finish(&mut self) {
+        self.seal();
+        self.flush();
+        self.out.counters.publish();
+    }
+
+    /// Hands the records gathered so far to the store.
+    pub(crate) fn seal(&mut self) {
+        let records = &mut self.out.records;
+        if !records.frame.is_empty()
+            && let Some(store) = self.broker.store()
+        {
+            records.last = store.append(&records.frame);
+            records.frame.clear();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.out.dirty_bytes = 0;
+        // Sessions that have more than their share of one pass come back onto the list.
+        let mut dirty = std::mem::take(&mut self.out.dirty);
+        for session in dirty.drain(..) {
+            session.flush(&mut self.out);
+        }
+        dirty.append(&mut self.out.dirty);
+        self.out.dirty = dirty;
+    }
+}

@@ -1,0 +1,36 @@
+//! Will Message of a connection (MQTT 5.0, 3.1.2.5).
+
+use broker_codec::{Properties, PropertiesBuf, QoS};
+
+use crate::message::is_forwarded;
+
+/// What is published if the connection ends without a farewell.
+#[derive(Debug, Clone)]
+pub(crate) struct Will {
+    pub(crate) topic: Box<str>,
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) properties: PropertiesBuf,
+    pub(crate) message_expiry_s: Option<u32>,
+    /// Will Delay Interval in seconds.
+    pub(crate) delay_s: u32,
+}
+
+impl Will {
+    /// The Will of a CONNECT, its topic behind the client's mountpoint.
+    pub(crate) fn new(will: &broker_codec::Will<'_>, mountpoint: &str) -> Self {
+        let mut properties = PropertiesBuf::new();
+        let asked: Properties<'_> = will.properties;
+        properties.extend_filtered(asked, is_forwarded);
+        Self {
+            topic: format!("{mountpoint}{}", will.topic).into(),
+            payload: will.payload.into(),
+            qos: will.qos,
+            retain: will.retain,
+            properties,
+            message_expiry_s: asked.message_expiry_interval(),
+            delay_s: asked.will_delay_interval().unwrap_or(0),
+        }
+    }
+}

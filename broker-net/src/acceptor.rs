@@ -1,0 +1,207 @@
+//! Acceptor: one thread that accepts for all listeners and deals the connections out to the loops.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use broker_core::{Broker, Peer};
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::clock;
+use crate::io_loop::{Command, LoopHandle, Newcomer};
+use crate::listener::{Listener, ListenerSetup};
+
+/// What the control plane wants of the acceptor.
+pub(crate) enum Order {
+    /// Accept for this listener.
+    Open(Box<Opened>),
+    /// Stop accepting for the listener of this name and close it.
+    Close(Arc<str>),
+    /// Stop accepting altogether.
+    Stop,
+}
+
+/// A listener that is bound.
+pub(crate) struct Opened {
+    /// `mqtt:tcp:external`.
+    pub(crate) name: Arc<str>,
+    pub(crate) listener: Listener,
+    pub(crate) setup: Arc<ListenerSetup>,
+}
+
+/// The way into the acceptor from other threads.
+pub(crate) struct AcceptorHandle {
+    orders: Sender<Order>,
+    waker: Waker,
+}
+
+impl AcceptorHandle {
+    pub(crate) fn send(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+pub(crate) struct Acceptor {
+    poll: Poll,
+    orders: Receiver<Order>,
+    listeners: Vec<(Token, Opened)>,
+    next_token: usize,
+    loops: Vec<Arc<LoopHandle>>,
+    next_loop: usize,
+    broker: Arc<Broker>,
+    /// A descriptor in reserve: when there are no more, it is given up for long enough to accept and close
+    /// a connection, so that the peer is not left waiting.
+    reserve: Option<File>,
+    /// Listeners to come back to: more is waiting, or descriptors ran out.
+    again: Vec<Token>,
+    is_exhausted: bool,
+}
+
+const WAKER: Token = Token(0);
+const ALARM: &str = "too_many_open_files";
+
+impl Acceptor {
+    pub(crate) fn new(
+        broker: &Arc<Broker>,
+        loops: Vec<Arc<LoopHandle>>,
+    ) -> io::Result<(Self, AcceptorHandle)> {
+        let poll = Poll::new()?;
+        let (sender, orders) = crossbeam_channel::unbounded();
+        let handle = AcceptorHandle { orders: sender, waker: Waker::new(poll.registry(), WAKER)? };
+        let acceptor = Self {
+            poll,
+            orders,
+            listeners: Vec::new(),
+            next_token: 1,
+            loops,
+            next_loop: 0,
+            broker: Arc::clone(broker),
+            reserve: open_reserve(),
+            again: Vec::new(),
+            is_exhausted: false,
+        };
+        Ok((acceptor, handle))
+    }
+
+    pub(crate) fn start(mut self) -> io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name("broker-accept".into()).spawn(move || {
+            if let Err(error) = self.run() {
+                log::error!("acceptor failed: {error}");
+            }
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            let timeout = match (self.again.is_empty(), self.is_exhausted) {
+                (true, _) => None,
+                (false, false) => Some(Duration::ZERO),
+                // Calm: descriptors come back when connections end, not by asking often.
+                (false, true) => Some(Duration::from_millis(100)),
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let mut tokens = std::mem::take(&mut self.again);
+            for event in &events {
+                if event.token() != WAKER && !tokens.contains(&event.token()) {
+                    tokens.push(event.token());
+                }
+            }
+            for token in tokens {
+                self.accept(token);
+            }
+            while let Ok(order) = self.orders.try_recv() {
+                match order {
+                    Order::Open(opened) => self.open(*opened),
+                    Order::Close(name) => self.listeners.retain(|(_, l)| l.name != name),
+                    Order::Stop => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, mut opened: Opened) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let registry = self.poll.registry();
+        if let Err(error) = registry.register(&mut opened.listener, token, Interest::READABLE) {
+            log::error!("listener {} cannot be polled: {error}", opened.name);
+            return;
+        }
+        self.listeners.push((token, opened));
+        self.again.push(token);
+    }
+
+    /// Accepts what waits at one listener, up to its `acceptors`.
+    fn accept(&mut self, token: Token) {
+        let Some((_, opened)) = self.listeners.iter().find(|(t, _)| *t == token) else { return };
+        let now = clock::now();
+        for _ in 0..opened.setup.config().acceptors.max(1) {
+            match opened.listener.accept() {
+                Ok((socket, addr)) => {
+                    if std::mem::take(&mut self.is_exhausted) {
+                        self.broker.alarms().clear(ALARM, now.wall_ms);
+                    }
+                    let ip = addr.map(|addr| addr.ip());
+                    let admission = match opened.setup.admit(ip, now.mono_ms) {
+                        Ok(admission) => admission,
+                        Err(refused) => {
+                            log::debug!(
+                                "connection refused: {} listener={} peer={addr:?}",
+                                refused.as_str(),
+                                opened.name
+                            );
+                            continue;
+                        }
+                    };
+                    let config = self.broker.config();
+                    let Some(zone) = config.zones.get(&opened.setup.config().zone) else {
+                        continue;
+                    };
+                    let peer = Peer {
+                        addr,
+                        listener: Arc::clone(&opened.name),
+                        zone: Arc::clone(zone),
+                        certificate_username: None,
+                        certificate_common_name: None,
+                    };
+                    let newcomer = Newcomer { socket, peer, admission };
+                    self.loops[self.next_loop].send(Command::Serve(Box::new(newcomer)));
+                    self.next_loop = (self.next_loop + 1) % self.loops.len();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_exhaustion(&error) => {
+                    self.is_exhausted = true;
+                    let what = format!("connections cannot be accepted: {error}");
+                    self.broker.alarms().raise(ALARM, what, now.wall_ms);
+                    if self.reserve.take().is_some() {
+                        // Accepted into the place of the reserve, and closed at once.
+                        drop(opened.listener.accept());
+                        self.reserve = open_reserve();
+                    }
+                    break;
+                }
+                // The peer gave up while it waited.
+                Err(error) => log::debug!("accept failed: {error} listener={}", opened.name),
+            }
+        }
+        self.again.push(token);
+    }
+}
+
+fn open_reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    // ENFILE, EMFILE, ENOBUFS, ENOMEM.
+    matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12))
+}

@@ -1,0 +1,268 @@
+//! Connection: one socket, its decoder and its channel; from readable bytes to handled packets.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use broker_codec::Decoder;
+use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
+
+use crate::io_loop::LoopHandle;
+use crate::listener::Admission;
+use crate::transport::{ReadOutcome, Reader, Writer};
+
+/// The writing half of a connection, and the way back to the loop that owns it.
+pub(crate) struct Link {
+    pub(crate) writer: Writer,
+    pub(crate) key: u64,
+    pub(crate) owner: Arc<LoopHandle>,
+}
+
+impl Sink for Link {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.writer.try_write(slices)
+    }
+
+    fn wake(&self) {
+        self.owner.wake(self.key);
+    }
+}
+
+/// What a loop keeps of one socket. Idle, it owns no buffer.
+pub(crate) struct Connection {
+    pub(crate) link: Arc<Link>,
+    pub(crate) channel: Channel,
+    reader: Reader,
+    decoder: Decoder,
+    admission: Admission,
+    /// Bytes read and not yet handled: the beginning of a packet, or what came while the channel wanted
+    /// no input.
+    pending: Vec<u8>,
+    /// Deadline that stands in the loop's timers.
+    pub(crate) timer_ms: u64,
+    /// The poll has said that the peer sends no more: its end must be read for, a short read does not show it.
+    pub(crate) has_peer_closed: bool,
+    /// Closed for the client, open for the kernel: what still comes is read and thrown away until then,
+    /// so that our last words are not lost in a reset.
+    pub(crate) lingers_until_ms: Option<u64>,
+    is_handshaken: bool,
+    /// When the handshakes below MQTT must be over.
+    handshake_until_ms: u64,
+    is_counted_in: bool,
+}
+
+/// What a pass over a connection's input asks of the loop.
+pub(crate) enum Next {
+    /// Wait for the socket.
+    Wait,
+    /// Come back in this pass: the socket has more.
+    Again,
+    /// An extension must answer; the loop has the future polled.
+    Ask(Flow),
+}
+
+/// Reads of one connection before others have their turn.
+const READS_PER_TURN: usize = 4;
+
+impl Connection {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        channel: Channel,
+        reader: Reader,
+        decoder: Decoder,
+        admission: Admission,
+        now_ms: u64,
+    ) -> Self {
+        let handshake_until_ms =
+            admission.setup().handshake_timeout_ms().map_or(u64::MAX, |ms| now_ms + ms);
+        Self {
+            link,
+            channel,
+            reader,
+            decoder,
+            admission,
+            pending: Vec::new(),
+            timer_ms: u64::MAX,
+            has_peer_closed: false,
+            lingers_until_ms: None,
+            is_handshaken: false,
+            handshake_until_ms,
+            is_counted_in: false,
+        }
+    }
+
+    /// Reads and handles what has come, up to a bound.
+    pub(crate) fn handle_readable(
+        &mut self,
+        scratch: &mut [u8],
+        turn: &mut Turn,
+    ) -> Result<Next, Close> {
+        let next = self.read(scratch, turn);
+        let ended = self.channel.end_turn(turn);
+        let next = next?;
+        ended?;
+        if !self.is_counted_in && self.channel.is_connected() {
+            self.is_counted_in = true;
+            self.admission.handshaken();
+        }
+        Ok(next)
+    }
+
+    fn read(&mut self, scratch: &mut [u8], turn: &mut Turn) -> Result<Next, Close> {
+        // First what was left when the channel wanted no input.
+        if !self.pending.is_empty()
+            && let Some(flow) = self.handle_pending(turn)?
+        {
+            return Ok(Next::Ask(flow));
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.channel.wants_input() {
+                return Ok(Next::Wait);
+            }
+            if turn.wants_flush() {
+                return Ok(Next::Again);
+            }
+            match self.reader.read(&self.link.writer, scratch) {
+                Ok(ReadOutcome::Data { n, drained }) => {
+                    self.finish_handshake()?;
+                    turn.count_received(n);
+                    if let Some(flow) = self.handle_bytes(&scratch[..n], turn)? {
+                        return Ok(Next::Ask(flow));
+                    }
+                    if drained && !self.has_peer_closed {
+                        return Ok(Next::Wait);
+                    }
+                }
+                Ok(ReadOutcome::WouldBlock) => {
+                    self.finish_handshake()?;
+                    return Ok(Next::Wait);
+                }
+                Ok(ReadOutcome::Eof) => return Err(Close::from(CloseCause::ConnectionLost)),
+                Err(error) => {
+                    log::debug!("connection lost: {error}");
+                    return Err(Close::from(CloseCause::ConnectionLost));
+                }
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    /// When the loop must look at the connection, whatever the socket does.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        let handshake = (!self.is_handshaken).then_some(self.handshake_until_ms);
+        self.lingers_until_ms
+            .or_else(|| [self.channel.poll_timeout(), handshake].into_iter().flatten().min())
+    }
+
+    /// Does what is due by time.
+    pub(crate) fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        if !self.is_handshaken && turn.now.mono_ms >= self.handshake_until_ms {
+            return Err(Close::from(CloseCause::ConnectTimeout));
+        }
+        self.channel.handle_timeout(turn)
+    }
+
+    /// Takes over what TLS and PROXY say of the peer, once, before the first packet.
+    fn finish_handshake(&mut self) -> Result<(), Close> {
+        if self.is_handshaken || !self.reader.handshake_done() {
+            return Ok(());
+        }
+        self.is_handshaken = true;
+        let setup = self.admission.setup();
+        let config = setup.config();
+        if config.tls.is_none() && config.websocket.is_none() && !config.proxy_protocol {
+            return Ok(());
+        }
+        let is_proxied = config.proxy_protocol;
+        let info = self.reader.peer();
+        if is_proxied && self.admission.readmit(info.addr.map(|addr| addr.ip())).is_err() {
+            return Err(Close::from(CloseCause::ConnectionLost));
+        }
+        self.channel.set_peer(|peer| {
+            peer.addr = info.addr;
+            peer.certificate_username = info.username_from_cert.as_deref().map(Into::into);
+            peer.certificate_common_name = info.cert_common_name.as_deref().map(Into::into);
+        });
+        Ok(())
+    }
+
+    /// Handles the packets in `bytes`; what is left of them is kept.
+    fn handle_bytes(&mut self, mut bytes: &[u8], turn: &mut Turn) -> Result<Option<Flow>, Close> {
+        // A packet that began in an earlier read is completed with just the bytes it lacks.
+        while !self.pending.is_empty() && !bytes.is_empty() {
+            let wanted = match self.decoder.frame_len(&self.pending) {
+                Ok(Some(len)) => len.saturating_sub(self.pending.len()).max(1),
+                Ok(None) => 1,
+                Err(error) => return Err(self.malformed(&error, turn)),
+            };
+            let (head, rest) = bytes.split_at(wanted.min(bytes.len()));
+            self.pending.extend_from_slice(head);
+            bytes = rest;
+            if let Some(flow) = self.handle_pending(turn)? {
+                self.pending.extend_from_slice(bytes);
+                return Ok(Some(flow));
+            }
+            if !self.channel.wants_input() {
+                self.pending.extend_from_slice(bytes);
+                return Ok(None);
+            }
+        }
+        let (used, flow) = self.handle_packets(bytes, turn)?;
+        self.pending.extend_from_slice(&bytes[used..]);
+        Ok(flow)
+    }
+
+    /// Handles whole packets among the bytes kept.
+    fn handle_pending(&mut self, turn: &mut Turn) -> Result<Option<Flow>, Close> {
+        let bytes = std::mem::take(&mut self.pending);
+        let (used, flow) = self.handle_packets(&bytes, turn)?;
+        if used == 0 {
+            self.pending = bytes;
+        } else if used < bytes.len() {
+            self.pending = bytes[used..].to_vec();
+        }
+        Ok(flow)
+    }
+
+    fn handle_packets(
+        &mut self,
+        bytes: &[u8],
+        turn: &mut Turn,
+    ) -> Result<(usize, Option<Flow>), Close> {
+        let mut at = 0;
+        while at < bytes.len() && self.channel.wants_input() {
+            match self.decoder.decode(&bytes[at..]) {
+                Ok(Some((packet, len))) => match self.channel.handle_packet(&packet, turn)? {
+                    Flow::Next => at += len,
+                    Flow::Pause => break,
+                    flow @ Flow::Wait(_) => return Ok((at, Some(flow))),
+                },
+                Ok(None) => break,
+                Err(error) => return Err(self.malformed(&error, turn)),
+            }
+        }
+        Ok((at, None))
+    }
+
+    fn malformed(&mut self, error: &broker_codec::DecodeError, turn: &mut Turn) -> Close {
+        let version = self.decoder.version();
+        self.channel.handle_malformed(error, version, turn)
+    }
+
+    /// Reads on for the sake of the kernel only. Returns false when the peer is gone.
+    pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> bool {
+        for _ in 0..READS_PER_TURN {
+            match self.reader.read(&self.link.writer, scratch) {
+                Ok(ReadOutcome::Data { drained: false, .. }) => {}
+                Ok(ReadOutcome::Data { .. } | ReadOutcome::WouldBlock) => return true,
+                Ok(ReadOutcome::Eof) | Err(_) => return false,
+            }
+        }
+        // A flood is not worth more of our time.
+        false
+    }
+
+    /// The listener's count of why connections ended.
+    pub(crate) fn count_shutdown(&self, cause: CloseCause) {
+        self.admission.setup().count_shutdown(cause.name());
+    }
+}

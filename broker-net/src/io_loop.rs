@@ -1,0 +1,357 @@
+//! IO loop: one thread, one poll, the connections it owns.
+//!
+//! A pass takes all events of the poll, reads and routes for each of them, and only then flushes the outboxes
+//! that were touched: what a pass brings for one socket leaves in one write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{io, thread};
+
+use broker_codec::Decoder;
+use broker_core::{Answered, Broker, Channel, Close, CloseCause, Flow, Peer, Sink, Turn};
+use crossbeam_channel::{Receiver, Sender};
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::clock;
+use crate::connection::{Connection, Link, Next};
+use crate::listener::Admission;
+use crate::requests::Requests;
+use crate::timers::{Timer, Timers};
+use crate::transport::{self, Socket};
+
+/// What other threads want of a loop.
+pub(crate) enum Command {
+    /// Serve this socket.
+    Serve(Box<Newcomer>),
+    /// The connection `key` is wanted by [`Sink::wake`].
+    Wake(u64),
+    /// An extension has answered.
+    Answer(u64, Answered),
+    /// End when no connection is left.
+    Stop,
+}
+
+/// A connection that was accepted and let in.
+pub(crate) struct Newcomer {
+    pub(crate) socket: Socket,
+    pub(crate) peer: Peer,
+    pub(crate) admission: Admission,
+}
+
+/// The way into a loop from other threads.
+pub(crate) struct LoopHandle {
+    commands: Sender<Command>,
+    waker: Waker,
+    /// Set while a wake-up is on its way, so that a burst of commands costs one.
+    is_woken: AtomicBool,
+    connections: AtomicUsize,
+}
+
+impl LoopHandle {
+    pub(crate) fn send(&self, command: Command) {
+        // A loop that has ended wants nothing more.
+        if self.commands.send(command).is_ok() && !self.is_woken.swap(true, Ordering::AcqRel) {
+            let _ = self.waker.wake();
+        }
+    }
+
+    pub(crate) fn wake(&self, key: u64) {
+        self.send(Command::Wake(key));
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) struct IoLoop {
+    poll: Poll,
+    handle: Arc<LoopHandle>,
+    commands: Receiver<Command>,
+    requests: Requests,
+    turn: Turn,
+    connections: Slab<(u32, Connection)>,
+    /// Rises with every connection: tells a slot's present tenant from its last.
+    generation: u32,
+    timers: Timers,
+    scratch: Vec<u8>,
+    /// Connections with more to read than one pass takes.
+    again: Vec<u64>,
+    is_stopping: bool,
+}
+
+const WAKER: Token = Token(usize::MAX);
+const SCRATCH_BYTES: usize = 64 * 1024;
+const EVENTS: usize = 1024;
+/// How long a closed socket is read on for the sake of its last words.
+const LINGER_MS: u64 = 1000;
+
+impl IoLoop {
+    pub(crate) fn new(broker: &Arc<Broker>, requests: Requests) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let handle = Arc::new(LoopHandle {
+            commands: sender,
+            waker: Waker::new(poll.registry(), WAKER)?,
+            is_woken: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+        });
+        Ok(Self {
+            poll,
+            handle,
+            commands,
+            requests,
+            turn: broker.turn(),
+            connections: Slab::new(),
+            generation: 0,
+            timers: Timers::new(clock::now().mono_ms),
+            scratch: vec![0; SCRATCH_BYTES],
+            again: Vec::new(),
+            is_stopping: false,
+        })
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<LoopHandle> {
+        &self.handle
+    }
+
+    pub(crate) fn start(mut self, number: usize) -> io::Result<thread::JoinHandle<()>> {
+        let name = format!("broker-io-{number}");
+        thread::Builder::new().name(name).spawn(move || {
+            if let Err(error) = self.run() {
+                log::error!("io loop {number} failed: {error}");
+            }
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            self.turn.begin(clock::now());
+            let mut is_woken = false;
+            for event in &events {
+                if event.token() == WAKER {
+                    is_woken = true;
+                    continue;
+                }
+                let key = event.token().0 as u64;
+                if event.is_writable() {
+                    self.handle_writable(key);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    if event.is_read_closed()
+                        && let Some(connection) = self.get(key)
+                    {
+                        connection.has_peer_closed = true;
+                    }
+                    self.handle_readable(key);
+                }
+            }
+            for key in std::mem::take(&mut self.again) {
+                self.handle_readable(key);
+            }
+            if is_woken {
+                self.handle.is_woken.store(false, Ordering::Release);
+            }
+            // Commands are looked for in every pass: one of them may stand without a wake-up of its own.
+            while let Ok(command) = self.commands.try_recv() {
+                self.handle_command(command);
+            }
+            self.handle_timers();
+            self.turn.finish();
+            if self.is_stopping && self.connections.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() || self.turn.has_work() {
+            return Some(Duration::ZERO);
+        }
+        self.timers.wait_ms(self.turn.now.mono_ms).map(Duration::from_millis)
+    }
+
+    fn get(&mut self, key: u64) -> Option<&mut Connection> {
+        let (generation, connection) = self.connections.get_mut(key as u32 as usize)?;
+        (*generation == (key >> 32) as u32).then_some(connection)
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Serve(newcomer) => self.serve(*newcomer),
+            Command::Wake(key) => {
+                let Self { connections, turn, .. } = self;
+                let Some((generation, connection)) = connections.get_mut(key as u32 as usize)
+                else {
+                    return;
+                };
+                if *generation != (key >> 32) as u32 || connection.lingers_until_ms.is_some() {
+                    return;
+                }
+                match connection.channel.handle_wake(turn) {
+                    Ok(()) => self.handle_readable(key),
+                    Err(close) => self.close(key, &close),
+                }
+            }
+            Command::Answer(key, answered) => {
+                if let Some(connection) = self.get(key) {
+                    connection.channel.handle_answer(answered);
+                    self.handle_readable(key);
+                }
+            }
+            Command::Stop => self.is_stopping = true,
+        }
+    }
+
+    fn serve(&mut self, newcomer: Newcomer) {
+        let Newcomer { socket, peer, admission } = newcomer;
+        let (reader, writer) = transport::open(socket, admission.setup(), peer.addr);
+        self.generation = self.generation.wrapping_add(1) & 0x7FFF_FFFF;
+        let entry = self.connections.vacant_entry();
+        let key = u64::from(self.generation) << 32 | entry.key() as u64;
+        let link = Arc::new(Link { writer, key, owner: Arc::clone(&self.handle) });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(key as usize);
+        if let Err(error) = link.writer.socket().register(self.poll.registry(), token, interest) {
+            log::error!("connection refused: registering its socket: {error}");
+            return;
+        }
+        let mut decoder = Decoder::for_server(peer.zone.max_packet_size);
+        decoder.set_strict(peer.zone.strict_mode);
+        let channel = Channel::new(peer, Arc::clone(&link) as Arc<dyn Sink>, &self.turn);
+        let now_ms = self.turn.now.mono_ms;
+        let connection = Connection::new(link, channel, reader, decoder, admission, now_ms);
+        entry.insert((self.generation, connection));
+        self.handle.connections.fetch_add(1, Ordering::Relaxed);
+        self.set_timer(key);
+        // Its first packet is mostly here already; the poll reports it, or what comes.
+    }
+
+    fn handle_readable(&mut self, key: u64) {
+        let Self { connections, scratch, turn, .. } = self;
+        let Some((generation, connection)) = connections.get_mut(key as u32 as usize) else {
+            return;
+        };
+        if *generation != (key >> 32) as u32 {
+            return;
+        }
+        if connection.lingers_until_ms.is_some() {
+            if !connection.drain(scratch) {
+                self.drop_connection(key);
+            }
+            return;
+        }
+        match connection.handle_readable(scratch, turn) {
+            Ok(Next::Wait) => {}
+            Ok(Next::Again) => self.again.push(key),
+            Ok(Next::Ask(Flow::Wait(answer))) => {
+                self.requests.ask(key, Arc::clone(&self.handle), answer);
+            }
+            Ok(Next::Ask(_)) => {}
+            Err(close) => {
+                self.close(key, &close);
+                return;
+            }
+        }
+        self.set_timer(key);
+    }
+
+    fn handle_writable(&mut self, key: u64) {
+        let Self { connections, turn, .. } = self;
+        let Some((generation, connection)) = connections.get_mut(key as u32 as usize) else {
+            return;
+        };
+        if *generation != (key >> 32) as u32 {
+            return;
+        }
+        match connection.link.writer.flush_pending() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => return self.close(key, &Close::from(CloseCause::ConnectionLost)),
+        }
+        let wanted_input = connection.channel.wants_input();
+        connection.channel.handle_writable(turn);
+        if !wanted_input && connection.channel.wants_input() {
+            // What was left unread while the client did not take its acknowledgements.
+            self.again.push(key);
+        }
+    }
+
+    /// Puts the channel's deadline into the timers if it comes before the one that stands there.
+    fn set_timer(&mut self, key: u64) {
+        let Some(connection) = self.get(key) else { return };
+        let due = connection.deadline_ms().filter(|due_ms| *due_ms < connection.timer_ms);
+        if let Some(due_ms) = due {
+            connection.timer_ms = due_ms;
+            self.timers.insert(Timer { due_ms, key });
+        }
+    }
+
+    fn handle_timers(&mut self) {
+        let mut due = Vec::new();
+        self.timers.expire(self.turn.now.mono_ms, &mut due);
+        for Timer { due_ms, key } in due {
+            let Self { connections, turn, .. } = self;
+            let Some((generation, connection)) = connections.get_mut(key as u32 as usize) else {
+                continue;
+            };
+            if *generation != (key >> 32) as u32 || connection.timer_ms != due_ms {
+                continue;
+            }
+            connection.timer_ms = u64::MAX;
+            if connection.lingers_until_ms.is_some() {
+                self.drop_connection(key);
+                continue;
+            }
+            let wanted_input = connection.channel.wants_input();
+            if let Err(close) = connection.handle_timeout(turn) {
+                self.close(key, &close);
+                continue;
+            }
+            if !wanted_input && connection.channel.wants_input() {
+                self.handle_readable(key);
+            }
+            self.set_timer(key);
+        }
+    }
+
+    /// Ends a connection: the channel says its last words, the socket lingers if there were any.
+    fn close(&mut self, key: u64, close: &Close) {
+        let Self { connections, turn, .. } = self;
+        let Some((_, connection)) = connections.get_mut(key as u32 as usize) else { return };
+        log::debug!(
+            "connection closed: {} {} client={:?}",
+            close.cause.name(),
+            close.detail,
+            connection.channel.client().map(|client| &client.client_id)
+        );
+        connection.channel.handle_closed(close, turn);
+        connection.count_shutdown(close.cause);
+        connection.link.writer.close();
+        let is_gone = matches!(close.cause, CloseCause::ConnectionLost);
+        if is_gone {
+            self.drop_connection(key);
+            return;
+        }
+        connection.lingers_until_ms = Some(turn.now.mono_ms + LINGER_MS);
+        connection.timer_ms = u64::MAX;
+        self.set_timer(key);
+        self.handle_readable(key);
+    }
+
+    fn drop_connection(&mut self, key: u64) {
+        let (_, connection) = self.connections.remove(key as u32 as usize);
+        // Another thread may hold the link for a write that is under way.
+        let _ = connection.link.writer.socket().deregister(self.poll.registry());
+        self.handle.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

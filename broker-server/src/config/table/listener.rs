@@ -1,0 +1,365 @@
+//! Keys of `[listener.<protocol>.<name>]`.
+
+use std::path::PathBuf;
+
+use broker_net::config::{Bind, Protocol, TlsConfig, WebSocketConfig};
+
+use super::super::field::{Field, parse_address, refuse};
+use super::super::settings::Listener;
+use super::super::value::{Kind, Value};
+use super::{Access, Goes, Key, field};
+
+/// Access to a field of the TLS part.
+macro_rules! tls {
+    ($field:ident) => {
+        Access {
+            read: |target| target.config.tls.as_ref().map_or(Value::Unset, |tls| tls.$field.show()),
+            write: |target, value| {
+                if let Some(tls) = &mut target.config.tls {
+                    tls.$field = Field::parse(value)?;
+                }
+                Ok(())
+            },
+        }
+    };
+}
+
+/// Access to a field of the WebSocket part, checked by `$check` if it is a text.
+macro_rules! websocket {
+    ($field:ident) => {
+        websocket!($field, |_: &str| Ok::<(), String>(()))
+    };
+    ($field:ident, $check:expr) => {
+        Access {
+            read: |target| {
+                target.config.websocket.as_ref().map_or(Value::Unset, |part| part.$field.show())
+            },
+            write: |target, value| {
+                if let Value::Text(text) = &value {
+                    $check(text).or_else(refuse)?;
+                }
+                if let Some(part) = &mut target.config.websocket {
+                    part.$field = Field::parse(value)?;
+                }
+                Ok(())
+            },
+        }
+    };
+}
+
+pub(super) static KEYS: &[Key] = &[
+    key("enabled", ALL, Kind::Flag, field!(enabled), "Whether the listener is started."),
+    key(
+        "bind",
+        ALL,
+        Kind::Address(
+            "a port, ip:port or [ip6]:port (port 0: a free one); for a unix listener a path",
+        ),
+        BIND,
+        "Where it listens; a port alone is one of all IPv4 addresses.",
+    ),
+    key(
+        "zone",
+        ALL,
+        Kind::Text("the name of a zone"),
+        field!(config.zone),
+        "The zone whose limits its clients get.",
+    ),
+    key(
+        "acceptors",
+        ALL,
+        Kind::Number(1, 65_535),
+        field!(config.acceptors),
+        "Connections that are accepted in one go before the others get their turn.",
+    ),
+    key(
+        "max_connections",
+        ALL,
+        Kind::Number(1, 100_000_000),
+        field!(config.max_connections),
+        "Connections at a time; further ones are refused.",
+    ),
+    key(
+        "max_conn_rate",
+        ALL,
+        Kind::Number(0, u32::MAX as u64),
+        field!(config.max_conn_rate),
+        "Connections that are accepted per second; 0 for no limit.",
+    ),
+    key(
+        "max_half_open_per_ip",
+        INET,
+        Kind::Number(0, u32::MAX as u64),
+        field!(config.max_half_open_per_ip),
+        "Connections of one address that have not finished CONNECT; 0 for no limit.",
+    ),
+    key(
+        "access",
+        INET,
+        Kind::List(
+            "\"allow\" or \"deny\" and \"all\", an address or a block, such as \"deny 10.0.0.0/8\"",
+        ),
+        field!(config.access),
+        "Who may connect: the first rule that matches decides; who matches none may.",
+    ),
+    key(
+        "proxy_protocol",
+        INET,
+        Kind::Flag,
+        field!(config.proxy_protocol),
+        "Whether each connection starts with a PROXY v1 or v2 header.",
+    ),
+    key(
+        "proxy_protocol_peers",
+        INET,
+        Kind::List("an address or a block, such as \"10.0.0.0/8\""),
+        field!(config.proxy_protocol_peers),
+        "The proxies: who may send a PROXY header or the headers of proxy_address_header.",
+    ),
+    key(
+        "proxy_protocol_timeout",
+        INET,
+        Kind::Duration(1, HOUR_MS),
+        field!(config.proxy_protocol_timeout_ms),
+        "Time for the PROXY header to come.",
+    ),
+    key(
+        "backlog",
+        ALL,
+        Kind::Number(1, 65_535),
+        field!(config.tcp.backlog),
+        "Connections that the system holds until they are accepted.",
+    ),
+    key(
+        "nodelay",
+        INET,
+        Kind::Flag,
+        field!(config.tcp.nodelay),
+        "TCP_NODELAY: small packets leave at once.",
+    ),
+    key("reuseaddr", INET, Kind::Flag, field!(config.tcp.reuseaddr), "SO_REUSEADDR."),
+    optional_key(
+        "recbuf",
+        INET,
+        Kind::Size(1_024, 1 << 30),
+        field!(config.tcp.recbuf),
+        "SO_RCVBUF; without it the system decides.",
+    ),
+    optional_key(
+        "sndbuf",
+        INET,
+        Kind::Size(1_024, 1 << 30),
+        field!(config.tcp.sndbuf),
+        "SO_SNDBUF; without it the system decides.",
+    ),
+    key(
+        "send_timeout",
+        ALL,
+        Kind::Duration(0, HOUR_MS),
+        field!(config.tcp.send_timeout_ms),
+        "A peer that takes no byte for so long is closed; 0 for never.",
+    ),
+    optional_key(
+        "certfile",
+        TLS,
+        Kind::Text(PATH),
+        tls!(certfile),
+        "The server's certificate and its chain, PEM; without it one is made in node.data_dir.",
+    ),
+    optional_key("keyfile", TLS, Kind::Text(PATH), tls!(keyfile), "The private key, PEM."),
+    optional_key(
+        "cacertfile",
+        TLS,
+        Kind::Text(PATH),
+        tls!(cacertfile),
+        "Who may sign client certificates, PEM.",
+    ),
+    key(
+        "verify",
+        TLS,
+        Kind::Word(&["verify_none", "verify_peer"]),
+        VERIFY,
+        "Whether a client certificate is asked for and checked.",
+    ),
+    key(
+        "fail_if_no_peer_cert",
+        TLS,
+        Kind::Flag,
+        tls!(fail_if_no_peer_cert),
+        "Whether a client without a certificate is refused; with verify_peer.",
+    ),
+    key(
+        "tls_versions",
+        TLS,
+        Kind::List("one of tlsv1.2, tlsv1.3 (tlsv1 and tlsv1.1 are read but not offered)"),
+        TLS_VERSIONS,
+        "TLS versions that are offered.",
+    ),
+    key(
+        "handshake_timeout",
+        TLS,
+        Kind::Duration(1, HOUR_MS),
+        tls!(handshake_timeout_ms),
+        "Time for the TLS handshake.",
+    ),
+    optional_key(
+        "peer_cert_as_username",
+        TLS,
+        Kind::Word(&["cn", "dn", "crt"]),
+        tls!(peer_cert_as_username),
+        "What of the client certificate is taken as user name; with verify_peer.",
+    ),
+    key(
+        "mqtt_path",
+        WEB,
+        Kind::Text("a path that starts with /"),
+        websocket!(mqtt_path, check_path),
+        "Path of the URL.",
+    ),
+    key(
+        "verify_protocol_header",
+        WEB,
+        Kind::Flag,
+        websocket!(verify_protocol_header),
+        "Whether clients must ask for the WebSocket subprotocol mqtt.",
+    ),
+    key(
+        "max_frame_size",
+        WEB,
+        Kind::Size(0, 1 << 40),
+        websocket!(max_frame_size),
+        "Size of a WebSocket frame; 0 for no limit but that of the MQTT packet.",
+    ),
+    optional_key(
+        "proxy_address_header",
+        WEB,
+        Kind::Text("the name of an HTTP header"),
+        websocket!(proxy_address_header, check_header),
+        "Header in which the proxies of proxy_protocol_peers name the client's address.",
+    ),
+    optional_key(
+        "proxy_port_header",
+        WEB,
+        Kind::Text("the name of an HTTP header"),
+        websocket!(proxy_port_header, check_header),
+        "Header in which the proxies of proxy_protocol_peers name the client's port.",
+    ),
+];
+
+const fn key(
+    name: &'static str,
+    protocols: &'static [Protocol],
+    kind: Kind,
+    access: Access<Listener>,
+    help: &'static str,
+) -> Key {
+    Key { name, kind, unset: None, goes: Goes::Listener { access, protocols }, help }
+}
+
+const fn optional_key(
+    name: &'static str,
+    protocols: &'static [Protocol],
+    kind: Kind,
+    access: Access<Listener>,
+    help: &'static str,
+) -> Key {
+    Key { name, kind, unset: Some("none"), goes: Goes::Listener { access, protocols }, help }
+}
+
+const BIND: Access<Listener> = Access {
+    read: |listener| match &listener.bind {
+        Some(Bind::Inet(address)) => Value::Text(address.to_string()),
+        Some(Bind::Unix(path)) => path.show(),
+        None => Value::Unset,
+    },
+    write: |listener, value| {
+        let Value::Text(text) = value else { return refuse("is no address") };
+        listener.bind = Some(if listener.config.protocol == Protocol::Unix {
+            Bind::Unix(PathBuf::parse(Value::Text(text))?)
+        } else {
+            Bind::Inet(parse_address(&text).or_else(refuse)?)
+        });
+        Ok(())
+    },
+};
+
+const VERIFY: Access<Listener> = Access {
+    read: |listener| {
+        let verify = listener.config.tls.as_ref().is_some_and(|tls| tls.verify_peer);
+        Value::Text(if verify { "verify_peer" } else { "verify_none" }.into())
+    },
+    write: |listener, value| {
+        if let Some(tls) = &mut listener.config.tls {
+            tls.verify_peer = value == Value::Text("verify_peer".into());
+        }
+        Ok(())
+    },
+};
+
+const TLS_VERSIONS: Access<Listener> = Access {
+    read: |listener| {
+        let offered = |tls: &TlsConfig| {
+            let versions = [(tls.tls12, "tlsv1.2"), (tls.tls13, "tlsv1.3")];
+            versions.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()).collect()
+        };
+        Value::List(listener.config.tls.as_ref().map(offered).unwrap_or_default())
+    },
+    write: |listener, value| {
+        let versions: Vec<String> = Field::parse(value)?;
+        let known = ["tlsv1.3", "tlsv1.2", "tlsv1.1", "tlsv1"];
+        if let Some(unknown) = versions.iter().find(|word| !known.contains(&word.as_str())) {
+            return refuse(format!("{unknown} is no TLS version"));
+        }
+        let has = |word: &str| versions.iter().any(|version| version == word);
+        let (tls12, tls13) = (has("tlsv1.2"), has("tlsv1.3"));
+        if !tls12 && !tls13 {
+            return refuse("offers neither tlsv1.2 nor tlsv1.3");
+        }
+        if let Some(tls) = &mut listener.config.tls {
+            (tls.tls12, tls.tls13) = (tls12, tls13);
+        }
+        Ok(())
+    },
+};
+
+fn check_path(path: &str) -> Result<(), String> {
+    let printable = path.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'));
+    if path.starts_with('/') && printable { Ok(()) } else { Err("is no path".into()) }
+}
+
+fn check_header(name: &str) -> Result<(), String> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let well_formed = !name.is_empty() && name.chars().all(token);
+    if well_formed { Ok(()) } else { Err("is no header name".into()) }
+}
+
+/// The parts that a listener of this protocol has.
+pub(crate) fn parts(protocol: Protocol) -> (Option<TlsConfig>, Option<WebSocketConfig>) {
+    let tls = TLS.contains(&protocol).then_some(TlsConfig {
+        certfile: None,
+        keyfile: None,
+        cacertfile: None,
+        verify_peer: false,
+        fail_if_no_peer_cert: false,
+        tls12: true,
+        tls13: true,
+        handshake_timeout_ms: 15_000,
+        peer_cert_as_username: None,
+    });
+    let websocket = WEB.contains(&protocol).then(|| WebSocketConfig {
+        mqtt_path: "/mqtt".into(),
+        verify_protocol_header: true,
+        max_frame_size: 0,
+        proxy_address_header: None,
+        proxy_port_header: None,
+    });
+    (tls, websocket)
+}
+
+const ALL: &[Protocol] =
+    &[Protocol::Tcp, Protocol::Ssl, Protocol::Ws, Protocol::Wss, Protocol::Unix];
+const INET: &[Protocol] = &[Protocol::Tcp, Protocol::Ssl, Protocol::Ws, Protocol::Wss];
+const TLS: &[Protocol] = &[Protocol::Ssl, Protocol::Wss];
+const WEB: &[Protocol] = &[Protocol::Ws, Protocol::Wss];
+const PATH: &str = "the path of a file";
+const HOUR_MS: u64 = 3_600_000;

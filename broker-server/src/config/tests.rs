@@ -1,0 +1,665 @@
+//! Whole configurations: what comes out of a text, and what is said of a wrong one.
+
+use std::path::Path;
+
+use broker_codec::QoS;
+use broker_core::config::{BrokerConfig, SharedStrategy};
+use broker_net::config::{Bind, PeerCertField, Protocol};
+use log::LevelFilter;
+use proptest::prelude::*;
+
+use super::*;
+
+fn settings(text: &str, env: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    read_text("broker.toml", text, env)
+}
+
+fn config(text: &str) -> ServerConfig {
+    config_with(text, &[])
+}
+
+fn config_with(text: &str, env: &[(&str, &str)]) -> ServerConfig {
+    match settings(text, env) {
+        Ok(settings) => settings.into_server_config(),
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// The errors of a text, one a line.
+fn check_errors(text: &str, expected: &[&str]) {
+    check_errors_with(text, &[], expected);
+}
+
+fn check_errors_with(text: &str, env: &[(&str, &str)], expected: &[&str]) {
+    let errors = settings(text, env).expect_err("this configuration is wrong").to_string();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+}
+
+fn listener<'a>(config: &'a ServerConfig, protocol: Protocol, name: &str) -> &'a ListenerConfig {
+    let this = |listener: &&ListenerConfig| listener.protocol == protocol && listener.name == name;
+    config.listeners.iter().find(this).expect("the listener is enabled")
+}
+
+#[test]
+fn without_a_file_the_defaults_serve() {
+    let config = load(None, std::iter::empty()).unwrap();
+    assert_eq!(format!("{:?}", config.broker), format!("{:?}", BrokerConfig::default()));
+    assert_eq!(config.node.name, "emqx@127.0.0.1");
+    assert_eq!(config.node.data_dir, Path::new("./data"));
+    assert_eq!(config.node.shutdown_timeout_ms, 15_000);
+    assert_eq!(config.log.level, LevelFilter::Info);
+    assert_eq!(config.notes, [""; 0]);
+    let listeners: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|l| (l.protocol, l.name.as_str(), shown_bind(&l.bind), l.zone.as_str()))
+        .collect();
+    assert_eq!(
+        listeners,
+        [
+            (Protocol::Tcp, "external", "0.0.0.0:1883".into(), "external"),
+            (Protocol::Tcp, "internal", "127.0.0.1:11883".into(), "internal"),
+            (Protocol::Ssl, "external", "0.0.0.0:8883".into(), "external"),
+            (Protocol::Ws, "external", "0.0.0.0:8083".into(), "external"),
+            (Protocol::Wss, "external", "0.0.0.0:8084".into(), "external"),
+        ]
+    );
+    let wss = listener(&config, Protocol::Wss, "external");
+    assert_eq!(wss.max_connections, 1_024);
+    assert_eq!(wss.websocket.as_ref().unwrap().mqtt_path, "/mqtt");
+    assert!(config.listeners.iter().all(|l| l.tcp.nodelay && l.max_conn_rate == 0));
+}
+
+fn shown_bind(bind: &Bind) -> String {
+    match bind {
+        Bind::Inet(address) => address.to_string(),
+        Bind::Unix(path) => path.display().to_string(),
+    }
+}
+
+#[test]
+fn a_test_server_needs_a_few_lines() {
+    let config = config(
+        r#"
+        [node]
+        data_dir = "/tmp/broker"
+        [listener.tcp.external]
+        bind = "127.0.0.1:18840"
+        [listener]
+        tcp.internal.enabled = false
+        ssl.external.enabled = false
+        ws.external.enabled = "off"
+        wss.external.enabled = false
+        "#,
+    );
+    assert_eq!(config.node.data_dir, Path::new("/tmp/broker"));
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(shown_bind(&config.listeners[0].bind), "127.0.0.1:18840");
+}
+
+#[test]
+fn a_file_of_the_original_loads() {
+    let text = include_str!("../../tests/emqx-3.1.toml");
+    let config = config(text);
+    assert_eq!(config.log.level, LevelFilter::Error);
+    assert_eq!(config.broker.retained.max_messages, 0);
+    assert!(config.broker.auto_subscriptions.is_empty());
+    assert_eq!(config.broker.zones["external"].await_rel_timeout_ms, 300_000);
+    assert!(!config.broker.zones["internal"].enable_acl);
+    let internal = listener(&config, Protocol::Tcp, "internal");
+    assert_eq!(internal.tcp.recbuf, Some(65_536));
+    assert!(!internal.tcp.nodelay);
+    assert_eq!(listener(&config, Protocol::Wss, "external").max_connections, 16);
+
+    let [meaningless, later, log_to] = &config.notes[..] else { panic!("{:?}", config.notes) };
+    assert!(
+        meaningless.starts_with("these keys have no meaning for this broker and are ignored: ")
+    );
+    assert!(meaningless.contains("node.cookie, "));
+    assert!(meaningless.contains("listener.tcp.external.active_n, "));
+    assert!(!meaningless.contains("emqxsecretcookie"));
+    assert!(later.contains("acl_file, "));
+    assert!(later.contains("dashboard.listener.http.bind, "));
+    assert!(log_to.ends_with("log.to = \"both\": no file is written, lines go to the console"));
+}
+
+#[test]
+fn zones_override_mqtt() {
+    let config = config(
+        r#"
+        allow_anonymous = false
+        [mqtt]
+        max_packet_size = "2MB"
+        max_inflight = 5
+        [zone.external]
+        max_inflight = 7
+        [zone.iot]
+        allow_anonymous = true
+        max_packet_size = 1000
+        server_keepalive = 60
+        max_session_expiry_interval = "1d"
+        mqueue_priorities = "a/b=10, c=2"
+        mqueue_default_priority = "lowest"
+        enable_flapping_detect = true
+        flapping_threshold = "3,10s"
+        publish_limit = "10,1m"
+        acl_nomatch = "deny"
+        acl_deny_action = "disconnect"
+        mountpoint = "dev/%c/"
+        [zone.plain]
+        "#,
+    );
+    let zones = &config.broker.zones;
+    let packets: Vec<_> =
+        zones.iter().map(|(name, zone)| (name.as_str(), zone.max_packet_size)).collect();
+    let two = 2 << 20;
+    assert_eq!(packets, [("external", two), ("internal", two), ("iot", 1_000), ("plain", two)]);
+    assert_eq!(zones["external"].max_inflight, 7);
+    assert_eq!(zones["internal"].max_inflight, 5);
+    assert!(!zones["external"].allow_anonymous);
+    assert!(!zones["internal"].enable_acl, "the zone's own default stays");
+    let iot = &zones["iot"];
+    assert_eq!(iot.name, "iot");
+    assert!(iot.allow_anonymous && !iot.acl_nomatch_allow && iot.acl_deny_disconnect);
+    assert_eq!(iot.server_keep_alive_s, Some(60));
+    assert_eq!(iot.max_session_expiry_interval_s, 86_400);
+    assert_eq!(iot.mqueue_priorities, [("a/b".into(), 10), ("c".into(), 2)].into());
+    assert_eq!(iot.mqueue_default_priority, 0);
+    let flapping = iot.flapping.unwrap();
+    assert_eq!((flapping.count, flapping.window_ms, flapping.banned_ms), (3, 10_000, 3_600_000));
+    assert_eq!(iot.publish_limit, Some((10, 60_000)));
+    assert_eq!(iot.mountpoint.as_deref(), Some("dev/%c/"));
+}
+
+#[test]
+fn what_mqtt_says_of_acl_holds_for_the_internal_zone_too() {
+    let config = config("[mqtt]\nenable_acl = true");
+    assert!(config.broker.zones["internal"].enable_acl);
+}
+
+#[test]
+fn listeners_take_their_protocols_keys() {
+    let config = config(
+        r#"
+        [listener.tcp]
+        lan = 1884
+        [listener.ssl.mutual]
+        bind = "[::1]:8884"
+        zone = "internal"
+        certfile = "c.pem"
+        keyfile = "k.pem"
+        cacertfile = "ca.pem"
+        verify = "verify_peer"
+        fail_if_no_peer_cert = true
+        peer_cert_as_username = "cn"
+        tls_versions = "tlsv1.3"
+        access = ["deny 10.0.0.1", "allow 10.0.0.0/8", "deny all"]
+        [listener.ws.external]
+        proxy_protocol = true
+        proxy_protocol_peers = ["127.0.0.1", "fd00::/8"]
+        proxy_address_header = "X-Forwarded-For"
+        max_frame_size = "64KB"
+        [listener.unix.local]
+        bind = "/run/broker.sock"
+        "#,
+    );
+    let lan = listener(&config, Protocol::Tcp, "lan");
+    assert_eq!(shown_bind(&lan.bind), "0.0.0.0:1884");
+    assert_eq!(lan.zone, "external");
+    let mutual = listener(&config, Protocol::Ssl, "mutual");
+    assert_eq!(mutual.access.len(), 3);
+    assert!(!mutual.access[0].allow && mutual.access[2].peer.is_none());
+    let tls = mutual.tls.as_ref().unwrap();
+    assert_eq!(tls.peer_cert_as_username, Some(PeerCertField::Cn));
+    assert!(tls.verify_peer && tls.tls13 && !tls.tls12);
+    let ws = listener(&config, Protocol::Ws, "external");
+    assert_eq!(ws.proxy_protocol_peers.len(), 2);
+    assert_eq!(ws.websocket.as_ref().unwrap().max_frame_size, 65_536);
+    let unix = listener(&config, Protocol::Unix, "local");
+    assert_eq!(unix.bind, Bind::Unix("/run/broker.sock".into()));
+    assert!(unix.tls.is_none() && unix.websocket.is_none());
+}
+
+#[test]
+fn modules_are_on_where_something_is_listed() {
+    let text = r#"
+        [module.subscription.2]
+        topic = "b/%u"
+        qos = 2
+        [module.subscription.10]
+        topic = "c"
+        [module.subscription.1]
+        topic = "a/%c"
+        [module.rewrite.rule]
+        10 = "c/# ^c/(.+)$ d/$1"
+        9 = "a/# ^a/(.+)$ b/$1"
+        [module.topic_metrics]
+        topic = ["x", "y"]
+    "#;
+    let broker = config(text).broker;
+    let subscriptions: Vec<_> =
+        broker.auto_subscriptions.iter().map(|s| (s.filter.as_str(), s.qos)).collect();
+    assert_eq!(
+        subscriptions,
+        [("a/%c", QoS::AtLeastOnce), ("b/%u", QoS::ExactlyOnce), ("c", QoS::AtLeastOnce)]
+    );
+    let targets: Vec<_> = broker.rewrite_rules.iter().map(|rule| rule.target.as_str()).collect();
+    assert_eq!(targets, ["b/$1", "d/$1"]);
+    assert_eq!(broker.topic_metrics, ["x", "y"]);
+
+    let off = [
+        ("BROKER__MODULE__SUBSCRIPTION", "off"),
+        ("BROKER__MODULE__REWRITE__ENABLED", "off"),
+        ("BROKER__MODULE__TOPIC_METRICS__ENABLED", "false"),
+        ("BROKER__MODULE__PRESENCE", "off"),
+    ];
+    let broker = config_with(text, &off).broker;
+    assert!(broker.auto_subscriptions.is_empty() && broker.rewrite_rules.is_empty());
+    assert!(broker.topic_metrics.is_empty() && broker.presence.is_none());
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let text = r#"
+        [listener.tcp.external]
+        bind = 1885
+        access = ["allow all"]
+        [listener.tcp.Lan]
+        bind = 1886
+        [log.targets]
+        broker_net = "debug"
+    "#;
+    let env = [
+        ("BROKER__LISTENER__TCP__EXTERNAL__BIND", "127.0.0.1:1883"),
+        ("broker__listener__tcp__lan__max_connections", "5"),
+        ("BROKER__LISTENER__TCP__EXTERNAL__ACCESS", "allow 10.0.0.0/8, deny all"),
+        ("BROKER__LISTENER__SSL__EXTERNAL__ACCESS__2", "deny 10.0.0.1"),
+        ("BROKER__ZONE__IOT__MAX_INFLIGHT", "0"),
+        ("BROKER__BROKER__SHARED_SUBSCRIPTION_STRATEGY", "hash_topic"),
+        ("BROKER__ZONE__EXTERNAL__KEEPALIVE_BACKOFF", "1.5"),
+        ("BROKER__LOG__TARGETS__BROKER_NET", "trace"),
+        ("BROKER__LOG__FORMAT", "json"),
+        ("BROKER_SERVICE_HOST", "not ours"),
+        ("PATH", "/bin"),
+    ];
+    let config = config_with(text, &env);
+    let external = listener(&config, Protocol::Tcp, "external");
+    assert_eq!(shown_bind(&external.bind), "127.0.0.1:1883");
+    assert_eq!(external.access.len(), 2);
+    assert_eq!(listener(&config, Protocol::Tcp, "Lan").max_connections, 5);
+    assert!(!listener(&config, Protocol::Ssl, "external").access[0].allow);
+    assert_eq!(config.broker.zones["iot"].max_inflight, 0);
+    assert_eq!(config.broker.zones["external"].keep_alive_backoff, 1.5);
+    assert_eq!(config.broker.shared_strategy, SharedStrategy::HashTopic);
+    assert_eq!(config.log.targets, [("broker_net".into(), LevelFilter::Trace)].into());
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn wrong_values_are_refused_with_place_and_range() {
+    check_errors(
+        r#"
+allow_anonymous = "maybe"
+[node]
+name = "broker"
+[mqtt]
+max_packet_size = "300MB"
+max_qos_allowed = 3
+idle_timeout = 15
+max_clientid_len = 65_536
+keepalive_backoff = 0.1
+session_expiry_interval = "1500ms"
+mqueue_priorities = "a=1,b=256"
+max_mqueue_len = [1]
+retry_interval = 2024-01-01
+[zone.external]
+flapping_threshold = "10"
+mountpoint = "a/#"
+[broker]
+shared_subscription_strategy = "best"
+[os_mon]
+cpu_high_watermark = "80"
+"#,
+        &[
+            r#"broker.toml:2:19: allow_anonymous = "maybe": must be true or false (or "on" or "off")"#,
+            r#"broker.toml:4:8: node.name = "broker": is no name@host; must be a name and a host, such as "emqx@127.0.0.1""#,
+            r#"broker.toml:6:19: mqtt.max_packet_size = "300MB": must be a size from 1B to 268435460B, such as "1MB" (units B, KB, MB, GB)"#,
+            r#"broker.toml:7:19: mqtt.max_qos_allowed = 3: must be a whole number from 0 to 2"#,
+            r#"broker.toml:8:16: mqtt.idle_timeout = 15: must be a duration from 1ms to 1d, such as "15s" (units ms, s, m, h, d)"#,
+            r#"broker.toml:9:20: mqtt.max_clientid_len = 65536: must be a whole number from 1 to 65535"#,
+            r#"broker.toml:10:21: mqtt.keepalive_backoff = 0.1: must be a number from 0.5 to 10"#,
+            r#"broker.toml:11:27: mqtt.session_expiry_interval = "1500ms": must be a duration from 0s to 4294967294s in whole seconds, such as "2h", or "infinity""#,
+            r#"broker.toml:12:21: mqtt.mqueue_priorities = "a=1,b=256": the priority of b is not 1 to 255; must be topics with a priority from 1 to 255, such as "a/b=10,c=8", or "none""#,
+            r#"broker.toml:13:18: mqtt.max_mqueue_len = [1]: must be a whole number from 0 to 4294967295"#,
+            r#"broker.toml:14:18: mqtt.retry_interval = 2024-01-01: must be a duration from 0s to 1d, such as "15s" (units ms, s, m, h, d)"#,
+            r#"broker.toml:16:22: zone.external.flapping_threshold = "10": has no comma; must be a count and an interval, such as "10,1m""#,
+            r#"broker.toml:17:14: zone.external.mountpoint = "a/#": "a/#": wildcard in a topic name at byte 2; must be a topic without wildcards, %c for the client id, %u for the user name, or "none""#,
+            r#"broker.toml:19:32: broker.shared_subscription_strategy = "best": must be one of random, round_robin, sticky, hash, hash_topic"#,
+            r#"broker.toml:21:22: os_mon.cpu_high_watermark = "80": must be a percentage from "0%" to "100%""#,
+        ],
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_with_a_hint() {
+    check_errors(
+        r#"
+max_packet_size = "1MB"
+[mqtt]
+max_paket_size = "1MB"
+colour = "red"
+[mqqt]
+a = 1
+[listener.tpc.x]
+bind = 1
+[listener.tcp.external]
+certfile = "c.pem"
+[zone."a b"]
+max_inflight = 1
+max_mqueue_len = 1
+[module.presence.qos]
+x = 1
+"#,
+        &[
+            "broker.toml:2:1: max_packet_size: unknown key; did you mean mqtt.max_packet_size?",
+            "broker.toml:4:1: mqtt.max_paket_size: unknown key; did you mean mqtt.max_packet_size?",
+            "broker.toml:5:1: mqtt.colour: unknown key; --print-config shows all keys",
+            "broker.toml:6:2: mqqt: unknown table; did you mean [mqtt]?",
+            "broker.toml:8:11: listener.tpc: unknown table; did you mean [listener.tcp]?",
+            "broker.toml:11:1: listener.tcp.external.certfile: only ssl, wss listeners have this key",
+            "broker.toml:12:7: zone.\"a b\": a name is 1 to 64 letters, digits, _ and -",
+            "broker.toml:15:18: module.presence.qos: a table, but must be a whole number from 0 to 2",
+        ],
+    );
+}
+
+#[test]
+fn lists_are_refused_item_by_item() {
+    check_errors(
+        r#"
+[listener.tcp.external]
+access = ["allow all", "permit 10.0.0.0/8", 3]
+[module.rewrite.rule]
+1 = "x/# ^x$"
+[module.topic_metrics]
+topic = ["a/+"]
+[log.targets]
+broker_net = "loud"
+"#,
+        &[
+            r#"broker.toml:3:24: listener.tcp.external.access = "permit 10.0.0.0/8": starts with neither "allow" nor "deny"; must be "allow" or "deny" and "all", an address or a block, such as "deny 10.0.0.0/8""#,
+            r#"broker.toml:3:45: listener.tcp.external.access = 3: must be "allow" or "deny" and "all", an address or a block, such as "deny 10.0.0.0/8""#,
+            r#"broker.toml:5:5: module.rewrite.rule = "x/# ^x$": has 2 parts instead of 3; must be "<topic filter> <regular expression> <new topic>" with $1 to $9 for the groups"#,
+            r#"broker.toml:7:10: module.topic_metrics.topic = "a/+": "a/+": wildcard in a topic name at byte 2; must be a topic name"#,
+            r#"broker.toml:9:14: log.targets.broker_net = "loud": is no level; must be one of off, error, warn, info, debug, trace"#,
+        ],
+    );
+}
+
+#[test]
+fn settings_must_fit_each_other() {
+    check_errors(
+        r#"
+[listener.tcp.external]
+zone = "lan"
+[listener.tcp.lan]
+bind = "127.0.0.1:8883"
+[listener.tcp.nowhere]
+[listener.ssl.external]
+certfile = "c.pem"
+verify = "verify_peer"
+[listener.wss.external]
+keyfile = "k.pem"
+[listener.ws.external]
+proxy_protocol = true
+[listener.unix.local]
+backlog = 1
+[module.subscription.1]
+qos = 1
+"#,
+        &[
+            r#"broker.toml:3:8: listener.tcp.external.zone = "lan": no such zone; must be one of external, internal"#,
+            r#"broker.toml:5:8: listener.tcp.lan.bind = "127.0.0.1:8883": 127.0.0.1:8883 is taken by listener.ssl.external.bind (0.0.0.0:8883)"#,
+            r#"broker.toml:6:15: listener.tcp.nowhere.bind: must be there: this listener has no address of its own"#,
+            r#"broker.toml:8:12: listener.ssl.external.certfile = "c.pem": needs listener.ssl.external.keyfile"#,
+            r#"broker.toml:9:10: listener.ssl.external.verify = "verify_peer": needs listener.ssl.external.cacertfile to check against"#,
+            r#"broker.toml:11:11: listener.wss.external.keyfile = "k.pem": needs listener.wss.external.certfile"#,
+            r#"broker.toml:13:18: listener.ws.external.proxy_protocol = true: without listener.ws.external.proxy_protocol_peers every connection would be refused; name the proxies there"#,
+            r#"broker.toml:14:16: listener.unix.local.bind: must be there: this listener has no address of its own"#,
+            r#"broker.toml:16:22: module.subscription.1.topic: must be there"#,
+        ],
+    );
+}
+
+#[test]
+fn addresses_of_listeners_that_are_off_are_free() {
+    let text = r#"
+        [listener.tcp.external]
+        enabled = false
+        [listener.tcp.lan]
+        bind = "127.0.0.1:1883"
+        [listener.tcp.any]
+        bind = "127.0.0.1:0"
+        [listener.tcp.other]
+        bind = "127.0.0.1:0"
+    "#;
+    assert_eq!(config(text).listeners.len(), 7);
+}
+
+#[test]
+fn errors_of_the_environment_name_the_variable() {
+    check_errors_with(
+        "[mqtt]\nmax_inflight = 1",
+        &[
+            ("BROKER__MQTT__MAX_INFLIGHT", "many"),
+            ("BROKER__MQTT__MAX_INFLIHT", "1"),
+            ("BROKER__LISTENER__TCP__EXTERNAL", "1883"),
+            ("Broker__Listener__Tcp__External__Bind", "1884"),
+            ("BROKER__", "1"),
+        ],
+        &[
+            "BROKER__: \"\": unknown key; --print-config shows all keys",
+            "BROKER__MQTT__MAX_INFLIGHT: mqtt.max_inflight = \"many\": must be a whole number from 0 to 65535",
+            "BROKER__MQTT__MAX_INFLIHT: mqtt.max_infliht: unknown key; did you mean mqtt.max_inflight?",
+            "Broker__Listener__Tcp__External__Bind: listener.tcp.external.bind: BROKER__LISTENER__TCP__EXTERNAL sets it too",
+        ],
+    );
+}
+
+#[test]
+fn malformed_files_are_refused_with_all_else_that_is_wrong() {
+    check_errors(
+        "[mqtt\n[node]\nnam = \"a@b\"\n",
+        &[
+            "broker.toml:1:6: unclosed table, expected `]`",
+            "broker.toml:3:1: node.nam: unknown key; did you mean node.name?",
+        ],
+    );
+    check_errors(
+        "a = 1\na = 2\n",
+        &[
+            "broker.toml:1:1: a: unknown key; --print-config shows all keys",
+            "broker.toml:2:1: duplicate key",
+        ],
+    );
+    let missing = load(Some(Path::new("/nowhere/broker.toml")), std::iter::empty()).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "/nowhere/broker.toml: reading: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn columns_count_characters() {
+    check_errors(
+        "node = { name = \"ü\", nam = 1 }",
+        &[
+            r#"broker.toml:1:17: node.name = "ü": is no name@host; must be a name and a host, such as "emqx@127.0.0.1""#,
+            "broker.toml:1:22: node.nam: unknown key; did you mean node.name?",
+        ],
+    );
+}
+
+#[test]
+fn notes_tell_what_has_no_effect() {
+    let text = r#"
+        [listener.ssl.external]
+        fail_if_no_peer_cert = true
+        peer_cert_as_username = "cn"
+        tls_versions = ["tlsv1.2", "tlsv1.1"]
+        [listener.ws.external]
+        proxy_port_header = "X-Port"
+    "#;
+    assert_eq!(
+        config(text).notes,
+        [
+            "listener.ssl.external.fail_if_no_peer_cert does nothing without verify_peer",
+            "listener.ssl.external.peer_cert_as_username does nothing without verify_peer",
+            "broker.toml:5:9: listener.ssl.external.tls_versions = [\"tlsv1.2\", \"tlsv1.1\"]: tlsv1 and tlsv1.1 are not offered",
+            "listener.ws.external.proxy_address_header and proxy_port_header do nothing without proxy_protocol_peers",
+        ]
+    );
+}
+
+/// What is printed reads back to the same, and prints the same but for where values come from.
+fn check_round_trip(text: &str, env: &[(&str, &str)]) {
+    let first = settings(text, env).unwrap();
+    let printed = print::toml(&first);
+    let second = match settings(&printed, &[]) {
+        Ok(second) => second,
+        Err(errors) => panic!("{errors}\n{printed}"),
+    };
+    let sourceless = |text: &str| {
+        let lines = text.lines().map(|line| line.split(" Set by ").next().unwrap_or_default());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
+    let shown = |settings: Settings| {
+        let ServerConfig { node, log, broker, listeners, notes: _ } = settings.into_server_config();
+        format!("{node:#?}{log:#?}{broker:#?}{listeners:#?}")
+    };
+    assert_eq!(shown(first), shown(second));
+}
+
+#[test]
+fn a_printed_configuration_reads_back_to_the_same() {
+    check_round_trip("", &[]);
+    check_round_trip(include_str!("../../tests/emqx-3.1.toml"), &[]);
+    check_round_trip(
+        r#"
+        acl_nomatch = "deny"
+        [mqtt]
+        enable_acl = true
+        server_keepalive = 5
+        [zone.internal]
+        server_keepalive = "none"
+        response_information = "reply/%c \"quoted\" \\ ü"
+        mqueue_priorities = "a=1,b=2"
+        [zone.1]
+        publish_limit = "10, 90s"
+        [listener.unix.1]
+        bind = "/run/a \"b\".sock"
+        [listener.ssl.x]
+        enabled = false
+        bind = "[::1]:0"
+        access = []
+        tls_versions = ["tlsv1.3"]
+        certfile = "c"
+        keyfile = "k"
+        proxy_protocol_peers = ["10.0.0.0/8"]
+        [module.rewrite]
+        enabled = false
+        rule = ["a/# ^a/(.*)\\d\"$ b/$1"]
+        [module.subscription.a]
+        topic = "$share/g/%c/+"
+        [log.targets]
+        "broker_net::tls" = "warning"
+        plain = "off"
+        "#,
+        &[("BROKER__NODE__DATA_DIR", "C:\\data\n")],
+    );
+}
+
+#[test]
+fn printed_values_name_their_source() {
+    let settings = settings("[mqtt]\nmax_inflight = 1", &[("BROKER__NODE__NAME", "a@b")]).unwrap();
+    let printed = print::toml(&settings);
+    assert!(printed.contains("Default: 32. Set by broker.toml:2:16.\nmax_inflight = 1\n"));
+    assert!(printed.contains("Set by BROKER__NODE__NAME.\nname = \"a@b\"\n"));
+}
+
+#[test]
+fn the_page_of_all_keys_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == markdown(),
+        "docs/configuration.md is not what the table of keys says; run \
+         `cargo run -p broker-server -- --print-config=markdown > docs/configuration.md`"
+    );
+}
+
+#[test]
+fn the_example_of_the_page_loads() {
+    let page = markdown();
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let config = config(example.unwrap());
+    assert_eq!(config.broker.auto_subscriptions.len(), 1);
+    assert_eq!(config.listeners.len(), 5);
+}
+
+/// Bits of configurations, so that random texts get further than their first character.
+fn fragment() -> impl Strategy<Value = String> {
+    proptest::collection::vec(proptest::sample::select(FRAGMENTS), 0..24)
+        .prop_map(|words| words.concat())
+}
+
+#[rustfmt::skip]
+const FRAGMENTS: &[&str] = &[
+    "[", "]", "=", ".", "\n", "\"", "{", "}", ",", "'", "[[", "]]", "1", "true", "\"15s\"", "\"none\"", "-1",
+    "0.5", "zone", "external", "listener", "tcp", "ssl", "unix", "bind", "access", "mqtt", "max_inflight",
+    "module", "subscription", "rewrite", "rule", "topic", "log", "targets", "node", "name",
+    "mqueue_priorities", "[zone.x]\n", "bind = 1\n", "[listener.tcp.x]\n", "access.1 = \"allow all\"\n",
+    "\u{0}", "ü", "#",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_it_panic(text in prop_oneof![any::<String>(), fragment()]) {
+        let _ = settings(&text, &[]);
+    }
+
+    /// Every key with any value is taken or refused, and what is taken prints and reads back.
+    #[test]
+    fn no_value_makes_it_panic(
+        key in proptest::sample::select(table::forms().iter().collect::<Vec<_>>()),
+        value in prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|n| format!("{n:?}").replace("NaN", "nan")),
+            any::<String>().prop_map(|text| value::quote(&text)),
+            "[a-z0-9=,:/%.]{0,12}".prop_map(|text| value::quote(&text)),
+            Just("true".to_owned()),
+            Just("[\"allow all\", 1, [2], {a = 1}]".to_owned()),
+            Just("{ a = \"debug\", 1 = \"info\" }".to_owned()),
+        ],
+    ) {
+        let parts = key.parts.iter().map(|part| match part.as_str() {
+            "<protocol>" => "ssl",
+            part if table::is_name(part) => "x",
+            part => part,
+        });
+        let text = format!("{} = {value}", parts.collect::<Vec<_>>().join("."));
+        if let Ok(first) = settings(&text, &[]) {
+            let printed = print::toml(&first);
+            prop_assert!(settings(&printed, &[]).is_ok(), "{printed}");
+        }
+    }
+
+    #[test]
+    fn no_variable_makes_it_panic(name in "(?i)BROKER__[A-Z_]{0,20}", value in any::<String>()) {
+        let _ = settings("", &[(&name, &value)]);
+    }
+}

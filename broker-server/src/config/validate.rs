@@ -1,0 +1,187 @@
+//! What no key can tell alone: whether the settings fit each other.
+
+use broker_net::config::Bind;
+
+use super::error::{ConfigError, Origin};
+use super::settings::{Listener, Settings};
+use super::table::Why;
+
+/// Refuses what cannot work.
+pub(crate) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    for listener in &settings.listeners {
+        check_listener(settings, listener, errors);
+    }
+    check_addresses(settings, errors);
+    for (name, subscription) in &settings.subscriptions {
+        let path = format!("module.subscription.{name}");
+        let key = format!("{path}.topic");
+        // A filter that was given and refused has its error already.
+        let refused = errors.iter().any(|error| error.key == key);
+        if subscription.filter.is_empty() && !refused {
+            errors.push(missing(settings, &path, key, "must be there"));
+        }
+    }
+}
+
+/// What works and is likely not meant.
+pub(crate) fn notes(settings: &Settings) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (why, reason) in [
+        (Why::Meaningless, "have no meaning for this broker and are ignored"),
+        (Why::Later, "configure what this broker does not have yet and are ignored"),
+    ] {
+        let keys: Vec<_> = settings
+            .ignored
+            .iter()
+            .filter(|(ignored, _)| *ignored == why)
+            .map(|(_, key)| key.as_str())
+            .collect();
+        if !keys.is_empty() {
+            notes.push(format!("these keys {reason}: {}", keys.join(", ")));
+        }
+    }
+    if let Some((origin, value)) = settings.given.get("log.to")
+        && (value == "\"file\"" || value == "\"both\"")
+    {
+        notes.push(format!(
+            "{origin}: log.to = {value}: no file is written, lines go to the console"
+        ));
+    }
+    for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
+        note_listener(settings, listener, &mut notes);
+    }
+    if !settings.listeners.iter().any(|listener| listener.enabled) {
+        notes.push("no listener is enabled: nobody can connect".into());
+    }
+    notes
+}
+
+fn check_listener(settings: &Settings, listener: &Listener, errors: &mut Vec<ConfigError>) {
+    let path = listener.path();
+    let config = &listener.config;
+    let key = |name: &str| format!("{path}.{name}");
+    let refused = |name: &str, errors: &[ConfigError]| {
+        let key = key(name);
+        errors.iter().any(|error| error.key == key)
+    };
+    if listener.bind.is_none() && !refused("bind", errors) {
+        let problem = "must be there: this listener has no address of its own";
+        errors.push(missing(settings, &path, key("bind"), problem));
+    }
+    if !settings.zones.contains_key(&config.zone) {
+        let zones: Vec<_> = settings.zones.keys().map(String::as_str).collect();
+        let problem = format!("no such zone; must be one of {}", zones.join(", "));
+        errors.push(wrong(settings, key("zone"), problem));
+    }
+    if config.proxy_protocol
+        && config.proxy_protocol_peers.is_empty()
+        && !refused("proxy_protocol_peers", errors)
+    {
+        let problem = format!(
+            "without {} every connection would be refused; name the proxies there",
+            key("proxy_protocol_peers")
+        );
+        errors.push(wrong(settings, key("proxy_protocol"), problem));
+    }
+    let Some(tls) = &config.tls else { return };
+    for (name, file, other, other_file) in [
+        ("certfile", &tls.certfile, "keyfile", &tls.keyfile),
+        ("keyfile", &tls.keyfile, "certfile", &tls.certfile),
+    ] {
+        if file.is_some() && other_file.is_none() && !refused(other, errors) {
+            let problem = format!("needs {}", key(other));
+            errors.push(wrong(settings, key(name), problem));
+        }
+    }
+    if tls.verify_peer && tls.cacertfile.is_none() && !refused("cacertfile", errors) {
+        let problem = format!("needs {} to check against", key("cacertfile"));
+        errors.push(wrong(settings, key("verify"), problem));
+    }
+}
+
+fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<String>) {
+    let path = listener.path();
+    if let Some(tls) = &listener.config.tls {
+        if !tls.verify_peer && tls.fail_if_no_peer_cert {
+            notes.push(format!("{path}.fail_if_no_peer_cert does nothing without verify_peer"));
+        }
+        if !tls.verify_peer && tls.peer_cert_as_username.is_some() {
+            notes.push(format!("{path}.peer_cert_as_username does nothing without verify_peer"));
+        }
+        if let Some((origin, value)) = settings.given.get(&format!("{path}.tls_versions"))
+            && (value.contains("\"tlsv1.1\"") || value.contains("\"tlsv1\""))
+        {
+            notes.push(format!(
+                "{origin}: {path}.tls_versions = {value}: tlsv1 and tlsv1.1 are not offered"
+            ));
+        }
+    }
+    if let Some(websocket) = &listener.config.websocket
+        && (websocket.proxy_address_header.is_some() || websocket.proxy_port_header.is_some())
+        && listener.config.proxy_protocol_peers.is_empty()
+    {
+        notes.push(format!(
+            "{path}.proxy_address_header and proxy_port_header do nothing without proxy_protocol_peers"
+        ));
+    }
+}
+
+/// Two enabled listeners cannot have one address.
+fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let mut seen: Vec<(&Bind, String)> = Vec::new();
+    for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
+        let Some(bind) = &listener.bind else { continue };
+        let key = format!("{}.bind", listener.path());
+        if errors.iter().any(|error| error.key == key) {
+            // What stands there is a default that was not wanted.
+            continue;
+        }
+        if let Some((other, taken)) = seen.iter().find(|(other, _)| overlap(other, bind)) {
+            let (this, other, bind, taken) = if settings.given.contains_key(&key) {
+                (key.clone(), taken.clone(), bind, *other)
+            } else {
+                // The one that was given is the one to correct.
+                (taken.clone(), key.clone(), *other, bind)
+            };
+            let problem = format!("{} is taken by {other} ({})", shown(bind), shown(taken));
+            let mut error = wrong(settings, this, problem);
+            error.value = Some(format!("\"{}\"", shown(bind)));
+            errors.push(error);
+        }
+        seen.push((bind, key));
+    }
+}
+
+fn overlap(a: &Bind, b: &Bind) -> bool {
+    match (a, b) {
+        (Bind::Inet(a), Bind::Inet(b)) => {
+            let same_ip = a.ip() == b.ip()
+                || (a.is_ipv4() == b.is_ipv4()
+                    && (a.ip().is_unspecified() || b.ip().is_unspecified()));
+            a.port() == b.port() && a.port() != 0 && same_ip
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn shown(bind: &Bind) -> String {
+    match bind {
+        Bind::Inet(address) => address.to_string(),
+        Bind::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// A value that was given, or a default that others make wrong.
+fn wrong(settings: &Settings, key: String, problem: String) -> ConfigError {
+    let (origin, value) = match settings.given.get(&key) {
+        Some((origin, value)) => (origin.clone(), Some(value.clone())),
+        None => (Origin::Default, None),
+    };
+    ConfigError { origin, key, value, problem }
+}
+
+/// A key without a default, at the place of its table.
+fn missing(settings: &Settings, path: &str, key: String, problem: &str) -> ConfigError {
+    let origin = settings.named.get(path).cloned().unwrap_or(Origin::Default);
+    ConfigError { origin, key, value: None, problem: problem.to_owned() }
+}

@@ -1,0 +1,58 @@
+//! Log lines for people or as JSON, levels by target, changed without a restart.
+
+use std::io::Write;
+
+use env_logger::{Builder, Env, Logger, Target};
+use log::{Log, Metadata, Record};
+use parking_lot::RwLock;
+
+use crate::config::{LogConfig, LogFormat, LogTarget};
+
+/// The logger in force; swapped whole when levels are read again.
+static LOGGER: Swap = Swap(RwLock::new(None));
+
+struct Swap(RwLock<Option<Logger>>);
+
+impl Log for Swap {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.read().as_ref().is_some_and(|logger| logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = &*self.0.read() {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sets up logging as the configuration says; may be called again to change it.
+pub(crate) fn set_up(config: &LogConfig) {
+    let mut builder = Builder::from_env(Env::default());
+    builder.target(Target::Stderr).filter_level(config.level);
+    for (target, level) in &config.targets {
+        builder.filter_module(target, *level);
+    }
+    if matches!(config.to, LogTarget::Off) {
+        builder.filter_level(log::LevelFilter::Off);
+    }
+    if matches!(config.format, LogFormat::Json) {
+        builder.format(|out, record| {
+            let line = serde_json::json!({
+                "time": out.timestamp_millis().to_string(),
+                "level": record.level().as_str(),
+                "target": record.target(),
+                "message": record.args().to_string(),
+            });
+            writeln!(out, "{line}")
+        });
+    } else {
+        builder.format_timestamp_millis();
+    }
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    *LOGGER.0.write() = Some(logger);
+    // The second time it is set already, to the same.
+    let _ = log::set_logger(&LOGGER);
+}

@@ -1,0 +1,90 @@
+//! Wiring: the one place where the parts meet.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use broker_core::Broker;
+use broker_net::{Server, ServerOptions};
+
+use crate::config::{self, ServerConfig};
+use crate::logging;
+use crate::signals::{Incoming, Signal};
+
+/// Runs the broker until it is told to stop.
+pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    logging::set_up(&config.log);
+    for note in &config.notes {
+        log::warn!("{note}");
+    }
+    let mut signals = Incoming::new()?;
+    raise_file_limit();
+    make_data_dir(&config.node.data_dir)?;
+    let broker = Broker::builder().config(config.broker).build().context("module.rewrite")?;
+    let options = ServerOptions {
+        listeners: config.listeners,
+        io_threads: config.node.io_threads,
+        data_dir: config.node.data_dir,
+    };
+    let server = Server::start(&broker, options)?;
+    for listener in server.listeners() {
+        log::info!("listening name={} address={}", listener.name, listener.address);
+    }
+    log::info!(
+        "broker is ready node={} version={} time_ms={}",
+        config.node.name,
+        env!("CARGO_PKG_VERSION"),
+        begun.elapsed().as_millis()
+    );
+    while let Some(signal) = signals.wait() {
+        match signal {
+            Signal::Reload => reload(&server, file),
+            Signal::Stop => break,
+        }
+    }
+    log::info!("stopping");
+    signals.exit_on_second();
+    let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
+    if cut_off > 0 {
+        log::warn!("connections cut off at the end of node.shutdown_timeout: {cut_off}");
+    }
+    log::info!("stopped");
+    Ok(())
+}
+
+/// What SIGHUP asks for: certificates and log levels. What cannot be read leaves the old in force.
+fn reload(server: &Server, file: Option<&Path>) {
+    match config::load(file, crate::environment()) {
+        Ok(config) => {
+            logging::set_up(&config.log);
+            log::info!("log levels read again");
+        }
+        Err(errors) => log::error!("log levels stay as they are: {errors}"),
+    }
+    match server.reload_certificates() {
+        Ok(()) => log::info!("certificates read again"),
+        Err(errors) => {
+            errors.iter().for_each(|error| log::error!("the old certificate stays: {error}"));
+        }
+    }
+}
+
+/// Lets the process open as many files as the system allows it to.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+fn make_data_dir(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| anyhow!("node.data_dir = {}: {error}", path.display()))
+}
