@@ -58,7 +58,10 @@ fn every_statement_is_tested_or_says_why_not() {
             _ => false,
         };
         if !ok {
-            gaps.push(format!("{}: status {:?}, {}", statement.id, statement.status, statement.what));
+            gaps.push(format!(
+                "{}: status {:?}, {}",
+                statement.id, statement.status, statement.what
+            ));
         }
     }
     assert!(gaps.is_empty(), "{} gaps:\n{}", gaps.len(), gaps.join("\n"));
@@ -210,7 +213,8 @@ fn functions() -> Vec<Function> {
 
 fn function_name(line: &str) -> Option<&str> {
     let (before, rest) = line.split_once("fn ")?;
-    let is_item = before.split_whitespace().all(|w| w.starts_with("pub") || w == "async" || w == "const");
+    let is_item =
+        before.split_whitespace().all(|w| w.starts_with("pub") || w == "async" || w == "const");
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_')?;
     (is_item && end > 0).then(|| &rest[..end])
 }

@@ -17,6 +17,8 @@ pub(crate) struct Broker {
     pub(crate) address: String,
     /// HOST:PORT of the WebSocket listener.
     pub(crate) websocket: Option<String>,
+    /// HOST:PORT of a listener that offers little, see `limits.rs`.
+    pub(crate) limited: Option<String>,
     is_ours: bool,
 }
 
@@ -36,7 +38,7 @@ pub(crate) fn is_ours() -> bool {
 pub(crate) fn start() -> Option<Process> {
     if let Ok(address) = std::env::var("MQTT_BROKER") {
         let websocket = std::env::var("MQTT_BROKER_WS").ok();
-        BROKER.set(Broker { address, websocket, is_ours: false }).unwrap();
+        BROKER.set(Broker { address, websocket, limited: None, is_ours: false }).unwrap();
         return None;
     }
     let (process, broker) = Process::start();
@@ -54,9 +56,9 @@ impl Process {
     fn start() -> (Self, Broker) {
         let dir = std::env::temp_dir().join(format!("conformance-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
-        let (tcp, ws) = (free_port(), free_port());
+        let [tcp, ws, limited] = free_ports();
         let config = dir.join("broker.toml");
-        std::fs::write(&config, config_text(&dir.join("data"), tcp, ws)).unwrap();
+        std::fs::write(&config, config_text(&dir.join("data"), tcp, ws, limited)).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_broker-server"))
             .arg("--config")
@@ -70,6 +72,7 @@ impl Process {
         let broker = Broker {
             address: format!("127.0.0.1:{tcp}"),
             websocket: Some(format!("127.0.0.1:{ws}")),
+            limited: Some(format!("127.0.0.1:{limited}")),
             is_ours: true,
         };
         process.wait_until_it_accepts(&broker);
@@ -109,20 +112,26 @@ impl Drop for Process {
     }
 }
 
-fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16) -> String {
+fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16, limited: u16) -> String {
     format!(
         "[node]\ndata_dir = {data_dir:?}\n\n\
          [mqtt]\nmax_topic_alias = 10\n\n\
          [listener.tcp.external]\nbind = \"127.0.0.1:{tcp}\"\n\n\
          [listener.ws.external]\nbind = \"127.0.0.1:{ws}\"\n\n\
+         [listener.tcp.limited]\nbind = \"127.0.0.1:{limited}\"\nzone = \"limited\"\n\n\
+         [zone.limited]\nmax_qos_allowed = 1\nretain_available = false\n\
+         wildcard_subscription = false\nshared_subscription = false\nserver_keepalive = 2\n\
+         max_packet_size = \"2KB\"\nmax_clientid_len = 30\n\n\
          [listener.tcp.internal]\nenabled = false\n\n\
          [listener.ssl.external]\nenabled = false\n\n\
          [listener.wss.external]\nenabled = false\n"
     )
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Held open together, so that they differ.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|l| l.local_addr().unwrap().port())
 }
 
 /// What the broker announces in CONNACK to a plain MQTT 5.0 client.
@@ -141,7 +150,7 @@ pub(crate) struct Announced {
 pub(crate) fn announced() -> &'static Announced {
     static ANNOUNCED: OnceLock<Announced> = OnceLock::new();
     ANNOUNCED.get_or_init(|| {
-        let props = v5().open().props.clone();
+        let props = v5().open().props;
         let mut it = Announced {
             receive_maximum: u16::MAX,
             topic_alias_maximum: 0,

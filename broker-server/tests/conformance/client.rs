@@ -253,7 +253,12 @@ impl Connect {
 
     /// Sends CONNECT and leaves the answer to the test.
     pub(crate) fn begin(&self) -> Client {
-        let mut client = raw(self.version);
+        self.begin_over(Box::new(tcp()))
+    }
+
+    /// The same over a given transport.
+    pub(crate) fn begin_over(&self, transport: Box<dyn Transport>) -> Client {
+        let mut client = Client::new(transport, self.version);
         client.send(&self.encode());
         client
     }
@@ -265,7 +270,12 @@ pub(crate) fn raw(version: u8) -> Client {
 }
 
 fn tcp() -> TcpStream {
-    let stream = TcpStream::connect(&broker().address).expect("the broker accepts");
+    tcp_to(&broker().address)
+}
+
+/// A connection to HOST:PORT.
+pub(crate) fn tcp_to(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the broker accepts");
     stream.set_nodelay(true).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -364,7 +374,10 @@ impl Client {
                 Ok(Some((packet, len))) => {
                     self.buf.drain(..len);
                     let max = self.max_packet_size;
-                    assert!(len <= max, "{len} bytes, but Maximum Packet Size is {max}: {packet:?}");
+                    assert!(
+                        len <= max,
+                        "{len} bytes, but Maximum Packet Size is {max}: {packet:?}"
+                    );
                     return Ok(packet);
                 }
                 Ok(None) => {}

@@ -71,11 +71,8 @@ fn session_present_follows_the_session() {
 fn session_present_is_zero_in_a_refusal() {
     let id = unique_id();
     v5().id(&id).expiry(60).open().disconnect();
-    let mut client = v5()
-        .id(&id)
-        .resume()
-        .prop(Prop::AuthenticationMethod("no such method".into()))
-        .begin();
+    let mut client =
+        v5().id(&id).resume().prop(Prop::AuthenticationMethod("no such method".into())).begin();
     if let Some(packet) = client.recv_within(5000) {
         let Packet::ConnAck { session_present, code, .. } = packet else { panic!("{packet:?}") };
         assert!(!session_present && code >= 0x80, "{code:#04x}");

@@ -169,8 +169,7 @@ fn reason_string_is_accepted() {
     let mut watcher = v5().open();
     watcher.subscribe(&topic, 0);
     let client = v5().will(crate::client::Will::new(&topic, "x")).open();
-    let props =
-        [Prop::ReasonString("why".into()), Prop::UserProperty("k".into(), "v".into())];
+    let props = [Prop::ReasonString("why".into()), Prop::UserProperty("k".into(), "v".into())];
     client.disconnect_with(&wire::disconnect(0x04, &props));
     assert_eq!(watcher.take().text(), "x");
 }

@@ -15,6 +15,7 @@ mod connect;
 mod disconnect;
 mod flow_control;
 mod keep_alive;
+mod limits;
 mod malformed;
 mod message_expiry;
 mod mqtt31;
@@ -48,6 +49,7 @@ fn main() {
         disconnect::TESTS,
         flow_control::TESTS,
         keep_alive::TESTS,
+        limits::TESTS,
         malformed::TESTS,
         message_expiry::TESTS,
         mqtt31::TESTS,

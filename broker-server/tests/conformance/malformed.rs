@@ -62,7 +62,10 @@ fn refuse_first(packets: &[Vec<u8>]) {
 fn remaining_length_of_five_bytes() {
     refuse_first(&[b"\x10\xFF\xFF\xFF\xFF\x7F".to_vec(), b"\x10\x80\x80\x80\x80\x01".to_vec()]);
     for version in [V311, V5] {
-        refuse_all(version, &[b"\x30\xFF\xFF\xFF\xFF\x01".to_vec(), b"\xC0\x80\x80\x80\x80\x00".to_vec()]);
+        refuse_all(
+            version,
+            &[b"\x30\xFF\xFF\xFF\xFF\x01".to_vec(), b"\xC0\x80\x80\x80\x80\x00".to_vec()],
+        );
     }
 }
 
@@ -89,8 +92,10 @@ fn server_packets_from_a_client_are_refused() {
     refuse_first(&[frame(0x20, b"\0\0"), frame(0x20, b"\0\0\0")]);
     for version in [V31, V311, V5] {
         let connack = if version == V5 { frame(0x20, b"\0\0\0") } else { frame(0x20, b"\0\0") };
-        let suback = if version == V5 { frame(0x90, b"\0\x01\0\0") } else { frame(0x90, b"\0\x01\0") };
-        let unsuback = if version == V5 { frame(0xB0, b"\0\x01\0\0") } else { frame(0xB0, b"\0\x01") };
+        let suback =
+            if version == V5 { frame(0x90, b"\0\x01\0\0") } else { frame(0x90, b"\0\x01\0") };
+        let unsuback =
+            if version == V5 { frame(0xB0, b"\0\x01\0\0") } else { frame(0xB0, b"\0\x01") };
         refuse_all(version, &[connack, suback, unsuback, frame(0xD0, b"")]);
     }
 }
@@ -139,9 +144,10 @@ fn trailing_bytes_are_refused() {
 /// [MQTT-2.1.3-1], [MQTT311-2.2.2-2]
 fn acks_with_wrong_flags_are_refused() {
     for version in [V311, V5] {
-        let packets: Vec<_> = [0x41, 0x42, 0x48, 0x51, 0x52, 0x58, 0x60, 0x61, 0x66, 0x71, 0x72, 0x78]
-            .map(|first| wire::ack(first, 1))
-            .to_vec();
+        let packets: Vec<_> =
+            [0x41, 0x42, 0x48, 0x51, 0x52, 0x58, 0x60, 0x61, 0x66, 0x71, 0x72, 0x78]
+                .map(|first| wire::ack(first, 1))
+                .to_vec();
         refuse_all(version, &packets);
     }
 }
@@ -187,9 +193,8 @@ fn duplicate_property_is_refused() {
         Prop::CorrelationData(vec![1]),
         Prop::TopicAlias(1),
     ];
-    let packets: Vec<_> = twice
-        .map(|p| publish(&unique_topic(), 0, "x").prop(p.clone()).prop(p).encode(V5))
-        .to_vec();
+    let packets: Vec<_> =
+        twice.map(|p| publish(&unique_topic(), 0, "x").prop(p.clone()).prop(p).encode(V5)).to_vec();
     refuse_all(V5, &packets);
     let twice = [
         Prop::SessionExpiryInterval(1),
@@ -233,9 +238,8 @@ fn misplaced_property_is_refused() {
         Prop::AssignedClientIdentifier("x".into()),
         Prop::ServerKeepAlive(1),
     ];
-    let mut packets: Vec<_> = misplaced
-        .map(|p| publish(&unique_topic(), 0, "x").prop(p).encode(V5))
-        .to_vec();
+    let mut packets: Vec<_> =
+        misplaced.map(|p| publish(&unique_topic(), 0, "x").prop(p).encode(V5)).to_vec();
     packets.push(wire::subscribe(V5, 1, &[("a", 0)], &[Prop::ReasonString("x".into())]));
     packets.push(wire::subscribe(V5, 1, &[("a", 0)], &[Prop::TopicAlias(1)]));
     packets.push(wire::disconnect(0, &[Prop::ReceiveMaximum(1)]));
@@ -297,13 +301,13 @@ fn connect_properties_are_checked() {
         frame(0x10, &body)
     };
     refuse_first(&[
-        with(b"\x7F"),                // length beyond the packet
-        with(b"\x01\x17"),            // no value
-        with(b"\x02\x17\x02"),        // Request Problem Information 2
-        with(b"\x02\x19\xFF"),        // Request Response Information 255
-        with(b"\x03\x21\0\0"),        // Receive Maximum 0
-        with(b"\x05\x27\0\0\0\0"),    // Maximum Packet Size 0
-        with(b"\x02\x00\x00"),        // no such property
+        with(b"\x7F"),                 // length beyond the packet
+        with(b"\x01\x17"),             // no value
+        with(b"\x02\x17\x02"),         // Request Problem Information 2
+        with(b"\x02\x19\xFF"),         // Request Response Information 255
+        with(b"\x03\x21\0\0"),         // Receive Maximum 0
+        with(b"\x05\x27\0\0\0\0"),     // Maximum Packet Size 0
+        with(b"\x02\x00\x00"),         // no such property
         with(b"\xFF\xFF\xFF\xFF\x01"), // length of five bytes
     ]);
 }

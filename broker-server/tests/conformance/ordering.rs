@@ -2,7 +2,7 @@
 
 use crate::client::{Client, connect, unique_id, unique_topic, v5};
 use crate::runner::tests;
-use crate::wire::{self, V311, V5, publish};
+use crate::wire::{self, V5, V311, publish};
 
 tests![
     order_is_kept_for_each_qos,
@@ -94,8 +94,7 @@ fn order_is_kept_from_queue_to_live() {
     for i in 0..50 {
         publisher.publish(publish(&topic, 1, format!("{i}")));
     }
-    let mut subscriber =
-        v5().id(&id).resume().prop(wire::Prop::ReceiveMaximum(3)).open();
+    let mut subscriber = v5().id(&id).resume().prop(wire::Prop::ReceiveMaximum(3)).open();
     for i in 50..80 {
         publisher.publish(publish(&topic, 1, format!("{i}")));
     }

@@ -4,7 +4,12 @@ use crate::client::{connect, v5};
 use crate::runner::tests;
 use crate::wire::{PINGREQ, Packet, V5, V31, V311, frame};
 
-tests![pingreq_is_answered, each_pingreq_is_answered, pingreq_flags_are_checked, pingreq_has_no_body];
+tests![
+    pingreq_is_answered,
+    each_pingreq_is_answered,
+    pingreq_flags_are_checked,
+    pingreq_has_no_body
+];
 
 /// [MQTT-3.12.4-1], [MQTT311-3.12.4-1]
 fn pingreq_is_answered() {

@@ -169,12 +169,12 @@ fn topic_name_must_be_utf8() {
     let mut bystanders = Bystanders::new();
     let not_utf8: [&[u8]; 8] = [
         b"\xFF",
-        b"a\xC3",                 // cut short
-        b"a\x80",                 // continuation alone
-        b"\xC0\xAF",              // overlong "/"
-        b"\xED\xA0\x80",          // U+D800
-        b"\xED\xBF\xBF",          // U+DFFF
-        b"\xF4\x90\x80\x80",      // above U+10FFFF
+        b"a\xC3",                    // cut short
+        b"a\x80",                    // continuation alone
+        b"\xC0\xAF",                 // overlong "/"
+        b"\xED\xA0\x80",             // U+D800
+        b"\xED\xBF\xBF",             // U+DFFF
+        b"\xF4\x90\x80\x80",         // above U+10FFFF
         b"\xED\xA0\xBD\xED\xB8\x80", // a surrogate pair
     ];
     for version in [V311, V5] {

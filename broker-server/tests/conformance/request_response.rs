@@ -49,9 +49,10 @@ fn request_is_answered() {
         _ => None,
     });
     let mut answer = publish(&answer_to.expect("a Response Topic"), 1, "42");
-    answer.props.0.extend(
-        request.props.0.iter().filter(|p| matches!(p, Prop::CorrelationData(_))).cloned(),
-    );
+    answer
+        .props
+        .0
+        .extend(request.props.0.iter().filter(|p| matches!(p, Prop::CorrelationData(_))).cloned());
     responder.publish(answer);
     let answer = requester.take();
     assert_eq!(answer.text(), "42");

@@ -3,7 +3,9 @@
 use crate::broker::is_ours;
 use crate::client::{Client, connect, unique_id, unique_topic, v5};
 use crate::runner::tests;
-use crate::wire::{self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Prop, RAP, V31, V311, V5, publish};
+use crate::wire::{
+    self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Prop, RAP, V5, V31, V311, publish,
+};
 
 tests![
     unknown_session_is_created,

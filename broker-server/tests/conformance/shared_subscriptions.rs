@@ -3,7 +3,7 @@
 use crate::broker::{announced, is_ours, need};
 use crate::client::{Client, connect, unique_id, unique_topic, v5, v311};
 use crate::runner::tests;
-use crate::wire::{self, Packet, NO_LOCAL, PUBACK, Prop, Publish, V5, V311, publish};
+use crate::wire::{self, NO_LOCAL, PUBACK, Packet, Prop, Publish, V5, V311, publish};
 
 tests![
     each_message_goes_to_one_member,
@@ -69,8 +69,7 @@ fn each_message_goes_to_one_member() {
         for n in 0..30 {
             publisher.publish(publish(&topic, 1, format!("{n:02}")));
         }
-        let mut got: Vec<String> =
-            members.iter_mut().flat_map(drain).map(|p| p.text()).collect();
+        let mut got: Vec<String> = members.iter_mut().flat_map(drain).map(|p| p.text()).collect();
         got.sort();
         let want: Vec<String> = (0..30).map(|n| format!("{n:02}")).collect();
         assert_eq!(got, want);
@@ -152,9 +151,16 @@ fn no_local_is_refused() {
 
 /// [MQTT-4.8.2-1], [MQTT-4.8.2-2]
 fn invalid_share_names_are_refused() {
-    for filter in
-        ["$share//a", "$share/a+/b", "$share/+/b", "$share/#/b", "$share/a#/b", "$share/a", "$share/a/", "$share/"]
-    {
+    for filter in [
+        "$share//a",
+        "$share/a+/b",
+        "$share/+/b",
+        "$share/#/b",
+        "$share/a#/b",
+        "$share/a",
+        "$share/a/",
+        "$share/",
+    ] {
         let mut client = v5().open();
         client.send(&wire::subscribe(V5, 1, &[(filter, 0)], &[]));
         match client.recv_within(5000) {

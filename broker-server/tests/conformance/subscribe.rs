@@ -55,7 +55,8 @@ fn filters_are_handled_one_after_the_other() {
         let topic = unique_topic();
         let mut client = connect(version).open();
         // The last one for a filter stands.
-        let codes = client.subscribe_many(&[(&topic, 2), (&format!("{topic}/b"), 1), (&topic, 0)], &[]);
+        let codes =
+            client.subscribe_many(&[(&topic, 2), (&format!("{topic}/b"), 1), (&topic, 0)], &[]);
         assert_eq!(codes, [2, 1, 0]);
         let mut publisher = v5().open();
         publisher.publish(publish(&topic, 2, "a"));
@@ -92,7 +93,8 @@ fn with_payload(version: u8, payload: &[u8]) -> Vec<u8> {
 /// [MQTT-3.8.3-1], [MQTT311-3.8.3-1]
 fn filter_must_be_utf8() {
     for version in [V311, V5] {
-        for filter in [&b"\x00\x01\xFF\x00"[..], b"\x00\x03\xED\xA0\x80\x00", b"\x00\x03a\x00b\x00"] {
+        for filter in [&b"\x00\x01\xFF\x00"[..], b"\x00\x03\xED\xA0\x80\x00", b"\x00\x03a\x00b\x00"]
+        {
             let mut client = connect(version).open();
             client.send(&with_payload(version, filter));
             client.expect_disconnect(&[0x81, 0x82, 0x8F]);

@@ -2,7 +2,7 @@
 
 use crate::client::{connect, unique_id, unique_topic, v5};
 use crate::runner::tests;
-use crate::wire::{self, PUBREC, V31, V311, V5, publish};
+use crate::wire::{self, PUBREC, V5, V31, V311, publish};
 
 tests![
     old_connection_is_told_and_closed,

@@ -52,7 +52,8 @@ fn all_announced_aliases_are_accepted() {
     subscriber.subscribe(&format!("{topic}/+"), 0);
     let mut publisher = v5().open();
     for alias in 1..=max {
-        publisher.publish(publish(&format!("{topic}/{alias}"), 1, "").prop(Prop::TopicAlias(alias)));
+        publisher
+            .publish(publish(&format!("{topic}/{alias}"), 1, "").prop(Prop::TopicAlias(alias)));
     }
     for alias in (1..=max).rev() {
         publisher.publish(publish("", 1, "").prop(Prop::TopicAlias(alias)));

@@ -82,7 +82,19 @@ fn dollar_filters_match_dollar() {
 /// [MQTT-4.7.3-4], [MQTT311-4.7.3-4]
 fn nothing_is_normalized() {
     // Precomposed and decomposed, case, spaces, dots, an emoji with and without a modifier.
-    let names = ["\u{E4}", "a\u{308}", "A", "a", " a", "a ", "..", ".", "%20", "\u{1F44D}", "\u{1F44D}\u{1F3FD}"];
+    let names = [
+        "\u{E4}",
+        "a\u{308}",
+        "A",
+        "a",
+        " a",
+        "a ",
+        "..",
+        ".",
+        "%20",
+        "\u{1F44D}",
+        "\u{1F44D}\u{1F3FD}",
+    ];
     let topic = unique_topic();
     let mut publisher = v5().open();
     let mut subscribers = names.map(|name| {

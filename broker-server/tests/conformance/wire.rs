@@ -119,14 +119,25 @@ impl Prop {
     fn belongs_in(&self, kind: u8) -> bool {
         use Prop::*;
         match self {
-            PayloadFormatIndicator(_) | MessageExpiryInterval(_) | ContentType(_)
-            | ResponseTopic(_) | CorrelationData(_) | SubscriptionIdentifier(_) | TopicAlias(_) => {
-                kind == 3
-            }
-            SessionExpiryInterval(_) | AssignedClientIdentifier(_) | ServerKeepAlive(_)
-            | ResponseInformation(_) | ReceiveMaximum(_) | TopicAliasMaximum(_) | MaximumQoS(_)
-            | RetainAvailable(_) | MaximumPacketSize(_) | WildcardSubscriptionAvailable(_)
-            | SubscriptionIdentifierAvailable(_) | SharedSubscriptionAvailable(_) => kind == 2,
+            PayloadFormatIndicator(_)
+            | MessageExpiryInterval(_)
+            | ContentType(_)
+            | ResponseTopic(_)
+            | CorrelationData(_)
+            | SubscriptionIdentifier(_)
+            | TopicAlias(_) => kind == 3,
+            SessionExpiryInterval(_)
+            | AssignedClientIdentifier(_)
+            | ServerKeepAlive(_)
+            | ResponseInformation(_)
+            | ReceiveMaximum(_)
+            | TopicAliasMaximum(_)
+            | MaximumQoS(_)
+            | RetainAvailable(_)
+            | MaximumPacketSize(_)
+            | WildcardSubscriptionAvailable(_)
+            | SubscriptionIdentifierAvailable(_)
+            | SharedSubscriptionAvailable(_) => kind == 2,
             AuthenticationMethod(_) | AuthenticationData(_) => kind == 2 || kind == 15,
             ServerReference(_) => kind == 2 || kind == 14,
             ReasonString(_) => !matches!(kind, 3 | 8 | 10),
@@ -394,7 +405,11 @@ fn read_body(r: &mut Reader<'_>, kind: u8, flags: u8, version: u8) -> Result<Pac
             let code = if r.0.is_empty() { 0 } else { r.byte()? };
             let props = if r.0.is_empty() { Props::default() } else { Props::read(r, kind)? };
             check_code(kind, code, version)?;
-            if kind == 14 { Packet::Disconnect { code, props } } else { Packet::Auth { code, props } }
+            if kind == 14 {
+                Packet::Disconnect { code, props }
+            } else {
+                Packet::Auth { code, props }
+            }
         }
         _ => return bad(format!("a packet of type {kind} from the Server")),
     })
@@ -404,8 +419,8 @@ fn read_body(r: &mut Reader<'_>, kind: u8, flags: u8, version: u8) -> Result<Pac
 fn check_code(kind: u8, code: u8, version: u8) -> Result<(), Bad> {
     let allowed: &[u8] = match (kind, version) {
         (2, V5) => &[
-            0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95,
-            0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
+            0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90,
+            0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
         ],
         (2, _) => &[0, 1, 2, 3, 4, 5],
         (4 | 5, V5) => &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99],
@@ -416,8 +431,8 @@ fn check_code(kind: u8, code: u8, version: u8) -> Result<(), Bad> {
         (11, V5) => &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91],
         (11, _) => &[],
         (14, V5) => &[
-            0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95,
-            0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
+            0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94,
+            0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
         ],
         (15, V5) => &[0x00, 0x18],
         _ => &[0],
