@@ -191,8 +191,9 @@ impl Channel {
 
     /// The bytes of the client are no packet. `version` is what the decoder knows of the client.
     ///
-    /// A CONNECT that is malformed, or of a version nobody speaks, is answered before the end
-    /// [MQTT-3.1.2-2]; what follows an accepted one ends it with DISCONNECT.
+    /// A CONNECT of a version nobody speaks is answered [MQTT-3.1.2-2] [MQTT311-3.1.2-2], and so is a
+    /// malformed one of MQTT 5.0; an older client is closed without a word [MQTT311-3.1.4-1]. What follows
+    /// an accepted CONNECT ends it with DISCONNECT.
     #[must_use]
     pub fn handle_malformed(
         &mut self,
@@ -201,12 +202,15 @@ impl Channel {
         turn: &mut Turn,
     ) -> Close {
         let close = Close::malformed(error);
-        if matches!(self.state, State::AwaitConnect { .. })
-            && !matches!(error, DecodeError::NotConnected { .. } | DecodeError::ReservedPacketType)
-        {
-            return self.refuse_malformed(version, close, turn);
+        let is_first = matches!(self.state, State::AwaitConnect { .. });
+        match error {
+            // In the form of 3.1.1, which every client of whatever level can be expected to know.
+            DecodeError::UnsupportedProtocolVersion { .. } if is_first => {
+                self.refuse_malformed(ProtocolVersion::V3_1_1, close, turn)
+            }
+            _ if is_first && version.is_v5() => self.refuse_malformed(version, close, turn),
+            _ => close,
         }
-        close
     }
 
     /// Hands over the answer that [`Flow::Wait`] waited for.

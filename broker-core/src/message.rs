@@ -65,7 +65,7 @@ impl Message {
         self.expires_at_ms.is_some_and(|at| at <= now.wall_ms)
     }
 
-    /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], at least 1.
+    /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], begun ones counted whole.
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
         remaining_expiry_s(self.expires_at_ms, now)
     }
@@ -78,9 +78,8 @@ impl Message {
 }
 
 fn remaining_expiry_s(expires_at_ms: Option<u64>, now: Now) -> Option<u32> {
-    // Rounded up: a message that may still be sent never leaves with an interval of 0.
-    expires_at_ms
-        .map(|at| at.saturating_sub(now.wall_ms).div_ceil(1000).clamp(1, u32::MAX.into()) as u32)
+    let left_s = expires_at_ms?.saturating_sub(now.wall_ms).div_ceil(1000);
+    Some(u32::try_from(left_s).unwrap_or(u32::MAX))
 }
 
 /// A message on its way through the router: everything borrowed from the publisher's packet.
