@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use broker_codec::{
     Connect, Decoder, Disconnect, Packet, PacketId, Properties, PropertiesBuf, Property,
     ProtocolVersion, Publish, PublishHeader, QoS, ReasonCode, SubAck, Subscribe,
-    SubscriptionRequest, UnsubAck, Unsubscribe, Will, encode_publish, publish_len,
+    SubscriptionRequest, Unsubscribe, Will, encode_publish, publish_len,
 };
 
 use crate::output::{Notes, Reason, Refused};
@@ -87,10 +87,7 @@ pub(crate) struct Message<'a> {
 /// What the server told the client.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    Connected {
-        session_present: bool,
-        properties: Properties<'a>,
-    },
+    Connected,
     /// A message, acknowledged by now; its topic is there even if an alias stood for it.
     Message(Publish<'a>),
     /// A published message of QoS 1 or 2 is done, for better or worse.
@@ -100,7 +97,7 @@ pub(crate) enum Event<'a> {
         text: Option<&'a str>,
     },
     Subscribed(SubAck<'a>),
-    Unsubscribed(UnsubAck<'a>),
+    Unsubscribed,
 }
 
 /// One connection; see the module.
@@ -196,10 +193,6 @@ impl Client {
         &mut self.transport
     }
 
-    pub(crate) fn client_id(&self) -> &str {
-        &self.client_id
-    }
-
     pub(crate) const fn is_connected(&self) -> bool {
         self.is_connected
     }
@@ -285,8 +278,7 @@ impl Client {
                     if let Some(id) = properties.assigned_client_identifier() {
                         id.clone_into(&mut self.client_id);
                     }
-                    let session_present = connack.session_present;
-                    return Ok(Some(Event::Connected { session_present, properties }));
+                    return Ok(Some(Event::Connected));
                 }
                 Packet::Publish(mut publish) => {
                     let alias = publish.properties.topic_alias();
@@ -313,7 +305,7 @@ impl Client {
                     None
                 }
                 Packet::SubAck(suback) => return Ok(Some(Event::Subscribed(suback))),
-                Packet::UnsubAck(unsuback) => return Ok(Some(Event::Unsubscribed(unsuback))),
+                Packet::UnsubAck(_) => return Ok(Some(Event::Unsubscribed)),
                 Packet::PingResp => {
                     self.keep_alive.pinged_at = None;
                     None

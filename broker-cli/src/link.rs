@@ -48,7 +48,7 @@ impl Link {
         };
         loop {
             link.wait(Some(until))?;
-            if let Some(Event::Connected { .. }) = link.client.next_event()? {
+            if let Some(Event::Connected) = link.client.next_event()? {
                 return Ok(Some(link));
             }
             if link.is_interrupted() {

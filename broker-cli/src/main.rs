@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use commands::bench::Bench;
 use commands::publish::Publish;
 use commands::subscribe::Subscribe;
 
@@ -34,6 +35,7 @@ enum Command {
     Publish(Box<Publish>),
     #[command(name = "sub")]
     Subscribe(Box<Subscribe>),
+    Bench(Box<Bench>),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Publish(command) => command.run(),
         Command::Subscribe(command) => command.run(),
+        Command::Bench(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -173,14 +173,16 @@ impl ConnectionOptions {
         })
     }
 
+    /// The Client Identifier that `-i` or `-I` asks for.
+    pub(crate) fn fixed_client_id(&self) -> Option<String> {
+        let with_process = |prefix| format!("{prefix}{}", std::process::id());
+        self.id.clone().or_else(|| self.id_prefix.as_ref().map(with_process))
+    }
+
     fn greeting(&self, demands: &Demands, properties: &PacketProperties) -> Result<Greeting> {
         let version = self.version(demands)?;
         let keeps_session = demands.keeps_session;
-        let client_id = match (&self.id, &self.id_prefix) {
-            (Some(id), _) => id.clone(),
-            (None, Some(prefix)) => format!("{prefix}{}", std::process::id()),
-            (None, None) => random_client_id(),
-        };
+        let client_id = self.fixed_client_id().unwrap_or_else(random_client_id);
         let is_named = self.id.as_ref().is_some_and(|id| !id.is_empty());
         ensure!(!keeps_session || is_named, "-c/--disable-clean-session needs -i/--id");
         let from_url = self.url.as_ref();
@@ -263,7 +265,7 @@ impl ConnectionOptions {
 }
 
 /// 21 characters, since MQTT 3.1 allows 23.
-fn random_client_id() -> String {
+pub(crate) fn random_client_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     // Seeded by the system; unique is all that it has to be.
     let mut number = RandomState::new().hash_one(std::process::id());

@@ -16,7 +16,7 @@ use crate::output::{Notes, Reason, Refused};
 
 /// Publish messages, with the flags of mosquitto_pub
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true, after_help = AFTER_HELP, group = ArgGroup::new("source").required(true))]
+#[command(disable_help_flag = true, args_override_self = true, after_help = AFTER_HELP, group = ArgGroup::new("source").required(true))]
 pub(crate) struct Publish {
     /// Topic to publish to
     #[arg(short, long, help_heading = "Message")]

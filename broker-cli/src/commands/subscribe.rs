@@ -18,7 +18,7 @@ use crate::output::{Notes, Reason, Refused, TimedOut, stdout};
 
 /// Subscribe and print messages, with the flags of mosquitto_sub
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true, after_help = AFTER_HELP)]
+#[command(disable_help_flag = true, args_override_self = true, after_help = AFTER_HELP)]
 pub(crate) struct Subscribe {
     /// Topic Filter to subscribe to; repeatable
     #[arg(short, long, help_heading = "Subscription")]
@@ -215,8 +215,8 @@ impl Subscribe {
                             break 'wait End::Done;
                         }
                     }
-                    Event::Unsubscribed(_) if ends_with_unsuback => break 'wait End::Done,
-                    Event::Connected { .. } | Event::Published { .. } | Event::Unsubscribed(_) => {}
+                    Event::Unsubscribed if ends_with_unsuback => break 'wait End::Done,
+                    Event::Connected | Event::Published { .. } | Event::Unsubscribed => {}
                 }
             }
             for topic in to_remove.drain(..) {
