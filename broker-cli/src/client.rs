@@ -218,6 +218,23 @@ impl Client {
 
     /// Sends what is queued; true if nothing is left.
     pub(crate) fn flush(&mut self, now: Instant) -> Result<bool> {
+        loop {
+            let has_progressed = self.hand_over(now).context("writing to the server")?;
+            match self.transport.try_flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                result => result.context("writing to the server")?,
+            }
+            // The layers may have refused more for their own bounds, and have room again by now.
+            let is_sent = self.output.compact();
+            if is_sent || !has_progressed {
+                return Ok(is_sent);
+            }
+        }
+    }
+
+    /// Gives the transport as much as it takes; true if that was anything.
+    fn hand_over(&mut self, now: Instant) -> std::io::Result<bool> {
+        let before = self.output.sent;
         while self.output.sent < self.output.bytes.len() {
             match self.transport.try_write(&self.output.bytes[self.output.sent..]) {
                 Ok(len) => {
@@ -226,15 +243,10 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("writing to the server"),
+                Err(error) => return Err(error),
             }
         }
-        let is_sent = self.output.compact();
-        match self.transport.try_flush() {
-            Ok(()) => Ok(is_sent),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error).context("writing to the server"),
-        }
+        Ok(self.output.sent > before)
     }
 
     /// The next thing the server said; `None` until more is read, an error when the connection is over.
@@ -295,11 +307,11 @@ impl Client {
                     }
                     return Ok(Some(Event::Message(publish)));
                 }
-                Packet::PubAck(ack) => self.flow.handle_puback(ack),
+                Packet::PubAck(ack) => self.flow.handle_puback(&ack),
                 Packet::PubRec(ack) => {
-                    self.flow.handle_pubrec(ack, self.version, &mut self.output.bytes)
+                    self.flow.handle_pubrec(&ack, self.version, &mut self.output.bytes)
                 }
-                Packet::PubComp(ack) => self.flow.handle_pubcomp(ack),
+                Packet::PubComp(ack) => self.flow.handle_pubcomp(&ack),
                 Packet::PubRel(ack) => {
                     self.flow.handle_pubrel(&ack, self.version, &mut self.output.bytes);
                     None

@@ -133,17 +133,19 @@ impl ConnectionOptions {
         let properties = PacketProperties::parse(&self.property)?;
         let greeting = self.greeting(demands, &properties)?;
         let url = self.url.as_ref();
-        let host = self.host.as_deref().or(url.map(|it| it.host.as_str())).unwrap_or("localhost");
+        let host =
+            self.host.as_deref().or_else(|| url.map(|it| it.host.as_str())).unwrap_or("localhost");
         let is_websocket =
             self.ws || self.ws_path.is_some() || url.is_some_and(|it| it.is_websocket);
         let is_tls = self.wants_tls();
-        let port =
-            self.port.or(url.and_then(|it| it.port)).unwrap_or(match (is_tls, is_websocket) {
+        let port = self.port.or_else(|| url.and_then(|it| it.port)).unwrap_or(
+            match (is_tls, is_websocket) {
                 (false, false) => 1883,
                 (true, false) => 8883,
                 (false, true) => 8083,
                 (true, true) => 8084,
-            });
+            },
+        );
         let tls = if is_tls {
             let name = ServerName::try_from(host.to_owned());
             let name = name.with_context(|| format!("-h/--host '{host}' as a TLS server name"))?;
@@ -208,7 +210,7 @@ impl ConnectionOptions {
             password: password.map(String::into_bytes),
             session_expiry_s: self
                 .session_expiry_interval
-                .or(by_property.is_none().then_some(default_expiry).flatten()),
+                .or_else(|| default_expiry.filter(|_| by_property.is_none())),
             will: self.will()?,
             properties: properties.connect.clone(),
             will_properties: properties.will.clone(),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context as _;
 use broker_codec::ReasonCode;
 
 /// Locked, buffered stdout of a command that prints a lot; flush it before waiting.
@@ -25,6 +26,11 @@ impl Notes {
         }
     }
 
+    /// With `--quiet`, marks a failure as one to be told by the exit status only.
+    pub(crate) fn hush<T>(self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+        if self.is_quiet { result.context(Hushed) } else { result }
+    }
+
     /// One step of the protocol.
     pub(crate) fn debug(self, text: impl fmt::Display) {
         if self.is_debug {
@@ -33,8 +39,11 @@ impl Notes {
     }
 }
 
-/// Prints why the command failed.
+/// Prints why the command failed, unless that is [hushed](Notes::hush).
 pub(crate) fn error(error: &anyhow::Error) {
+    if error.is::<Hushed>() {
+        return;
+    }
     let (on, off) = if has_color() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let _ = writeln!(io::stderr(), "broker-cli: {on}error:{off} {error:#}");
 }
@@ -71,6 +80,11 @@ impl Refused {
     }
 }
 
+/// Context of a failure that is not printed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed")]
+struct Hushed;
+
 /// Nothing arrived in the time that `-W` gave.
 #[derive(Debug, thiserror::Error)]
 #[error("timed out after {seconds} s (-W)")]
@@ -106,5 +120,8 @@ mod tests {
         assert_eq!(exit_status(&anyhow::Error::new(refused).context("somewhere")), 0x87);
         assert_eq!(exit_status(&anyhow::Error::new(TimedOut { seconds: 1.0 })), 27);
         assert_eq!(exit_status(&anyhow::anyhow!("else")), 1);
+        let notes = Notes { is_quiet: true, is_debug: false };
+        let hushed = notes.hush(Err::<(), _>(TimedOut { seconds: 1.0 }.into())).unwrap_err();
+        assert_eq!(exit_status(&hushed), 27);
     }
 }

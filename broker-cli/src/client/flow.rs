@@ -25,9 +25,12 @@ struct Outgoing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaits {
-    PubAck,
-    PubRec,
-    PubComp,
+    /// PUBACK.
+    Acknowledgement,
+    /// PUBREC.
+    Receipt,
+    /// PUBCOMP.
+    Completion,
 }
 
 /// How the exchange of a published message ended.
@@ -86,7 +89,8 @@ impl Flow {
     /// Starts the exchange of a message.
     pub(super) fn start(&mut self, qos: QoS, tag: u64) -> PacketId {
         let packet_id = self.next_packet_id();
-        let awaits = if qos == QoS::ExactlyOnce { Awaits::PubRec } else { Awaits::PubAck };
+        let awaits =
+            if qos == QoS::ExactlyOnce { Awaits::Receipt } else { Awaits::Acknowledgement };
         self.outgoing.push_back(Outgoing { packet_id, tag, awaits });
         packet_id
     }
@@ -113,30 +117,30 @@ impl Flow {
         true
     }
 
-    pub(super) fn handle_puback<'a>(&mut self, ack: Ack<'a>) -> Option<Acknowledged<'a>> {
-        self.finish(ack, Awaits::PubAck)
+    pub(super) fn handle_puback<'a>(&mut self, ack: &Ack<'a>) -> Option<Acknowledged<'a>> {
+        self.finish(ack, Awaits::Acknowledgement)
     }
 
     pub(super) fn handle_pubrec<'a>(
         &mut self,
-        ack: Ack<'a>,
+        ack: &Ack<'a>,
         version: ProtocolVersion,
         out: &mut Vec<u8>,
     ) -> Option<Acknowledged<'a>> {
         if ack.reason_code.is_error() {
-            return self.finish(ack, Awaits::PubRec);
+            return self.finish(ack, Awaits::Receipt);
         }
         let mut release = success(ack.packet_id);
         match self.outgoing.iter_mut().find(|it| it.packet_id == ack.packet_id) {
-            Some(outgoing) => outgoing.awaits = Awaits::PubComp,
+            Some(outgoing) => outgoing.awaits = Awaits::Completion,
             None => release.reason_code = ReasonCode::PacketIdentifierNotFound,
         }
         Packet::PubRel(release).encode(version, out);
         None
     }
 
-    pub(super) fn handle_pubcomp<'a>(&mut self, ack: Ack<'a>) -> Option<Acknowledged<'a>> {
-        self.finish(ack, Awaits::PubComp)
+    pub(super) fn handle_pubcomp<'a>(&mut self, ack: &Ack<'a>) -> Option<Acknowledged<'a>> {
+        self.finish(ack, Awaits::Completion)
     }
 
     pub(super) fn handle_pubrel(
@@ -153,7 +157,7 @@ impl Flow {
         Packet::PubComp(complete).encode(version, out);
     }
 
-    fn finish<'a>(&mut self, ack: Ack<'a>, awaits: Awaits) -> Option<Acknowledged<'a>> {
+    fn finish<'a>(&mut self, ack: &Ack<'a>, awaits: Awaits) -> Option<Acknowledged<'a>> {
         let is_it = |it: &Outgoing| it.packet_id == ack.packet_id && it.awaits == awaits;
         let at = self.outgoing.iter().position(is_it)?;
         let tag = self.outgoing.remove(at)?.tag;
@@ -194,11 +198,11 @@ mod tests {
         let mut out = Vec::new();
         let packet_id = flow.start(QoS::ExactlyOnce, 7);
         assert!(!flow.has_quota());
-        assert_eq!(flow.handle_pubcomp(success(packet_id)), None);
-        assert_eq!(flow.handle_pubrec(success(packet_id), V5, &mut out), None);
+        assert_eq!(flow.handle_pubcomp(&success(packet_id)), None);
+        assert_eq!(flow.handle_pubrec(&success(packet_id), V5, &mut out), None);
         assert_eq!(out, [0x62, 2, 0, 1]);
         let done = Acknowledged { tag: 7, code: ReasonCode::Success, text: None };
-        assert_eq!(flow.handle_pubcomp(success(packet_id)), Some(done));
+        assert_eq!(flow.handle_pubcomp(&success(packet_id)), Some(done));
         assert!(flow.has_quota());
     }
 
@@ -210,7 +214,7 @@ mod tests {
         let mut ack = success(flow.start(QoS::ExactlyOnce, 7));
         ack.reason_code = ReasonCode::QuotaExceeded;
         let done = Acknowledged { tag: 7, code: ReasonCode::QuotaExceeded, text: None };
-        assert_eq!(flow.handle_pubrec(ack, V5, &mut out), Some(done));
+        assert_eq!(flow.handle_pubrec(&ack, V5, &mut out), Some(done));
         assert!(out.is_empty());
     }
 

@@ -72,7 +72,7 @@ pub(crate) struct Publish {
     /// Show each packet on stderr
     #[arg(short, long, help_heading = "Output")]
     debug: bool,
-    /// No warnings
+    /// No warnings and no errors but those of the flags
     #[arg(long, help_heading = "Output")]
     quiet: bool,
     /// Show this help
@@ -96,14 +96,25 @@ impl Publish {
         // Read before the connection is made: a missing file must not cost the server a client.
         let payload = self.payload()?;
         let notes = Notes { is_quiet: self.quiet, is_debug: self.debug };
-        let Some(mut link) = Link::open(&connection, self.max_inflight, notes)? else {
+        notes.hush(self.exchange(&connection, topic, payload, notes))
+    }
+
+    /// All that happens over the network.
+    fn exchange(
+        &self,
+        connection: &Connection,
+        topic: &str,
+        payload: Option<Vec<u8>>,
+        notes: Notes,
+    ) -> Result<()> {
+        let Some(mut link) = Link::open(connection, self.max_inflight, notes)? else {
             return Ok(());
         };
         let mut source = match payload {
             Some(payload) => Source::repeated(payload, self.repeat, self.repeat_delay),
             None => Source::lines(&link)?,
         };
-        let refused = self.publish_all(&mut link, &mut source, topic, &connection, notes)?;
+        let refused = self.publish_all(&mut link, &mut source, topic, connection, notes)?;
         link.close(connection.properties.disconnect.as_properties())?;
         match refused {
             Some(refused) => Err(refused.into()),

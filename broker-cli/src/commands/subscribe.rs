@@ -82,7 +82,7 @@ pub(crate) struct Subscribe {
     /// Show each packet on stderr
     #[arg(short, long, help_heading = "Output")]
     debug: bool,
-    /// No warnings
+    /// No warnings and no errors but those of the flags
     #[arg(long, help_heading = "Output")]
     quiet: bool,
     /// Show this help
@@ -120,17 +120,22 @@ impl Subscribe {
         })?;
         let filters = self.filters(&connection)?;
         let notes = Notes { is_quiet: self.quiet, is_debug: self.debug };
-        let Some(mut link) = Link::open(&connection, INFLIGHT_MAX, notes)? else { return Ok(()) };
+        notes.hush(self.exchange(&connection, &filters, notes))
+    }
+
+    /// All that happens over the network.
+    fn exchange(&self, connection: &Connection, filters: &[String], notes: Notes) -> Result<()> {
+        let Some(mut link) = Link::open(connection, INFLIGHT_MAX, notes)? else { return Ok(()) };
         let properties = &connection.properties;
         if !self.unsubscribe.is_empty() {
             let filters = self.unsubscribe.iter().map(String::as_str).collect();
             link.client.unsubscribe(filters, properties.unsubscribe.as_properties());
         }
         if !filters.is_empty() {
-            let requests = filters.iter().map(|it| self.request(it, &connection)).collect();
+            let requests = filters.iter().map(|it| self.request(it, connection)).collect();
             link.client.subscribe(requests, properties.subscribe.as_properties());
         }
-        let end = self.receive(&mut link, &filters, notes)?;
+        let end = self.receive(&mut link, filters, notes)?;
         link.close(properties.disconnect.as_properties())?;
         match (end, self.timeout) {
             (End::TimedOut, Some(timeout)) => {
