@@ -154,6 +154,18 @@ fn large_payload_survives_each_transport() {
 }
 
 #[test]
+fn payload_above_the_bound_of_the_output_does_not_stall() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let path = broker.write_file("large", &"x".repeat(300_000));
+    let large = format!("-f {} --repeat 20", path.display());
+    succeed(cli(&format!("pub {} -t large {large}", broker.tcp())));
+    let load = "-c 1 -n 20 --size 300000 --duration 10 --json --quiet";
+    let json = succeed(cli(&format!("bench pubsub {} {load}", broker.tcp())));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["received"]["count"], 20, "{json:#}");
+}
+
+#[test]
 fn each_line_of_stdin_is_a_message() {
     let Some(broker) = Mosquitto::start() else { return };
     let base = broker.tcp();

@@ -160,6 +160,12 @@ impl Publish {
                 }
                 return Ok(first_refused);
             }
+            // The socket says that it has room only after it had none.
+            let was_full = link.client.n_output_bytes() >= OUTPUT_BYTES_MAX;
+            link.client.flush(Instant::now())?;
+            if was_full && has_room(&link.client) {
+                continue;
+            }
             link.wait(source.due())?;
             while let Some(event) = link.client.next_event()? {
                 if let Event::Published { tag, code, text } = event {

@@ -337,7 +337,7 @@ impl<'a> Engine<'a> {
             let is_over =
                 self.shared.publishing.is_none() || (is_acknowledged && is_delivered && is_flushed);
             let now = Instant::now();
-            if is_over || now - idle_since > DRAIN_PATIENCE || self.interrupt.is_raised() {
+            if is_over || now - idle_since > DRAIN_PATIENCE {
                 return Ok(());
             }
             self.progress.show(now, "draining", 1.0, &self.shared.tally);
@@ -544,7 +544,7 @@ impl Slot {
         }
         let Some(client) = &mut self.client else { return Ok(false) };
         client.flush(now)?;
-        // What is left in the output calls for an event, not for another turn.
+        // Output above the bound is what the socket refused: it will say when it has room.
         Ok(wants_more && client.n_output_bytes() < OUTPUT_BYTES_MAX)
     }
 
@@ -596,7 +596,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Publishes what is due; true if it stopped at the bound of a turn.
+    /// Publishes what is due; true if it stopped at a bound of its own, so that no event will follow.
     fn publish(&mut self, shared: &mut Shared<'_>, now: Instant) -> Result<bool> {
         let (Role::Publisher(topic), Some(client)) = (&self.role, &mut self.client) else {
             return Ok(false);
@@ -606,11 +606,11 @@ impl Slot {
         };
         let tally = &mut shared.tally;
         for _ in 0..MESSAGES_PER_TURN {
-            if !client.has_quota()
-                || client.n_output_bytes() >= OUTPUT_BYTES_MAX
-                || tally.n_sent >= publishing.messages_max
-            {
+            if !client.has_quota() || tally.n_sent >= publishing.messages_max {
                 return Ok(false);
+            }
+            if client.n_output_bytes() >= OUTPUT_BYTES_MAX {
+                return Ok(true);
             }
             let due = match publishing.rate {
                 None => now,
