@@ -80,6 +80,7 @@ impl Mosquitto {
             if process.try_wait().unwrap().is_some() || Instant::now() > until {
                 let _ = process.kill();
                 let _ = process.wait();
+                let _ = std::fs::remove_dir_all(&directory);
                 return None;
             }
             std::thread::yield_now();
