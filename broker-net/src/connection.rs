@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use broker_codec::Decoder;
 use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
+use parking_lot::Mutex;
 
 use crate::io_loop::LoopHandle;
 use crate::listener::Admission;
@@ -13,8 +14,13 @@ use crate::transport::{ReadOutcome, Reader, Writer};
 /// The writing half of a connection, and the way back to the loop that owns it.
 pub(crate) struct Link {
     pub(crate) writer: Writer,
-    pub(crate) key: u64,
+    pub(crate) home: Mutex<Home>,
+}
+
+/// The loop that reads for a connection now, and the connection's key there.
+pub(crate) struct Home {
     pub(crate) owner: Arc<LoopHandle>,
+    pub(crate) key: u64,
 }
 
 impl Sink for Link {
@@ -23,7 +29,8 @@ impl Sink for Link {
     }
 
     fn wake(&self) {
-        self.owner.wake(self.key);
+        let home = self.home.lock();
+        home.owner.wake(home.key);
     }
 }
 
@@ -259,6 +266,11 @@ impl Connection {
         }
         // A flood is not worth more of our time.
         false
+    }
+
+    /// True if another loop may take the connection over: nothing that would look for it here is under way.
+    pub(crate) fn may_move(&self) -> bool {
+        self.channel.is_connected() && self.channel.wants_input() && self.lingers_until_ms.is_none()
     }
 
     /// The listener's count of why connections ended.
