@@ -331,7 +331,7 @@ impl Session {
 
     fn finish_exchange(self: &Arc<Self>, state: &mut State, id: PacketId, out: &mut Out) -> Acked {
         let Some(entry) = state.inflight.remove(id) else { return Acked::Unknown };
-        if let Some(connection) = &mut state.connection {
+        if let Some(connection) = state.connection.as_mut().filter(|_| entry.in_window) {
             connection.grant();
         }
         if state.has_waiting() {

@@ -210,8 +210,12 @@ impl State {
         let Some(connection) = &mut self.connection else { return false };
         let Some(entry) = self.inflight.next_resend() else { return false };
         match &entry.phase {
-            Phase::Released => connection.send_pubrel(entry.packet_id, out),
-            Phase::Published(_) if !has_quota => return false,
+            // PUBCOMP gives back what an entry took, so PUBREL takes it too [MQTT-3.3.4-9].
+            _ if !has_quota => return false,
+            Phase::Released => {
+                connection.send_pubrel(entry.packet_id, out);
+                connection.quota -= 1;
+            }
             // Nobody waits for it any more. A QoS 2 message must go on: the client may hold its identifier.
             Phase::Published(d) if d.qos == QoS::AtLeastOnce && d.message.is_expired(out.now) => {
                 let id = entry.packet_id;

@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     step: u32,
     pub(crate) phase: Phase,
     pub(crate) sent_at_ms: u64,
+    /// It was sent in the present connection and so takes up one of the client's Receive Maximum.
+    pub(crate) in_window: bool,
 }
 
 /// How far the exchange has come.
@@ -49,7 +51,7 @@ impl Inflight {
         let (packet_id, step) =
             ids.next(oldest, |id| entries.iter().any(|entry| entry.packet_id == id));
         let phase = Phase::Published(delivery);
-        entries.push_back(Entry { packet_id, step, phase, sent_at_ms: now_ms });
+        entries.push_back(Entry { packet_id, step, phase, sent_at_ms: now_ms, in_window: true });
         packet_id
     }
 
@@ -93,6 +95,7 @@ impl Inflight {
     pub(crate) fn start_over(&mut self) {
         self.resend_at = 0;
         self.resend_left = self.entries.len();
+        self.entries.iter_mut().for_each(|entry| entry.in_window = false);
     }
 
     /// The next entry to send again, if there is one.
@@ -102,7 +105,8 @@ impl Inflight {
 
     /// The entry of [`next_resend`](Self::next_resend) was sent.
     pub(crate) fn resent(&mut self, now_ms: u64) {
-        self.entries[self.resend_at].sent_at_ms = now_ms;
+        let entry = &mut self.entries[self.resend_at];
+        (entry.sent_at_ms, entry.in_window) = (now_ms, true);
         self.resend_at += 1;
         self.resend_left -= 1;
     }
