@@ -160,6 +160,7 @@ impl Channel {
     /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
+        self.check_serves()?;
         let flow = match packet {
             Packet::Publish(publish) => self.handle_publish(publish, turn)?,
             Packet::PubAck(ack) => self.handle_puback(ack, turn)?,
@@ -290,6 +291,17 @@ impl Channel {
         match &self.state {
             State::Connected(connected) => Some(&connected.client),
             _ => None,
+        }
+    }
+
+    /// What a connection had still unread when its session was taken over must not touch the session: an
+    /// acknowledgement would count for the new connection, a PUBLISH come after its successors.
+    fn check_serves(&self) -> Result<(), Close> {
+        match &self.state {
+            State::Connected(connected) if !connected.session.is_served_by(self.id) => {
+                Err(Close::from(CloseCause::TakenOver))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) mod subscriptions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{PacketId, ProtocolVersion, QoS};
 use foldhash::fast::RandomState;
@@ -35,8 +35,8 @@ use subscriptions::Subscriptions;
 pub(crate) struct Session {
     number: u64,
     client_id: ClientId,
-    /// Mirrors `state.connection`, for those who choose among sessions without locking them.
-    connected: AtomicBool,
+    /// Mirrors the number of `state.connection`, 0 without one, for those who look without locking.
+    served_by: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -152,7 +152,7 @@ impl Session {
         Self {
             number,
             client_id: client.client_id.clone(),
-            connected: AtomicBool::new(false),
+            served_by: AtomicU64::new(0),
             state: Mutex::new(state),
         }
     }
@@ -169,7 +169,12 @@ impl Session {
 
     /// True while a Network Connection serves the session.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.served_by.load(Ordering::Relaxed) != 0
+    }
+
+    /// True while the Network Connection of that number serves the session.
+    pub(crate) fn is_served_by(&self, connection: u64) -> bool {
+        self.served_by.load(Ordering::Relaxed) == connection
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -186,11 +191,11 @@ impl Session {
         out: &mut Out,
     ) {
         connection.outbox.append(connack, &mut out.pool);
+        self.served_by.store(connection.id, Ordering::Relaxed);
         state.client = client;
         state.connection = Some(connection);
         state.disconnected_at_ms = None;
         state.inflight.start_over();
-        self.connected.store(true, Ordering::Relaxed);
         state.pump(out);
         self.touch(state, out);
     }
@@ -198,7 +203,7 @@ impl Session {
     /// Takes the connection away, if it is still the one of that number.
     pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Connection> {
         state.connection.take_if(|c| c.id == connection).inspect(|_| {
-            self.connected.store(false, Ordering::Relaxed);
+            self.served_by.store(0, Ordering::Relaxed);
         })
     }
 
@@ -214,7 +219,7 @@ impl Session {
     /// Replaces the connection by nothing and tells the old one why [MQTT-3.1.4-3].
     pub(crate) fn expel(&self, state: &mut State, cause: CloseCause, out: &mut Out) {
         let Some(mut old) = state.connection.take() else { return };
-        self.connected.store(false, Ordering::Relaxed);
+        self.served_by.store(0, Ordering::Relaxed);
         let close = Close::from(cause);
         if old.version.is_v5() {
             let mut packet = Vec::new();
