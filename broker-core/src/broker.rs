@@ -421,7 +421,6 @@ impl Broker {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
         state.disconnected_at_ms = Some(turn.now.mono_ms);
-        state.replays = None;
         if !publish_will {
             state.will = None;
         }
