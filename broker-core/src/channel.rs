@@ -231,13 +231,14 @@ impl Channel {
             return Ok(());
         };
         if !turn.reply.is_empty() {
-            let session = Arc::clone(&connected.session);
-            let Some(outbox_len) = session.reply(self.id, &turn.reply, &mut turn.out) else {
-                turn.reply.clear();
+            let is_congested = connected.session.reply(self.id, &turn.reply, &mut turn.out);
+            turn.reply.clear();
+            let Some(is_congested) = is_congested else {
                 return Err(Close::from(CloseCause::TakenOver));
             };
-            turn.reply.clear();
-            self.is_congested = outbox_len >= connected.client.zone.max_outbox_bytes;
+            self.is_congested = is_congested;
+        } else if self.is_congested {
+            self.is_congested = connected.session.is_congested();
         }
         Ok(())
     }
@@ -245,8 +246,8 @@ impl Channel {
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, turn: &mut Turn) {
         if let State::Connected(connected) = &self.state {
-            let left = connected.session.handle_writable(self.id, &mut turn.out);
-            self.is_congested &= left >= connected.client.zone.max_outbox_bytes;
+            connected.session.handle_writable(self.id, &mut turn.out);
+            self.is_congested = self.is_congested && connected.session.is_congested();
         }
     }
 

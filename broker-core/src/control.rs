@@ -35,6 +35,8 @@ pub struct SessionView {
     pub dropped: u64,
     /// Session Expiry Interval in seconds.
     pub expiry_s: u32,
+    /// Bytes that wait for the socket.
+    pub outbox_bytes: usize,
     /// When the session was created, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
 }
@@ -253,6 +255,7 @@ fn view(session: &Arc<Session>) -> SessionView {
         awaiting_rel: state.received.len(),
         dropped: state.dropped,
         expiry_s: state.expiry_s,
+        outbox_bytes: state.connection.as_ref().map_or(0, |c| c.outbox.len()),
         created_at_ms: state.created_at_ms,
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Connection {
     max_packet_size: usize,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
+    /// The channel stopped reading because of its outbox: it is woken once that holds less than this.
+    wake_below: usize,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
 }
@@ -113,6 +115,7 @@ impl Connection {
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             aliases,
+            wake_below: 0,
             close: None,
         }
     }
@@ -250,20 +253,24 @@ impl Session {
 
     /// Appends packets of the channel `connection`. `None` if it does not serve the session any more.
     ///
-    /// Returns the bytes that wait for the socket.
+    /// Returns whether reading must wait for the socket, as [`is_congested`](Self::is_congested) does.
     pub(crate) fn reply(
         self: &Arc<Self>,
         connection: u64,
         packets: &[u8],
         out: &mut Out,
-    ) -> Option<usize> {
+    ) -> Option<bool> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
         current.outbox.append(packets, &mut out.pool);
-        let len = current.outbox.len();
         out.dirty_bytes += packets.len();
         self.touch(&mut state, out);
-        Some(len)
+        Some(state.is_congested())
+    }
+
+    /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.lock().is_congested()
     }
 
     /// Why the connection is asked to close, or that it serves the session no more.
@@ -356,17 +363,16 @@ impl Session {
         self.touch(&mut state, out);
     }
 
-    /// The socket takes bytes again. Returns those that still wait.
-    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) -> usize {
+    /// The socket takes bytes again.
+    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) {
         {
             let mut state = self.lock();
             let Some(current) = state.connection.as_mut().filter(|c| c.id == connection) else {
-                return 0;
+                return;
             };
             current.outbox.set_writable();
         }
         self.flush(out);
-        self.lock().connection.as_ref().map_or(0, |current| current.outbox.len())
     }
 
     /// Writes the outbox to the socket, without holding the lock while the system copies.
@@ -384,6 +390,10 @@ impl Session {
             // Taken over meanwhile: what is left belongs to nobody.
             let Some(connection) = state.connection.as_mut().filter(|c| c.id == id) else { return };
             let next = connection.outbox.end_flush(batch, &outcome, written, &mut out.pool);
+            if connection.outbox.len() < connection.wake_below {
+                connection.wake_below = 0;
+                connection.sink.wake();
+            }
             if let Some(next) = next {
                 batch = next;
                 continue;
@@ -413,6 +423,14 @@ impl Session {
 const FLUSH_PASSES: u32 = 4;
 
 impl State {
+    fn is_congested(&mut self) -> bool {
+        let max = self.client.zone.max_outbox_bytes;
+        let Some(connection) = &mut self.connection else { return false };
+        let is_congested = connection.outbox.len() >= max;
+        connection.wake_below = if is_congested { max } else { 0 };
+        is_congested
+    }
+
     /// True if something waits for room in the window or the outbox.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.queue.is_empty() || self.inflight.is_resending() || self.replays.is_some()
