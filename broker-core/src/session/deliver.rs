@@ -59,7 +59,7 @@ impl Session {
         let zone = &state.client.zone;
         let qos = if zone.upgrade_qos { terms.qos } else { terms.qos.min(publication.qos) };
         let retain = terms.retain_as_published && publication.retain;
-        if qos == QoS::AtMostOnce && state.connection.is_some() {
+        if qos == QoS::AtMostOnce && state.connection.is_some() && !state.queue.holds_qos0() {
             return self.deliver_now(state, terms, publication, retain, out);
         }
         if qos == QoS::AtMostOnce && !zone.mqueue_store_qos0 {
