@@ -245,7 +245,7 @@ impl State {
         let Some(connection) = &mut self.connection else { return };
         let max_outbox_bytes = self.client.zone.max_outbox_bytes;
         for entry in self.inflight.iter_mut() {
-            if entry.sent_at_ms + interval_ms > out.now.mono_ms {
+            if !entry.in_window || entry.sent_at_ms + interval_ms > out.now.mono_ms {
                 continue;
             }
             if connection.outbox.len() >= max_outbox_bytes {
