@@ -322,7 +322,9 @@ impl Broker {
                 let taken_over = state.connection.is_some();
                 // A Will that waits is cancelled by the new connection [MQTT-3.1.3-9]; one without delay
                 // belongs to the connection that ends here.
-                let old_will = state.will.take().filter(|w| taken_over && w.delay_s == 0);
+                let is_due = state.will_due_ms().is_some_and(|due_ms| due_ms <= turn.now.mono_ms);
+                let old_will =
+                    state.will.take().filter(|w| is_due || (taken_over && w.delay_s == 0));
                 session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
                 state.expiry_s = asked.expiry_s;
                 state.will = will.cloned().map(Box::new);
