@@ -272,7 +272,7 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         if is_over {
-            self.end_session(session, turn);
+            self.end_session(session, CloseCause::TakenOver, turn);
         }
     }
 
@@ -304,7 +304,7 @@ impl Broker {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    self.end_session(&session, turn);
+                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let mut state = session.lock();
@@ -315,7 +315,7 @@ impl Broker {
                 }
                 if state.is_expired(turn.now.mono_ms) {
                     drop(state);
-                    self.end_session(&session, turn);
+                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let old_client = Arc::clone(&state.client);
@@ -367,8 +367,8 @@ impl Broker {
         }
     }
 
-    /// Ends a session: its connection is told, its Will published, its subscriptions removed.
-    pub(crate) fn end_session(&self, session: &Arc<Session>, turn: &mut Turn) {
+    /// Ends a session: its connection is told why, its Will published, its subscriptions removed.
+    pub(crate) fn end_session(&self, session: &Arc<Session>, cause: CloseCause, turn: &mut Turn) {
         let mut state = session.lock();
         if std::mem::replace(&mut state.ended, true) {
             drop(state);
@@ -376,7 +376,7 @@ impl Broker {
             return;
         }
         let was_connected = state.connection.is_some();
-        session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
+        session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
         let client = Arc::clone(&state.client);
         let subscriptions: Vec<_> = state.subscriptions.iter().cloned().collect();
@@ -443,7 +443,7 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         if ends {
-            self.end_session(session, turn);
+            self.end_session(session, CloseCause::TakenOver, turn);
         }
         self.deal_out_again(back, session, turn);
         true

@@ -118,7 +118,7 @@ impl Broker {
     /// Ends a session that no connection serves, or whose connection is closed by this.
     pub fn discard_session(&self, client_id: &str, turn: &mut Turn) -> bool {
         let Some(session) = self.sessions.get(client_id) else { return false };
-        self.end_session(&session, turn);
+        self.end_session(&session, CloseCause::Kicked, turn);
         true
     }
 
