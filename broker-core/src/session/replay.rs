@@ -42,7 +42,8 @@ impl State {
             }
             return true;
         };
-        let qos = replay.qos.min(message.qos);
+        let is_upgraded = self.client.zone.upgrade_qos;
+        let qos = if is_upgraded { replay.qos } else { replay.qos.min(message.qos) };
         if qos > QoS::AtMostOnce && !has_quota {
             return false;
         }
