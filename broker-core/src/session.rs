@@ -284,7 +284,7 @@ impl Session {
     /// Begins to send the retained messages of new subscriptions.
     pub(crate) fn start_replays(self: &Arc<Self>, replays: Vec<Replay>, out: &mut Out) {
         let mut state = self.lock();
-        state.replays.get_or_insert_default().extend(replays);
+        state.add_replays(replays);
         state.pump(out);
         self.touch(&mut state, out);
     }

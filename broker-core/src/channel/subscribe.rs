@@ -228,8 +228,12 @@ pub(crate) fn unsubscribe_one(
     if topic::validate_filter(filter).is_err() {
         return ReasonCode::TopicFilterInvalid;
     }
-    let removed = session.lock().subscriptions.remove(filter);
-    let Some(subscription) = removed else { return ReasonCode::NoSubscriptionExisted };
+    let mut state = session.lock();
+    let Some(subscription) = state.subscriptions.remove(filter) else {
+        return ReasonCode::NoSubscriptionExisted;
+    };
+    state.end_replay(&subscription.route);
+    drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);
     if let Some(group) = left {
