@@ -67,7 +67,7 @@ impl Message {
 
     /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], at least 1.
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
-        remaining_expiry_s(self.expires_at_ms, now)
+        remaining_expiry_s(self.expires_at_ms, self.published_at_ms, now)
     }
 
     /// Bytes the message is accounted with in queues and stores.
@@ -77,10 +77,12 @@ impl Message {
     }
 }
 
-fn remaining_expiry_s(expires_at_ms: Option<u64>, now: Now) -> Option<u32> {
-    // Rounded up: a message that may still be sent never leaves with an interval of 0.
+fn remaining_expiry_s(expires_at_ms: Option<u64>, published_at_ms: u64, now: Now) -> Option<u32> {
+    // Rounded up: a message that may still be sent never leaves with an interval of 0. A clock that was
+    // set back since gives it no more than it came with.
+    let now_ms = now.wall_ms.max(published_at_ms);
     expires_at_ms
-        .map(|at| at.saturating_sub(now.wall_ms).div_ceil(1000).clamp(1, u32::MAX.into()) as u32)
+        .map(|at| at.saturating_sub(now_ms).div_ceil(1000).clamp(1, u32::MAX.into()) as u32)
 }
 
 /// A message on its way through the router: everything borrowed from the publisher's packet.
@@ -171,7 +173,7 @@ impl<'a> Publication<'a> {
     }
 
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
-        remaining_expiry_s(self.expires_at_ms, now)
+        remaining_expiry_s(self.expires_at_ms, self.published_at_ms, now)
     }
 }
 
