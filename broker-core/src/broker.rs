@@ -380,7 +380,7 @@ impl Broker {
         let will = state.will.take();
         let client = Arc::clone(&state.client);
         let subscriptions: Vec<_> = state.subscriptions.iter().cloned().collect();
-        let back = state.give_back(None);
+        let back = state.give_back(|_| true);
         state.discard();
         drop(state);
         self.sessions.remove(session);
@@ -430,7 +430,7 @@ impl Broker {
         let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
         let client = Arc::clone(&state.client);
         let back = if !ends && self.config.read().shared_dispatch_ack {
-            state.give_back(None)
+            state.give_back(|group| group.has_others_than(session.number()))
         } else {
             Vec::new()
         };

@@ -237,7 +237,7 @@ pub(crate) fn unsubscribe_one(
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);
     if let Some(group) = left {
-        let back = session.lock().give_back(Some(&group));
+        let back = session.lock().give_back_unsent(&group);
         broker.deal_out_again(back, session, turn);
     }
     turn.session_unsubscribed(client, &subscription);

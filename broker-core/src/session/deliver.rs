@@ -263,23 +263,35 @@ impl State {
         }
     }
 
-    /// Takes the unsent messages of a shared subscription, and those unacknowledged at QoS 1, to be given to
-    /// another member. What was begun at QoS 2 stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
-    pub(crate) fn give_back(&mut self, only: Option<&Arc<ShareGroup>>) -> Vec<Delivery> {
-        let is_shared = |delivery: &Delivery| match (&delivery.group, only) {
-            (Some(group), Some(only)) => Arc::ptr_eq(group, only),
-            (group, None) => group.is_some(),
-            (None, Some(_)) => false,
-        };
+    /// Takes the messages of shared subscriptions from a session without a connection, to be given to other
+    /// members: those unsent, and those unacknowledged at QoS 1. What was begun at QoS 2 stays
+    /// [MQTT-4.8.2-4] [MQTT-4.8.2-5], and so does what `has_other_members` says nobody else can take.
+    pub(crate) fn give_back(
+        &mut self,
+        has_other_members: impl Fn(&ShareGroup) -> bool,
+    ) -> Vec<Delivery> {
+        let may_go =
+            |delivery: &Delivery| delivery.group.as_deref().is_some_and(&has_other_members);
         let mut back = self.inflight.extract(|entry| match &entry.phase {
-            Phase::Published(d) => d.qos == QoS::AtLeastOnce && is_shared(d),
+            Phase::Published(d) => d.qos == QoS::AtLeastOnce && may_go(d),
             Phase::Released => false,
         });
-        if !self.queue.is_empty() {
-            let zone = Arc::clone(&self.client.zone);
-            back.extend(self.queue.extract(is_shared, &zone));
-        }
+        back.extend(self.take_unsent(may_go));
         back
+    }
+
+    /// Takes the unsent messages of a group that the session leaves. What was begun is completed by it
+    /// [MQTT-3.10.4-3].
+    pub(crate) fn give_back_unsent(&mut self, left: &Arc<ShareGroup>) -> Vec<Delivery> {
+        self.take_unsent(|delivery| delivery.group.as_ref().is_some_and(|g| Arc::ptr_eq(g, left)))
+    }
+
+    fn take_unsent(&mut self, filter: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
+        if self.queue.is_empty() {
+            return Vec::new();
+        }
+        let zone = Arc::clone(&self.client.zone);
+        self.queue.extract(filter, &zone)
     }
 }
 

@@ -76,9 +76,11 @@ impl Inflight {
         self.entries.remove(at)
     }
 
-    /// Removes all messages that `filter` picks, in order.
+    /// Removes all messages that `filter` picks, in order. Not while some are still to be resent: where the
+    /// next one stands is forgotten, until [`start_over`](Self::start_over).
     pub(crate) fn extract(&mut self, filter: impl Fn(&Entry) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
+        self.resend_left = 0;
         for entry in std::mem::take(&mut self.entries) {
             if filter(&entry) {
                 if let Phase::Published(delivery) = entry.phase {
