@@ -15,7 +15,7 @@ use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, SharedStrategy};
 use crate::control::Peaks;
 use crate::delayed::Delayed;
-use crate::extension::{Extensions, Store};
+use crate::extension::{Extensions, Lsn, Store};
 use crate::message::{Message, Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -48,6 +48,8 @@ pub struct Broker {
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
+    /// Position of the last frame that any thread appended.
+    appended: AtomicU64,
     shared_strategy: AtomicU8,
     /// Sessions to be looked at, by monotonic time: expiry and Will Delay.
     schedule: Mutex<BinaryHeap<Reverse<Scheduled>>>,
@@ -128,6 +130,7 @@ impl BrokerBuilder {
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
+            appended: AtomicU64::new(0),
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
@@ -184,6 +187,18 @@ impl Broker {
 
     pub(crate) fn store(&self) -> Option<&Arc<dyn Store>> {
         self.store.as_ref()
+    }
+
+    /// Hands a frame to the store.
+    pub(crate) fn append(&self, store: &dyn Store, frame: &[u8]) -> Lsn {
+        let lsn = store.append(frame);
+        self.appended.fetch_max(lsn, Ordering::Relaxed);
+        lsn
+    }
+
+    /// A position that covers everything appended so far; 0 without a store.
+    pub(crate) fn appended(&self) -> Lsn {
+        self.appended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {

@@ -69,7 +69,9 @@ impl Channel {
         };
         if is_known {
             count_received(publish, turn);
-            self.acknowledge(AckKind::PubRec, id, ReasonCode::Success, turn);
+            // The first one may have come in another connection, whose record is not safe yet.
+            let lsn = turn.broker.appended();
+            self.acknowledge_at(lsn, AckKind::PubRec, id, ReasonCode::Success, turn);
             return Ok(true);
         }
         if held >= usize::from(*receive_maximum) {
