@@ -397,6 +397,10 @@ enum Known {
 impl super::Aliases {
     /// The alias of a topic, or one that is free.
     fn alias(&self, topic: &str) -> Option<(u16, Known)> {
+        // The property may take four bytes: for less it is no gain, and the packet could grow too large.
+        if topic.len() < 4 {
+            return None;
+        }
         match self.by_topic.get(topic) {
             Some(alias) => Some((*alias, Known::Yes)),
             None if self.by_topic.len() < usize::from(self.maximum) => {
