@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use broker_codec::{DecodeError, Packet, PacketId, ProtocolVersion, ReasonCode};
 
-use crate::access::AclCache;
+use crate::access::{AclCache, Verdicts};
 use crate::client::{ClientInfo, Peer};
 use crate::config::ZoneConfig;
-use crate::extension::{Lsn, Verdict};
+use crate::extension::{Action, Lsn, Verdict};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
@@ -49,8 +49,8 @@ pub struct Channel {
     next_check_ms: u64,
     aliases: Option<Box<TopicAliases>>,
     acl_cache: Option<Box<AclCache>>,
-    /// Answer of an extension to the packet that is fed again.
-    verdict: Option<Verdict>,
+    /// Answers of extensions to what the packet that is fed again asks for.
+    verdicts: Option<Box<Verdicts>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     pending_acks: VecDeque<PendingAck>,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
@@ -126,7 +126,7 @@ pub struct Answered(pub(crate) AnsweredKind);
 
 pub(crate) enum AnsweredKind {
     Admission(Admission),
-    Verdict(Verdict),
+    Verdict(Action, Box<str>, Verdict),
 }
 
 impl Channel {
@@ -144,7 +144,7 @@ impl Channel {
             next_check_ms: u64::MAX,
             aliases: None,
             acl_cache: None,
-            verdict: None,
+            verdicts: None,
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
@@ -180,7 +180,10 @@ impl Channel {
         };
         match flow {
             // Counted when it is done with: a packet that waits is fed twice.
-            Flow::Next => turn.out.counters.inc(Metric::PacketsReceived),
+            Flow::Next => {
+                turn.out.counters.inc(Metric::PacketsReceived);
+                self.verdicts = None;
+            }
             Flow::Wait(_) => self.is_waiting = true,
             Flow::Pause => {}
         }
@@ -216,7 +219,9 @@ impl Channel {
                     *admission = Some(Box::new(answer));
                 }
             }
-            AnsweredKind::Verdict(verdict) => self.verdict = Some(verdict),
+            AnsweredKind::Verdict(action, topic, verdict) => {
+                self.verdicts.get_or_insert_default().add(action, topic, verdict);
+            }
         }
     }
 
@@ -323,8 +328,9 @@ impl Channel {
         }
     }
 
-    pub(crate) fn take_verdict(&mut self) -> Option<Verdict> {
-        self.verdict.take()
+    /// What an extension has answered to the packet at work.
+    pub(crate) fn verdict(&self, action: Action, topic: &str) -> Option<Verdict> {
+        self.verdicts.as_ref()?.look_up(action, topic)
     }
 
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {

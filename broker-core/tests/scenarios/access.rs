@@ -12,7 +12,7 @@ use broker_core::extension::{
     Credentials, Extensions, Interceptor, PublishDraft, SubscribeDraft, Verdict,
 };
 use broker_core::{
-    CloseCause, ClientInfo, Metric, ProtocolVersion, ReasonCode, SubscriptionOptions,
+    ClientInfo, CloseCause, Metric, ProtocolVersion, ReasonCode, SubscriptionOptions,
 };
 use parking_lot::Mutex;
 
@@ -84,7 +84,12 @@ fn authentication(gate: Option<Arc<AtomicBool>>) -> Extensions {
     Extensions { authenticators: vec![Arc::new(passwords)], ..Extensions::default() }
 }
 
-fn login<'a>(id: &'a str, user: &'a str, password: &'a [u8], version: ProtocolVersion) -> Hello<'a> {
+fn login<'a>(
+    id: &'a str,
+    user: &'a str,
+    password: &'a [u8],
+    version: ProtocolVersion,
+) -> Hello<'a> {
     Hello { password: Some(password), version, ..Hello::v5(id).user(user) }
 }
 
@@ -177,8 +182,7 @@ fn a_denial_may_close_the_connection() {
 fn rights_end_where_the_settings_say() {
     let (_, mut extensions) = with_topics(None);
     extensions.authenticators = authentication(None).authenticators;
-    let mut rig =
-        Rig::build(|_, zone| zone.acl_nomatch_allow = false, extensions, None);
+    let mut rig = Rig::build(|_, zone| zone.acl_nomatch_allow = false, extensions, None);
     let c = rig.client("c");
     let root = rig.join(login("root", "root", b"secret", V5));
     for (c, codes) in [(c, ["0x10", "0x87", "0x87"]), (root, ["0x10", "0x10", "0x10"])] {
@@ -233,8 +237,7 @@ fn an_authorizer_may_answer_later_and_order_is_kept() {
 
 fn subscribe_all(rig: &mut Rig, c: C, filters: &[&str]) {
     let options = SubscriptionOptions::default();
-    let filters =
-        filters.iter().map(|filter| SubscriptionRequest { filter, options }).collect();
+    let filters = filters.iter().map(|filter| SubscriptionRequest { filter, options }).collect();
     let properties = Properties::EMPTY;
     rig.send(c, &Packet::Subscribe(Subscribe { packet_id: packet_id(1), properties, filters }));
 }
@@ -292,8 +295,7 @@ fn verdicts_end_with_the_sources_that_gave_them() {
 fn a_publish_that_waits_is_counted_once_against_its_limit() {
     let gate = Arc::new(AtomicBool::new(true));
     let (_, extensions) = with_topics(Some(gate));
-    let mut rig =
-        Rig::build(|_, zone| zone.publish_limit = Some((2, 1_000)), extensions, None);
+    let mut rig = Rig::build(|_, zone| zone.publish_limit = Some((2, 1_000)), extensions, None);
     let c = rig.client("c");
     for id in 1..=3 {
         rig.publish(c, &format!("open/{id}/later"), "x", Q1, id);
@@ -397,17 +399,12 @@ impl AuthExchange for ToyExchange {
 }
 
 fn toy() -> Rig {
-    Rig::with_extensions(Extensions {
-        auth_methods: vec![Arc::new(Toy)],
-        ..Extensions::default()
-    })
+    Rig::with_extensions(Extensions { auth_methods: vec![Arc::new(Toy)], ..Extensions::default() })
 }
 
 fn auth(rig: &mut Rig, c: C, reason_code: ReasonCode, method: &str, data: &[u8]) {
-    let all = properties(&[
-        Property::AuthenticationMethod(method),
-        Property::AuthenticationData(data),
-    ]);
+    let all =
+        properties(&[Property::AuthenticationMethod(method), Property::AuthenticationData(data)]);
     rig.send(c, &Packet::Auth(Auth { reason_code, properties: all.as_properties() }));
 }
 
