@@ -23,7 +23,9 @@ impl Channel {
         let zone = &connected.client.zone;
         check_capabilities(publish, zone)?;
         let deny_disconnects = zone.acl_deny_disconnect;
+        // One that was waiting for a verdict has been paced before.
         if let Some((count, interval_ms)) = zone.publish_limit
+            && self.verdicts.is_none()
             && let Some(wait) = self.pace(count, interval_ms, turn)
         {
             return Ok(wait);
