@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use broker_codec::{DecodeError, Packet, PacketId, ProtocolVersion, ReasonCode};
+use broker_codec::{DecodeError, Packet, PacketId, PacketKind, ProtocolVersion, ReasonCode};
 
 use crate::access::{AclCache, Verdicts};
 use crate::client::{ClientInfo, Peer};
@@ -340,6 +340,15 @@ impl Channel {
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         packet.encode(self.version, &mut turn.reply);
         turn.out.counters.inc(Metric::PacketsSent);
+    }
+}
+
+/// The Reason Code of an extension that refuses, if packets of that kind have it.
+fn code_for(kind: PacketKind, code: ReasonCode) -> ReasonCode {
+    if code.is_error() && code.is_valid_for(kind) {
+        code
+    } else {
+        ReasonCode::ImplementationSpecificError
     }
 }
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use broker_codec::{PacketId, Properties, Publish, QoS, ReasonCode, topic};
+use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, topic};
 
-use super::{AckKind, Channel, Close, Connected, Flow};
+use super::{AckKind, Channel, Close, Connected, Flow, code_for};
 use crate::access::Decision;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
@@ -232,7 +232,8 @@ fn intercept(
     turn: &Turn,
 ) -> Result<(), ReasonCode> {
     for interceptor in &turn.extensions.interceptors {
-        interceptor.publish(&connected.client, draft)?;
+        let answer = interceptor.publish(&connected.client, draft);
+        answer.map_err(|code| code_for(PacketKind::PubAck, code))?;
     }
     if !turn.extensions.interceptors.is_empty() && topic::validate_name(&draft.topic).is_err() {
         return Err(ReasonCode::TopicNameInvalid);
