@@ -51,6 +51,8 @@ pub struct Channel {
     acl_cache: Option<Box<AclCache>>,
     /// Answer of an extension to the packet that is fed again.
     verdict: Option<Verdict>,
+    /// Filters decided on of a SUBSCRIBE that waits for the verdict on the next.
+    subscribe_verdicts: Vec<bool>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     pending_acks: VecDeque<PendingAck>,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
@@ -147,6 +149,7 @@ impl Channel {
             aliases: None,
             acl_cache: None,
             verdict: None,
+            subscribe_verdicts: Vec::new(),
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
@@ -254,6 +257,25 @@ impl Channel {
         if let State::Connected(connected) = &self.state {
             let left = connected.session.handle_writable(self.id, &mut turn.out);
             self.is_congested &= left >= connected.client.zone.max_outbox_bytes;
+        }
+    }
+
+    /// Since when, on the monotonic clock, the socket has taken no byte of those that wait for it.
+    ///
+    /// `None` if none wait. The [`Sink`] is woken when that begins; it is for the shell to say how long it
+    /// may last, and to close with [`CloseCause::SendTimeout`].
+    #[must_use]
+    pub fn stalled_since_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Connected(connected) => connected.session.stalled_since_ms(self.id),
+            _ => None,
+        }
+    }
+
+    /// The socket took bytes that the shell had taken over before, and has room for no more.
+    pub fn note_progress(&self, turn: &Turn) {
+        if let State::Connected(connected) = &self.state {
+            connected.session.note_progress(self.id, turn.now.mono_ms);
         }
     }
 

@@ -11,7 +11,7 @@ mod received;
 pub(crate) mod replay;
 pub(crate) mod subscriptions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,7 +49,9 @@ pub(crate) struct State {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
-    pub(crate) replays: Option<Box<Vec<Replay>>>,
+    pub(crate) replays: Option<Box<VecDeque<Replay>>>,
+    /// They go on in the next pass: this one has looked at enough topics.
+    replays_rest: bool,
     pub(crate) will: Option<Box<Will>>,
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
     pub(crate) expiry_s: u32,
@@ -82,12 +84,18 @@ pub(crate) struct Connection {
     has_mountpoint: bool,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
+    /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
+    stalled_at_ms: u64,
+    /// The shell knows that the socket refused bytes and looks after it.
+    is_watched: bool,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
 }
 
 struct Aliases {
     maximum: u16,
+    /// Bytes of the topics.
+    bytes: usize,
     by_topic: HashMap<Box<str>, u16, RandomState>,
 }
 
@@ -108,7 +116,11 @@ impl Connection {
         limits: &ConnectionLimits,
     ) -> Self {
         let aliases = (limits.topic_alias_maximum > 0).then(|| {
-            Box::new(Aliases { maximum: limits.topic_alias_maximum, by_topic: HashMap::default() })
+            Box::new(Aliases {
+                maximum: limits.topic_alias_maximum,
+                bytes: 0,
+                by_topic: HashMap::default(),
+            })
         });
         Self {
             id,
@@ -121,8 +133,25 @@ impl Connection {
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             aliases,
+            stalled_at_ms: 0,
+            is_watched: false,
             close: None,
         }
+    }
+
+    /// The socket refused bytes. The shell is woken for it once, and looks again by itself then.
+    fn stall(&mut self, now_ms: u64) {
+        self.stalled_at_ms = now_ms;
+        if !std::mem::replace(&mut self.is_watched, true) {
+            self.sink.wake();
+        }
+    }
+
+    /// Bytes that wait for a socket which takes none now.
+    ///
+    /// What the end of this turn is going to write does not count: no word of the socket would follow it.
+    fn blocked_bytes(&self) -> usize {
+        if self.outbox.is_blocked() { self.outbox.len() } else { 0 }
     }
 
     /// A PUBLISH was acknowledged [MQTT-4.9.0-2]: the quota grows, never beyond its start.
@@ -148,6 +177,7 @@ impl Session {
             received: Received::default(),
             queue: Queue::default(),
             replays: None,
+            replays_rest: false,
             will: None,
             expiry_s,
             created_at_ms: now_ms,
@@ -246,7 +276,8 @@ impl Session {
     fn touch(self: &Arc<Self>, state: &mut State, out: &mut Out) {
         if let Some(connection) = &mut state.connection
             && !connection.outbox.dirty
-            && !connection.outbox.is_empty()
+            && (!connection.outbox.is_empty()
+                || (state.replays_rest && !connection.outbox.is_blocked()))
         {
             connection.outbox.dirty = true;
             out.dirty.push(Arc::clone(self));
@@ -256,7 +287,7 @@ impl Session {
     /// Ends the part of the channel `connection` in a turn: its packets join the outbox, and what its
     /// acknowledgements made room for is sent.
     ///
-    /// Returns the bytes that wait for the socket; `None` if the channel does not serve the session any more.
+    /// Returns the bytes that wait for a full socket; `None` if the channel does not serve the session any more.
     pub(crate) fn reply(
         self: &Arc<Self>,
         connection: u64,
@@ -273,7 +304,24 @@ impl Session {
             state.pump(out);
         }
         self.touch(&mut state, out);
-        state.connection.as_ref().map(|current| current.outbox.len())
+        state.connection.as_ref().map(Connection::blocked_bytes)
+    }
+
+    /// Since when, on the monotonic clock, the socket of the connection has taken no byte.
+    ///
+    /// `None` if it takes them; then the shell is woken when it refuses the next time.
+    pub(crate) fn stalled_since_ms(&self, connection: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let current = state.connection.as_mut().filter(|c| c.id == connection)?;
+        current.is_watched = current.outbox.is_blocked();
+        current.is_watched.then_some(current.stalled_at_ms)
+    }
+
+    /// The socket took bytes, though not yet all that was encoded for it.
+    pub(crate) fn note_progress(&self, connection: u64, now_ms: u64) {
+        if let Some(current) = self.lock().connection.as_mut().filter(|c| c.id == connection) {
+            current.stalled_at_ms = now_ms;
+        }
     }
 
     /// Why the connection is asked to close, or that it serves the session no more.
@@ -332,7 +380,7 @@ impl Session {
         self.touch(&mut state, out);
     }
 
-    /// The socket takes bytes again. Returns those that still wait.
+    /// The socket takes bytes again. Returns those that wait because it is full once more.
     pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) -> usize {
         {
             let mut state = self.lock();
@@ -342,7 +390,7 @@ impl Session {
             current.outbox.set_writable();
         }
         self.flush(out);
-        self.lock().connection.as_ref().map_or(0, |current| current.outbox.len())
+        self.lock().connection.as_ref().map_or(0, Connection::blocked_bytes)
     }
 
     /// Writes the outbox to the socket, without holding the lock while the system copies.
@@ -350,7 +398,15 @@ impl Session {
         let mut state = self.lock();
         let Some(connection) = &mut state.connection else { return };
         let id = connection.id;
-        let Some(mut batch) = connection.outbox.begin_flush() else { return };
+        let mut next = connection.outbox.begin_flush();
+        let is_blocked = connection.outbox.is_blocked();
+        if next.is_none() && !is_blocked && state.replays_rest {
+            // Nothing was found for the outbox so far; the search goes on.
+            state.pump(out);
+            next = state.connection.as_mut().and_then(|c| c.outbox.begin_flush());
+            self.touch(&mut state, out);
+        }
+        let (Some(mut batch), Some(connection)) = (next, &state.connection) else { return };
         let sink = Arc::clone(&connection.sink);
         drop(state);
         for pass in 0.. {
@@ -364,6 +420,9 @@ impl Session {
                 batch = next;
                 continue;
             }
+            if connection.outbox.is_blocked() {
+                connection.stall(out.now.mono_ms);
+            }
             if !state.has_waiting() {
                 return;
             }
@@ -374,7 +433,11 @@ impl Session {
                 return;
             }
             let Some(connection) = &mut state.connection else { return };
-            let Some(next) = connection.outbox.begin_flush() else { return };
+            let next = connection.outbox.begin_flush();
+            if state.replays_rest {
+                self.touch(&mut state, out);
+            }
+            let Some(next) = next else { return };
             batch = next;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_codec::Decoder;
 use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
@@ -15,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) writer: Writer,
     pub(crate) key: u64,
     pub(crate) owner: Arc<LoopHandle>,
+    /// Set while a wake-up is on its way to the owner, so that a thousand of them are one command.
+    pub(crate) is_woken: AtomicBool,
 }
 
 impl Sink for Link {
@@ -23,7 +26,9 @@ impl Sink for Link {
     }
 
     fn wake(&self) {
-        self.owner.wake(self.key);
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            self.owner.wake(self.key);
+        }
     }
 }
 
@@ -47,6 +52,8 @@ pub(crate) struct Connection {
     is_handshaken: bool,
     /// When the handshakes below MQTT must be over.
     handshake_until_ms: u64,
+    /// When the connection is closed if its socket takes no byte until then.
+    stall_until_ms: u64,
     is_counted_in: bool,
 }
 
@@ -86,6 +93,7 @@ impl Connection {
             lingers_until_ms: None,
             is_handshaken: false,
             handshake_until_ms,
+            stall_until_ms: u64::MAX,
             is_counted_in: false,
         }
     }
@@ -147,16 +155,30 @@ impl Connection {
     }
 
     /// When the loop must look at the connection, whatever the socket does.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self) -> u64 {
         let handshake = (!self.is_handshaken).then_some(self.handshake_until_ms);
         self.lingers_until_ms
             .or_else(|| [self.channel.poll_timeout(), handshake].into_iter().flatten().min())
+            .map_or(self.stall_until_ms, |due_ms| due_ms.min(self.stall_until_ms))
+    }
+
+    /// Holds a socket that takes nothing against `send_timeout`.
+    pub(crate) fn check_stall(&mut self, now_ms: u64) -> Result<(), Close> {
+        let timeout_ms = self.admission.setup().config().tcp.send_timeout_ms;
+        self.stall_until_ms = match self.channel.stalled_since_ms() {
+            Some(since_ms) if timeout_ms > 0 => since_ms + timeout_ms,
+            _ => u64::MAX,
+        };
+        if now_ms < self.stall_until_ms { Ok(()) } else { Err(CloseCause::SendTimeout.into()) }
     }
 
     /// Does what is due by time.
     pub(crate) fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         if !self.is_handshaken && turn.now.mono_ms >= self.handshake_until_ms {
             return Err(Close::from(CloseCause::ConnectTimeout));
+        }
+        if turn.now.mono_ms >= self.stall_until_ms {
+            self.check_stall(turn.now.mono_ms)?;
         }
         self.channel.handle_timeout(turn)
     }

@@ -197,7 +197,13 @@ impl IoLoop {
                 if *generation != (key >> 32) as u32 || connection.lingers_until_ms.is_some() {
                     return;
                 }
-                match connection.channel.handle_wake(turn) {
+                // Before the look at what is wanted: what is wanted from now on wakes again.
+                connection.link.is_woken.store(false, Ordering::Release);
+                let woken = connection
+                    .channel
+                    .handle_wake(turn)
+                    .and_then(|()| connection.check_stall(turn.now.mono_ms));
+                match woken {
                     Ok(()) => self.handle_readable(key),
                     Err(close) => self.close(key, &close),
                 }
@@ -218,7 +224,8 @@ impl IoLoop {
         self.generation = self.generation.wrapping_add(1) & 0x7FFF_FFFF;
         let entry = self.connections.vacant_entry();
         let key = u64::from(self.generation) << 32 | entry.key() as u64;
-        let link = Arc::new(Link { writer, key, owner: Arc::clone(&self.handle) });
+        let is_woken = AtomicBool::new(false);
+        let link = Arc::new(Link { writer, key, owner: Arc::clone(&self.handle), is_woken });
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(key as usize);
         if let Err(error) = link.writer.socket().register(self.poll.registry(), token, interest) {
@@ -275,7 +282,7 @@ impl IoLoop {
         }
         match connection.link.writer.flush_pending() {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => return connection.channel.note_progress(turn),
             Err(_) => return self.close(key, &Close::from(CloseCause::ConnectionLost)),
         }
         let wanted_input = connection.channel.wants_input();
@@ -289,8 +296,8 @@ impl IoLoop {
     /// Puts the channel's deadline into the timers if it comes before the one that stands there.
     fn set_timer(&mut self, key: u64) {
         let Some(connection) = self.get(key) else { return };
-        let due = connection.deadline_ms().filter(|due_ms| *due_ms < connection.timer_ms);
-        if let Some(due_ms) = due {
+        let due_ms = connection.deadline_ms();
+        if due_ms < connection.timer_ms {
             connection.timer_ms = due_ms;
             self.timers.insert(Timer { due_ms, key });
         }
@@ -337,7 +344,7 @@ impl IoLoop {
         connection.channel.handle_closed(close, turn);
         connection.count_shutdown(close.cause);
         connection.link.writer.close();
-        let is_gone = matches!(close.cause, CloseCause::ConnectionLost);
+        let is_gone = matches!(close.cause, CloseCause::ConnectionLost | CloseCause::SendTimeout);
         if is_gone {
             self.drop_connection(key);
             return;

@@ -19,7 +19,7 @@ use crate::metrics::Metric;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
 use crate::session::Session;
-use crate::session::replay::Replay;
+use crate::session::replay::{REPLAYS_MAX, Replay};
 use crate::session::subscriptions::Subscription;
 use crate::turn::Turn;
 
@@ -31,10 +31,14 @@ impl Channel {
     ) -> Result<Flow, Close> {
         // Rights first, for all filters: a filter that must wait makes the whole packet wait.
         self.connected()?;
-        let mut verdicts = Vec::with_capacity(subscribe.filters.len());
-        for request in &subscribe.filters {
+        let mut verdicts = std::mem::take(&mut self.subscribe_verdicts);
+        for request in &subscribe.filters[verdicts.len()..] {
             match self.authorize(Action::Subscribe, plain_filter(request.filter), turn)? {
-                Decision::Wait(flow) => return Ok(flow),
+                Decision::Wait(flow) => {
+                    // The answer is for this filter: those before it are not asked for again.
+                    self.subscribe_verdicts = verdicts;
+                    return Ok(flow);
+                }
                 Decision::Allow => verdicts.push(true),
                 Decision::Deny => verdicts.push(false),
             }
@@ -173,7 +177,8 @@ pub(crate) fn subscribe_one(
         let mut state = session.lock();
         let is_full = zone.max_subscriptions > 0
             && state.subscriptions.len() >= zone.max_subscriptions as usize;
-        if state.ended || (is_full && state.subscriptions.get(&filter).is_none()) {
+        let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
+        if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
         }
         state.subscriptions.insert(subscription.clone())
