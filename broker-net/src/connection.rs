@@ -2,10 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_codec::Decoder;
 use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
+use parking_lot::Mutex;
 
 use crate::io_loop::LoopHandle;
 use crate::listener::Admission;
@@ -14,10 +14,15 @@ use crate::transport::{ReadOutcome, Reader, Writer};
 /// The writing half of a connection, and the way back to the loop that owns it.
 pub(crate) struct Link {
     pub(crate) writer: Writer,
-    pub(crate) key: u64,
+    pub(crate) home: Mutex<Home>,
+}
+
+/// The loop that reads for a connection now, and the connection's key there.
+pub(crate) struct Home {
     pub(crate) owner: Arc<LoopHandle>,
-    /// Set while a wake-up is on its way to the owner, so that a thousand of them are one command.
-    pub(crate) is_woken: AtomicBool,
+    pub(crate) key: u64,
+    /// A wake-up is on its way to the owner, so that a thousand of them are one command.
+    pub(crate) is_woken: bool,
 }
 
 impl Sink for Link {
@@ -26,8 +31,9 @@ impl Sink for Link {
     }
 
     fn wake(&self) {
-        if !self.is_woken.swap(true, Ordering::AcqRel) {
-            self.owner.wake(self.key);
+        let mut home = self.home.lock();
+        if !std::mem::replace(&mut home.is_woken, true) {
+            home.owner.wake(home.key);
         }
     }
 }
@@ -281,6 +287,11 @@ impl Connection {
         }
         // A flood is not worth more of our time.
         false
+    }
+
+    /// True if another loop may take the connection over: nothing that would look for it here is under way.
+    pub(crate) fn may_move(&self) -> bool {
+        self.channel.is_connected() && self.channel.wants_input() && self.lingers_until_ms.is_none()
     }
 
     /// The listener's count of why connections ended.
