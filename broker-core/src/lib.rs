@@ -26,6 +26,8 @@
 
 mod access;
 mod alarms;
+#[doc(hidden)]
+pub mod bench;
 mod broker;
 mod channel;
 mod client;
