@@ -9,9 +9,9 @@ use broker_core::{Broker, Peer};
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::clock;
 use crate::io_loop::{Command, LoopHandle, Newcomer};
 use crate::listener::{Listener, ListenerSetup};
+use crate::{balance, clock};
 
 /// What the control plane wants of the acceptor.
 pub(crate) enum Order {
@@ -51,7 +51,6 @@ pub(crate) struct Acceptor {
     listeners: Vec<(Token, Opened)>,
     next_token: usize,
     loops: Vec<Arc<LoopHandle>>,
-    next_loop: usize,
     broker: Arc<Broker>,
     /// A descriptor in reserve: when there are no more, it is given up for long enough to accept and close
     /// a connection, so that the peer is not left waiting.
@@ -78,7 +77,6 @@ impl Acceptor {
             listeners: Vec::new(),
             next_token: 1,
             loops,
-            next_loop: 0,
             broker: Arc::clone(broker),
             reserve: open_reserve(),
             again: Vec::new(),
@@ -174,8 +172,9 @@ impl Acceptor {
                         certificate_common_name: None,
                     };
                     let newcomer = Newcomer { socket, peer, admission };
-                    self.loops[self.next_loop].send(Command::Serve(Box::new(newcomer)));
-                    self.next_loop = (self.next_loop + 1) % self.loops.len();
+                    if let Some(chosen) = balance::choose(&self.loops) {
+                        chosen.send(Command::Serve(Box::new(newcomer)));
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_exhaustion(&error) => {
