@@ -11,14 +11,43 @@ use foldhash::fast::RandomState;
 pub struct Subscription {
     /// Topic Filter as the client wrote it, `$share/…` prefix and all.
     pub filter: Arc<str>,
-    /// What the router knows it by: without share prefix, behind the mountpoint, rewritten.
-    pub(crate) route: Arc<str>,
-    /// Group of a shared subscription; empty for `$queue/…`.
-    pub share: Option<Arc<str>>,
+    /// `None` while the router knows it by its filter, as nearly always.
+    detour: Option<Box<Detour>>,
     /// Subscription Options.
     pub options: SubscriptionOptions,
     /// Subscription Identifier; 0 for none.
     pub identifier: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Detour {
+    route: Arc<str>,
+    share: Option<Box<str>>,
+}
+
+impl Subscription {
+    /// `route` is what the router knows it by: without share prefix, behind the mountpoint, rewritten.
+    pub(crate) fn new(
+        filter: Arc<str>,
+        route: &str,
+        share: Option<&str>,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Self {
+        let detour = (*filter != *route || share.is_some())
+            .then(|| Box::new(Detour { route: route.into(), share: share.map(Into::into) }));
+        Self { filter, detour, options, identifier }
+    }
+
+    pub(crate) fn route(&self) -> &Arc<str> {
+        self.detour.as_ref().map_or(&self.filter, |detour| &detour.route)
+    }
+
+    /// Group of a shared subscription; empty for `$queue/…`.
+    #[must_use]
+    pub fn share(&self) -> Option<&str> {
+        self.detour.as_ref()?.share.as_deref()
+    }
 }
 
 /// Mostly one, sometimes thousands.
@@ -117,9 +146,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn subscription(filter: &str, identifier: u32) -> Subscription {
-        let filter: Arc<str> = filter.into();
         let options = SubscriptionOptions::default();
-        Subscription { route: Arc::clone(&filter), filter, share: None, options, identifier }
+        Subscription::new(filter.into(), filter, None, options, identifier)
     }
 
     proptest! {
