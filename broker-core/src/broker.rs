@@ -410,10 +410,10 @@ impl Broker {
         session: &Arc<Session>,
         subscription: &crate::session::subscriptions::Subscription,
     ) -> Option<Arc<ShareGroup>> {
-        match &subscription.share {
-            Some(name) => self.router.leave(&subscription.route, name, session.number()),
+        match subscription.share() {
+            Some(name) => self.router.leave(subscription.route(), name, session.number()),
             None => {
-                self.router.unsubscribe(&subscription.route, session.number());
+                self.router.unsubscribe(subscription.route(), session.number());
                 None
             }
         }

@@ -45,10 +45,6 @@ impl FanOut {
             + size_of_val(&*self.groups)
             + size_of_val(&*self.consumers)
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty() && self.consumers.is_empty()
-    }
 }
 
 #[derive(Default)]

@@ -31,7 +31,8 @@ enum List {
     #[default]
     None,
     One(Subscriber),
-    Few(Vec<Subscriber>),
+    // Boxed, or every entry of the router would be larger for the few that have several.
+    Few(Box<Vec<Subscriber>>),
     Many(Box<HashMap<u64, Subscriber, RandomState>>),
 }
 
@@ -65,7 +66,7 @@ impl Subscribers {
                 *one = subscriber;
                 return false;
             }
-            List::One(one) => self.list = List::Few(vec![one.clone(), subscriber]),
+            List::One(one) => self.list = List::Few(Box::new(vec![one.clone(), subscriber])),
             List::Few(list) => {
                 if let Some(old) = list.iter_mut().find(|s| s.number() == subscriber.number()) {
                     *old = subscriber;

@@ -41,6 +41,8 @@ fn overlapping_subscriptions_of_a_session_are_one_target() {
     }
     let (fan_out, _) = router.matches("x/y");
     assert_eq!(fan_out.targets.len(), 2);
+    assert!(router.has_receivers("x/y") && router.has_receivers("elsewhere"));
+    assert!(!router.has_receivers("$x/y"), "[MQTT-4.7.2-1]");
     let target = fan_out.targets.iter().find(|t| t.session.number() == 1).unwrap();
     assert_eq!(target.terms.qos, QoS::ExactlyOnce);
     let mut identifiers = target.terms.identifiers.as_deref().unwrap().to_vec();
