@@ -59,6 +59,8 @@ pub(crate) struct State {
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
     pub(crate) dropped: u64,
+    /// `upgrade_qos` of the client's zone, here because each delivery asks.
+    upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
     pub(crate) ended: bool,
 }
@@ -74,6 +76,10 @@ pub(crate) struct Connection {
     window: u16,
     /// Maximum Packet Size of the client.
     max_packet_size: usize,
+    /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
+    max_outbox_bytes: usize,
+    /// The client's topics have a prefix it does not know of.
+    has_mountpoint: bool,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
     /// Why the channel is asked to close.
@@ -98,7 +104,7 @@ impl Connection {
     pub(crate) fn new(
         id: u64,
         sink: Arc<dyn Sink>,
-        version: ProtocolVersion,
+        client: &ClientInfo,
         limits: &ConnectionLimits,
     ) -> Self {
         let aliases = (limits.topic_alias_maximum > 0).then(|| {
@@ -108,7 +114,9 @@ impl Connection {
             id,
             sink,
             outbox: Outbox::default(),
-            version,
+            version: client.version,
+            max_outbox_bytes: client.zone.max_outbox_bytes,
+            has_mountpoint: !client.mountpoint.is_empty(),
             quota: limits.window,
             window: limits.window,
             max_packet_size: limits.max_packet_size,
@@ -146,6 +154,7 @@ impl Session {
             disconnected_at_ms: None,
             scheduled_ms: u64::MAX,
             dropped: 0,
+            upgrades_qos: client.zone.upgrade_qos,
             ended: false,
             client: Arc::clone(&client),
         };
@@ -186,6 +195,7 @@ impl Session {
         out: &mut Out,
     ) {
         connection.outbox.append(connack, &mut out.pool);
+        state.upgrades_qos = client.zone.upgrade_qos;
         state.client = client;
         state.connection = Some(connection);
         state.disconnected_at_ms = None;

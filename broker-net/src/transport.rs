@@ -146,7 +146,11 @@ impl Writer {
     #[inline]
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.layers {
-            None => (&self.socket).write_vectored(slices),
+            None => match slices {
+                // A plain write costs the kernel less than a vector of one.
+                [one] => (&self.socket).write(one),
+                _ => (&self.socket).write_vectored(slices),
+            },
             Some(layers) => layers.lock().try_write(&self.socket, slices),
         }
     }

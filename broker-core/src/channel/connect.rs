@@ -224,7 +224,7 @@ impl Channel {
         let opened = broker.open_session(
             &client,
             &SessionRequest { expiry_s },
-            || Connection::new(id, Arc::clone(&sink), version, &limits),
+            || Connection::new(id, Arc::clone(&sink), &client, &limits),
             &mut connack,
             will.as_ref(),
             turn,

@@ -56,13 +56,12 @@ impl Session {
             out.counters.inc(Metric::DroppedNoLocal);
             return false;
         }
-        let zone = &state.client.zone;
-        let qos = if zone.upgrade_qos { terms.qos } else { terms.qos.min(publication.qos) };
+        let qos = if state.upgrades_qos { terms.qos } else { terms.qos.min(publication.qos) };
         let retain = terms.retain_as_published && publication.retain;
         if qos == QoS::AtMostOnce && state.connection.is_some() {
             return self.deliver_now(state, terms, publication, retain, out);
         }
-        if qos == QoS::AtMostOnce && !zone.mqueue_store_qos0 {
+        if qos == QoS::AtMostOnce && !state.client.zone.mqueue_store_qos0 {
             out.counters.inc(Metric::DroppedOffline);
             return false;
         }
@@ -91,12 +90,17 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let Some(connection) = &mut state.connection else { return false };
-        if connection.outbox.len() >= state.client.zone.max_outbox_bytes {
+        if connection.outbox.len() >= connection.max_outbox_bytes {
             out.counters.inc(Metric::DroppedOutboxFull);
             return false;
         }
+        let topic = if connection.has_mountpoint {
+            unmounted(publication.topic, &state.client.mountpoint)
+        } else {
+            publication.topic
+        };
         let outgoing = Outgoing {
-            topic: unmounted(publication.topic, &state.client.mountpoint),
+            topic,
             payload: publication.payload,
             shared: (out.share_frames && publication.payload.len() >= SHARE_FROM_BYTES)
                 .then(|| &publication.shared().payload),
@@ -111,7 +115,7 @@ impl Session {
         let may_share = out.share_frames
             && connection.aliases.is_none()
             && terms.identifiers.is_none()
-            && state.client.mountpoint.is_empty();
+            && !connection.has_mountpoint;
         let sent = if may_share {
             connection.send_frame(&outgoing, out)
         } else {
@@ -130,18 +134,17 @@ impl State {
 
     /// Sends a message if its turn has come, else queues it.
     pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
-        let zone = &self.client.zone;
         let has_room = !self.inflight.is_resending()
             && self.queue.is_empty()
             && self.connection.as_ref().is_some_and(|connection| {
-                connection.outbox.len() < zone.max_outbox_bytes
+                connection.outbox.len() < connection.max_outbox_bytes
                     && (connection.quota > 0 || delivery.qos == QoS::AtMostOnce)
             });
         if has_room {
             self.send(delivery, out);
             return;
         }
-        if let Some(dropped) = self.queue.push(delivery, zone) {
+        if let Some(dropped) = self.queue.push(delivery, &self.client.zone) {
             self.dropped += dropped.len() as u64;
             out.counters.add(Metric::DroppedQueueFull, dropped.len() as u64);
         }
@@ -177,10 +180,9 @@ impl State {
     /// Sends all that may be sent now: first again what an earlier connection left open [MQTT-4.4.0-1],
     /// then the queue, then retained messages of new subscriptions.
     pub(crate) fn pump(&mut self, out: &mut Out) {
-        let max_outbox_bytes = self.client.zone.max_outbox_bytes.min(PUMP_BYTES);
         loop {
             let Some(connection) = &self.connection else { return };
-            if connection.outbox.len() >= max_outbox_bytes {
+            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
                 return;
             }
             let has_quota = connection.quota > 0;
@@ -239,7 +241,7 @@ impl State {
     /// Sends again what was sent `interval_ms` ago or earlier and is still unacknowledged.
     pub(super) fn resend_older_than(&mut self, interval_ms: u64, out: &mut Out) {
         let Some(connection) = &mut self.connection else { return };
-        let max_outbox_bytes = self.client.zone.max_outbox_bytes;
+        let max_outbox_bytes = connection.max_outbox_bytes;
         for entry in self.inflight.iter_mut() {
             if entry.sent_at_ms + interval_ms > out.now.mono_ms {
                 continue;
@@ -359,7 +361,7 @@ impl Connection {
 
 fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
     out.dirty_bytes += len;
-    if topic.starts_with("$SYS/") {
+    if is_sys(topic) {
         return;
     }
     let counters = &mut out.counters;
@@ -371,6 +373,11 @@ fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out
         QoS::AtLeastOnce => Metric::MessagesQos1Sent,
         QoS::ExactlyOnce => Metric::MessagesQos2Sent,
     });
+}
+
+/// `$SYS/…` is not counted as sent. The first byte decides for nearly all topics.
+fn is_sys(topic: &str) -> bool {
+    topic.as_bytes().first() == Some(&b'$') && topic.starts_with("$SYS/")
 }
 
 enum Known {
@@ -433,7 +440,7 @@ fn outgoing<'a>(
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
 fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
-    topic.strip_prefix(mountpoint).unwrap_or(topic)
+    if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 
 /// Bytes one pump puts into an outbox at most; the flush that empties it pumps again.
