@@ -71,7 +71,7 @@ class Client:
         self.disconnected = queue.Queue()
         self.client.on_connect = lambda _c, _u, *rest: self._events.put(rest)
         self.client.on_message = lambda _c, _u, message: self._messages.put(message)
-        self.client.on_disconnect = lambda _c, _u, _f, reason, props: self.disconnected.put(reason)
+        self.client.on_disconnect = lambda _c, _u, flags, *_: self.disconnected.put(flags)
         self.client.on_subscribe = lambda _c, _u, mid, codes, _p: self._ack(mid, codes)
         self.client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._ack(mid, codes)
         self.client.on_publish = lambda _c, _u, mid, reason, _p: self._ack(mid, reason)
