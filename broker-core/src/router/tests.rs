@@ -1,3 +1,5 @@
+//! What the trie and the router promise, against a naive matcher.
+
 use super::*;
 use crate::client::ClientInfo;
 use crate::config::SharedStrategy;
