@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use broker_codec::QoS;
 use parking_lot::{Mutex, RwLock};
 
 use crate::access::banned::Banned;
@@ -521,6 +522,9 @@ impl Turn {
     fn route(&mut self, publication: &Publication<'_>) -> usize {
         let fan_out = self.cache.look_up(&self.broker.router, publication.topic);
         let mut receivers = 0;
+        if publication.qos > QoS::AtMostOnce {
+            publication.intern(&fan_out.topic);
+        }
         self.out.share_frames = fan_out.targets.len() > 1;
         if self.out.share_frames {
             self.out.frames.clear();

@@ -56,6 +56,8 @@ pub struct Channel {
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
+    /// Acknowledgements of this turn have made room in the window.
+    owes_pump: bool,
     /// The client has used up its `publish_limit` for this interval.
     is_paused: bool,
     /// `publish_limit`: PUBLISH packets left in the present interval, and when that ends.
@@ -148,6 +150,7 @@ impl Channel {
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
+            owes_pump: false,
             is_paused: false,
             allowance: 0,
             allowance_until_ms: 0,
@@ -188,8 +191,9 @@ impl Channel {
 
     /// The bytes of the client are no packet. `version` is what the decoder knows of the client.
     ///
-    /// A CONNECT that is malformed, or of a version nobody speaks, is answered before the end
-    /// [MQTT-3.1.2-2]; what follows an accepted one ends it with DISCONNECT.
+    /// A CONNECT of a version nobody speaks is answered [MQTT-3.1.2-2] [MQTT311-3.1.2-2], and so is a
+    /// malformed one of MQTT 5.0; an older client is closed without a word [MQTT311-3.1.4-1]. What follows
+    /// an accepted CONNECT ends it with DISCONNECT.
     #[must_use]
     pub fn handle_malformed(
         &mut self,
@@ -198,12 +202,15 @@ impl Channel {
         turn: &mut Turn,
     ) -> Close {
         let close = Close::malformed(error);
-        if matches!(self.state, State::AwaitConnect { .. })
-            && !matches!(error, DecodeError::NotConnected { .. } | DecodeError::ReservedPacketType)
-        {
-            return self.refuse_malformed(version, close, turn);
+        let is_first = matches!(self.state, State::AwaitConnect { .. });
+        match error {
+            // In the form of 3.1.1, which every client of whatever level can be expected to know.
+            DecodeError::UnsupportedProtocolVersion { .. } if is_first => {
+                self.refuse_malformed(ProtocolVersion::V3_1_1, close, turn)
+            }
+            _ if is_first && version.is_v5() => self.refuse_malformed(version, close, turn),
+            _ => close,
         }
-        close
     }
 
     /// Hands over the answer that [`Flow::Wait`] waited for.
@@ -229,7 +236,8 @@ impl Channel {
         let State::Connected(connected) = &self.state else {
             return Ok(());
         };
-        if !turn.reply.is_empty() {
+        let owes_pump = std::mem::take(&mut self.owes_pump);
+        if owes_pump || !turn.reply.is_empty() {
             let session = Arc::clone(&connected.session);
             let Some(outbox_len) = session.reply(self.id, &turn.reply, &mut turn.out) else {
                 turn.reply.clear();

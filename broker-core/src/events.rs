@@ -85,9 +85,14 @@ impl Turn {
         });
     }
 
-    /// Publishes an event if anybody listens to events at all.
+    /// True if anybody listens to events at all.
+    pub(crate) fn has_event_listeners(&self) -> bool {
+        self.broker.router.counts().events.load(Ordering::Relaxed) > 0
+    }
+
+    /// Publishes an event if so.
     fn event(&mut self, name: &str, fill: impl FnOnce(&mut Json)) {
-        if self.broker.router.counts().events.load(Ordering::Relaxed) == 0 {
+        if !self.has_event_listeners() {
             return;
         }
         let mut json = Json::new();

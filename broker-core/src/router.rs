@@ -209,7 +209,7 @@ impl Router {
             }
             shard.generation.load(Ordering::Acquire)
         };
-        (builder.build(), Generation { own, wild })
+        (builder.build(topic), Generation { own, wild })
     }
 
     /// Calls `visit` with every filter and its sessions, one shard's read lock at a time.

@@ -253,9 +253,10 @@ impl Session {
         }
     }
 
-    /// Appends packets of the channel `connection`. `None` if it does not serve the session any more.
+    /// Ends the part of the channel `connection` in a turn: its packets join the outbox, and what its
+    /// acknowledgements made room for is sent.
     ///
-    /// Returns the bytes that wait for the socket.
+    /// Returns the bytes that wait for the socket; `None` if the channel does not serve the session any more.
     pub(crate) fn reply(
         self: &Arc<Self>,
         connection: u64,
@@ -264,11 +265,15 @@ impl Session {
     ) -> Option<usize> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
-        current.outbox.append(packets, &mut out.pool);
-        let len = current.outbox.len();
-        out.dirty_bytes += packets.len();
+        if !packets.is_empty() {
+            current.outbox.append(packets, &mut out.pool);
+            out.dirty_bytes += packets.len();
+        }
+        if state.has_waiting() {
+            state.pump(out);
+        }
         self.touch(&mut state, out);
-        Some(len)
+        state.connection.as_ref().map(|current| current.outbox.len())
     }
 
     /// Why the connection is asked to close, or that it serves the session no more.
@@ -288,70 +293,36 @@ impl Session {
     }
 
     /// PUBACK came in.
-    pub(crate) fn handle_puback(self: &Arc<Self>, id: PacketId, out: &mut Out) -> Acked {
-        let mut state = self.lock();
-        match state.inflight.find_mut(id) {
-            Some(entry) if matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce) =>
-                {}
-            _ => return Acked::Unknown,
-        }
-        self.finish_exchange(&mut state, id, out)
+    pub(crate) fn handle_puback(&self, id: PacketId) -> Acked {
+        let is_due =
+            |phase: &Phase| matches!(phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce);
+        self.lock().finish_exchange(id, is_due)
     }
 
     /// PUBREC came in. With an error it ends the exchange [MQTT-4.3.3-4]; else PUBREL is owed.
-    pub(crate) fn handle_pubrec(
-        self: &Arc<Self>,
-        id: PacketId,
-        is_error: bool,
-        out: &mut Out,
-    ) -> Acked {
+    pub(crate) fn handle_pubrec(&self, id: PacketId, is_error: bool, now_ms: u64) -> Acked {
         let mut state = self.lock();
-        let now_ms = out.now.mono_ms;
-        match state.inflight.find_mut(id) {
-            Some(entry) => match &entry.phase {
-                Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
-                    if is_error {
-                        return self.finish_exchange(&mut state, id, out);
-                    }
-                    entry.sent_at_ms = now_ms;
-                    let Phase::Published(delivery) =
-                        std::mem::replace(&mut entry.phase, Phase::Released)
-                    else {
-                        return Acked::Unknown;
-                    };
-                    Acked::Known(Some(delivery))
+        let Some(entry) = state.inflight.find_mut(id) else { return Acked::Unknown };
+        match &entry.phase {
+            Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce && is_error => {
+                state.finish_exchange(id, |_| true)
+            }
+            Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
+                entry.sent_at_ms = now_ms;
+                match std::mem::replace(&mut entry.phase, Phase::Released) {
+                    Phase::Published(delivery) => Acked::Known(Some(delivery)),
+                    Phase::Released => Acked::Known(None),
                 }
-                // A second PUBREC: PUBREL is owed again.
-                Phase::Released => Acked::Known(None),
-                Phase::Published(_) => Acked::Unknown,
-            },
-            None => Acked::Unknown,
+            }
+            // A second PUBREC: PUBREL is owed again.
+            Phase::Released => Acked::Known(None),
+            Phase::Published(_) => Acked::Unknown,
         }
     }
 
     /// PUBCOMP came in.
-    pub(crate) fn handle_pubcomp(self: &Arc<Self>, id: PacketId, out: &mut Out) -> Acked {
-        let mut state = self.lock();
-        match state.inflight.find_mut(id) {
-            Some(entry) if matches!(entry.phase, Phase::Released) => {}
-            _ => return Acked::Unknown,
-        }
-        self.finish_exchange(&mut state, id, out)
-    }
-
-    fn finish_exchange(self: &Arc<Self>, state: &mut State, id: PacketId, out: &mut Out) -> Acked {
-        let Some(entry) = state.inflight.remove(id) else { return Acked::Unknown };
-        if let Some(connection) = &mut state.connection {
-            connection.grant();
-        }
-        if state.has_waiting() {
-            state.pump(out);
-            self.touch(state, out);
-        }
-        match entry.phase {
-            Phase::Published(delivery) => Acked::Known(Some(delivery)),
-            Phase::Released => Acked::Known(None),
-        }
+    pub(crate) fn handle_pubcomp(&self, id: PacketId) -> Acked {
+        self.lock().finish_exchange(id, |phase| matches!(phase, Phase::Released))
     }
 
     /// Sends what has been unacknowledged for `interval_ms` once more, to a client older than MQTT 5.0.
@@ -418,6 +389,18 @@ impl Session {
 const FLUSH_PASSES: u32 = 4;
 
 impl State {
+    /// Ends the exchange of an identifier if it has come so far; the window has room for another.
+    fn finish_exchange(&mut self, id: PacketId, is_due: impl FnOnce(&Phase) -> bool) -> Acked {
+        let Some(entry) = self.inflight.remove_if(id, is_due) else { return Acked::Unknown };
+        if let Some(connection) = &mut self.connection {
+            connection.grant();
+        }
+        match entry.phase {
+            Phase::Published(delivery) => Acked::Known(Some(delivery)),
+            Phase::Released => Acked::Known(None),
+        }
+    }
+
     /// True if something waits for room in the window or the outbox.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.queue.is_empty() || self.inflight.is_resending() || self.replays.is_some()

@@ -12,8 +12,9 @@ use crate::extension::Consumer;
 use crate::session::Session;
 
 /// Everyone who gets a message of one topic.
-#[derive(Default)]
 pub(crate) struct FanOut {
+    /// The topic itself, for messages that are kept.
+    pub(crate) topic: Arc<str>,
     pub(crate) targets: Box<[Target]>,
     pub(crate) groups: Box<[Arc<ShareGroup>]>,
     pub(crate) consumers: Box<[Arc<dyn Consumer>]>,
@@ -82,8 +83,9 @@ impl FanOutBuilder {
         });
     }
 
-    pub(super) fn build(self) -> FanOut {
+    pub(super) fn build(self, topic: &str) -> FanOut {
         FanOut {
+            topic: topic.into(),
             targets: self.targets.into(),
             groups: self.groups.into(),
             consumers: self.consumers.into(),

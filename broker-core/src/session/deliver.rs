@@ -12,7 +12,7 @@ use super::inflight::Phase;
 use super::queue::Delivery;
 use super::{Connection, Session, State};
 use crate::clock::Now;
-use crate::message::{Message, Publication};
+use crate::message::Publication;
 use crate::metrics::Metric;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
@@ -153,27 +153,17 @@ impl State {
     /// Sends one message that has its turn.
     pub(super) fn send(&mut self, delivery: Delivery, out: &mut Out) {
         let Some(connection) = &mut self.connection else { return };
-        let message = Arc::clone(&delivery.message);
+        let mountpoint = &self.client.mountpoint;
         if delivery.qos == QoS::AtMostOnce {
-            connection.send(outgoing(&delivery, &self.client.mountpoint, None, out.now), out);
+            connection.send(outgoing(&delivery, mountpoint, None, Dup::No, out.now), out);
             return;
         }
-        let identifiers = delivery.identifiers.clone();
-        let (qos, retain) = (delivery.qos, delivery.retain);
-        let packet_id = self.inflight.push(delivery, out.now.mono_ms);
-        let header = header(&message, qos, retain, identifiers.as_deref(), out.now);
-        let sent = connection.send(
-            Outgoing {
-                topic: unmounted(&message.topic, &self.client.mountpoint),
-                payload: &message.payload,
-                shared: Some(&message.payload),
-                header: PublishHeader { packet_id: Some(packet_id), ..header },
-            },
-            out,
-        );
-        match sent {
-            Sent::Yes => connection.quota -= 1,
-            Sent::TooLarge => drop(self.inflight.remove(packet_id)),
+        let place = self.inflight.reserve();
+        let outgoing = outgoing(&delivery, mountpoint, Some(place.0), Dup::No, out.now);
+        // What is too large for the client is as good as sent: it takes no place.
+        if let Sent::Yes = connection.send(outgoing, out) {
+            connection.quota -= 1;
+            self.inflight.push(place, delivery, out.now.mono_ms);
         }
     }
 
@@ -222,8 +212,8 @@ impl State {
                 return true;
             }
             Phase::Published(delivery) => {
-                let again = Some(entry.packet_id);
-                let outgoing = outgoing(delivery, &self.client.mountpoint, again, out.now);
+                let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
+                let outgoing = outgoing(delivery, mountpoint, id, Dup::Yes, out.now);
                 match connection.send(outgoing, out) {
                     Sent::Yes => connection.quota -= 1,
                     Sent::TooLarge => {
@@ -253,9 +243,8 @@ impl State {
             match &entry.phase {
                 Phase::Released => connection.send_pubrel(entry.packet_id, out),
                 Phase::Published(delivery) => {
-                    let again = Some(entry.packet_id);
-                    connection
-                        .send(outgoing(delivery, &self.client.mountpoint, again, out.now), out);
+                    let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
+                    connection.send(outgoing(delivery, mountpoint, id, Dup::Yes, out.now), out);
                 }
             }
         }
@@ -402,39 +391,35 @@ impl super::Aliases {
     }
 }
 
-fn header<'a>(
-    message: &'a Message,
-    qos: QoS,
-    retain: bool,
-    identifiers: Option<&'a [u32]>,
-    now: Now,
-) -> PublishHeader<'a> {
-    PublishHeader {
-        qos,
-        retain,
-        message_expiry_interval: message.remaining_expiry_s(now),
-        subscription_identifiers: identifiers.unwrap_or_default(),
-        properties: message.properties.as_properties(),
-        ..PublishHeader::default()
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dup {
+    Yes,
+    No,
 }
 
-/// A kept message as it leaves; `again` if it was sent before.
+/// A kept message as it leaves.
 fn outgoing<'a>(
     delivery: &'a Delivery,
     mountpoint: &str,
-    again: Option<PacketId>,
+    packet_id: Option<PacketId>,
+    dup: Dup,
     now: Now,
 ) -> Outgoing<'a> {
     let message = &delivery.message;
-    let header =
-        header(message, delivery.qos, delivery.retain, delivery.identifiers.as_deref(), now);
-    let dup = again.is_some();
     Outgoing {
         topic: unmounted(&message.topic, mountpoint),
         payload: &message.payload,
         shared: Some(&message.payload),
-        header: PublishHeader { dup, packet_id: again, ..header },
+        header: PublishHeader {
+            dup: dup == Dup::Yes,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            packet_id,
+            message_expiry_interval: message.remaining_expiry_s(now),
+            subscription_identifiers: delivery.identifiers.as_deref().unwrap_or_default(),
+            properties: message.properties.as_properties(),
+            ..PublishHeader::default()
+        },
     }
 }
 

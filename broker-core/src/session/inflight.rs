@@ -42,15 +42,22 @@ impl Inflight {
         self.entries.iter_mut()
     }
 
-    /// Reserves an identifier for a message that is sent now.
-    pub(crate) fn push(&mut self, delivery: Delivery, now_ms: u64) -> PacketId {
+    /// An identifier for a message that is sent now, and its place among those handed out.
+    pub(crate) fn reserve(&mut self) -> (PacketId, u32) {
         let Self { entries, ids, .. } = self;
         let oldest = entries.front().map(|entry| entry.step);
-        let (packet_id, step) =
-            ids.next(oldest, |id| entries.iter().any(|entry| entry.packet_id == id));
+        ids.next(oldest, |id| entries.iter().any(|entry| entry.packet_id == id))
+    }
+
+    /// Keeps a message that was sent until it is acknowledged.
+    pub(crate) fn push(
+        &mut self,
+        (packet_id, step): (PacketId, u32),
+        delivery: Delivery,
+        now_ms: u64,
+    ) {
         let phase = Phase::Published(delivery);
-        entries.push_back(Entry { packet_id, step, phase, sent_at_ms: now_ms });
-        packet_id
+        self.entries.push_back(Entry { packet_id, step, phase, sent_at_ms: now_ms });
     }
 
     fn position(&self, packet_id: PacketId) -> Option<usize> {
@@ -63,7 +70,19 @@ impl Inflight {
     }
 
     pub(crate) fn remove(&mut self, packet_id: PacketId) -> Option<Entry> {
+        self.remove_if(packet_id, |_| true)
+    }
+
+    /// Removes the entry of an identifier if its exchange has come so far.
+    pub(crate) fn remove_if(
+        &mut self,
+        packet_id: PacketId,
+        is_due: impl FnOnce(&Phase) -> bool,
+    ) -> Option<Entry> {
         let at = self.position(packet_id)?;
+        if !is_due(&self.entries[at].phase) {
+            return None;
+        }
         if self.resend_left > 0 {
             if at < self.resend_at {
                 self.resend_at -= 1;
