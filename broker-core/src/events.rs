@@ -149,6 +149,7 @@ impl Turn {
 }
 
 /// Whether a message of the broker's own is retained.
+#[derive(Clone, Copy)]
 pub(crate) enum Retain {
     Yes,
     No,

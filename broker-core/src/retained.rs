@@ -19,11 +19,14 @@ use crate::message::Message;
 /// Order makes one table do for single topics and for wildcards: the topics a filter can match lie together
 /// behind its plain levels, and a replay goes on behind the topic where it stopped.
 pub(crate) struct Retained {
-    shards: Box<[RwLock<BTreeMap<Arc<str>, Arc<Message>>>]>,
+    shards: Box<[Shard]>,
     config: RwLock<RetainedConfig>,
     len: AtomicUsize,
     bytes: AtomicUsize,
 }
+
+/// Messages by topic.
+type Shard = RwLock<BTreeMap<Arc<str>, Arc<Message>>>;
 
 const SHARDS: usize = 16;
 /// Messages of one page of a replay, and topics looked at for it.

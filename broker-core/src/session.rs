@@ -49,6 +49,7 @@ pub(crate) struct State {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
+    #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
     pub(crate) replays: Option<Box<Vec<Replay>>>,
     pub(crate) will: Option<Box<Will>>,
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
@@ -141,6 +142,7 @@ pub(crate) enum Acked {
 
 impl Session {
     pub(crate) fn new(number: u64, client: Arc<ClientInfo>, expiry_s: u32, now_ms: u64) -> Self {
+        let client_id = client.client_id.clone();
         let state = State {
             connection: None,
             subscriptions: Subscriptions::default(),
@@ -156,14 +158,9 @@ impl Session {
             dropped: 0,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
-            client: Arc::clone(&client),
+            client,
         };
-        Self {
-            number,
-            client_id: client.client_id.clone(),
-            connected: AtomicBool::new(false),
-            state: Mutex::new(state),
-        }
+        Self { number, client_id, connected: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
     /// A number no other session of this process has.

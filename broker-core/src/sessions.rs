@@ -11,10 +11,12 @@ use parking_lot::RwLock;
 use crate::client::ClientId;
 use crate::session::Session;
 
+type Shard = RwLock<HashMap<ClientId, Arc<Session>, RandomState>>;
+
 const SHARDS: usize = 64;
 
 pub(crate) struct Sessions {
-    shards: Box<[RwLock<HashMap<ClientId, Arc<Session>, RandomState>>]>,
+    shards: Box<[Shard]>,
     len: AtomicUsize,
     connected: AtomicUsize,
     numbers: AtomicU64,
@@ -30,7 +32,7 @@ impl Sessions {
         }
     }
 
-    fn shard(&self, client_id: &str) -> &RwLock<HashMap<ClientId, Arc<Session>, RandomState>> {
+    fn shard(&self, client_id: &str) -> &Shard {
         &self.shards[FixedState::with_seed(0).hash_one(client_id.as_bytes()) as usize % SHARDS]
     }
 

@@ -32,6 +32,10 @@ enum List {
     None,
     One(Subscriber),
     Few(Vec<Subscriber>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variants, and there are many, are smaller"
+    )]
     Many(Box<HashMap<u64, Subscriber, RandomState>>),
 }
 
@@ -102,7 +106,7 @@ impl Subscribers {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn n_subscribers(&self) -> usize {
         match &self.list {
             List::None => 0,
             List::One(_) => 1,

@@ -136,6 +136,7 @@ impl Queue {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Side {
     HighestPriority,
     LowestPriority,
