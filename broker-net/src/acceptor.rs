@@ -9,9 +9,9 @@ use broker_core::{Broker, Now, Peer};
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::clock;
 use crate::io_loop::{Command, LoopHandle, Newcomer};
 use crate::listener::{Listener, ListenerSetup};
+use crate::{balance, clock};
 
 /// What the control plane wants of the acceptor.
 pub(crate) enum Order {
@@ -51,7 +51,6 @@ pub(crate) struct Acceptor {
     listeners: Vec<(Token, Opened)>,
     next_token: usize,
     loops: Vec<Arc<LoopHandle>>,
-    next_loop: usize,
     broker: Arc<Broker>,
     descriptors: Descriptors,
     /// Listeners to come back to: more is waiting, or descriptors ran out.
@@ -83,7 +82,6 @@ impl Acceptor {
             listeners: Vec::new(),
             next_token: 1,
             loops,
-            next_loop: 0,
             broker: Arc::clone(broker),
             descriptors: Descriptors { reserve: open_reserve(), is_exhausted: false },
             again: Vec::new(),
@@ -176,8 +174,9 @@ impl Acceptor {
                         certificate_common_name: None,
                     };
                     let newcomer = Newcomer { socket, peer, admission };
-                    self.loops[self.next_loop].send(Command::Serve(Box::new(newcomer)));
-                    self.next_loop = (self.next_loop + 1) % self.loops.len();
+                    if let Some(chosen) = balance::choose(&self.loops) {
+                        chosen.send(Command::Serve(Box::new(newcomer)));
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The kernel takes the descriptor before it looks for a connection, so there is one.

@@ -2,9 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_codec::Decoder;
 use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
+use parking_lot::Mutex;
 
 use crate::io_loop::LoopHandle;
 use crate::listener::Admission;
@@ -13,17 +15,44 @@ use crate::transport::{ReadOutcome, Reader, Writer};
 /// The writing half of a connection, and the way back to the loop that owns it.
 pub(crate) struct Link {
     pub(crate) writer: Writer,
-    pub(crate) key: u64,
+    /// The socket has refused bytes: a writable event is awaited. Without it such events, which come with
+    /// every readable one, mean nothing.
+    is_blocked: AtomicBool,
+    pub(crate) home: Mutex<Home>,
+}
+
+/// The loop that reads for a connection now, and the connection's key there.
+pub(crate) struct Home {
     pub(crate) owner: Arc<LoopHandle>,
+    pub(crate) key: u64,
+}
+
+impl Link {
+    pub(crate) fn new(writer: Writer, owner: Arc<LoopHandle>, key: u64) -> Self {
+        let home = Mutex::new(Home { owner, key });
+        Self { writer, is_blocked: AtomicBool::new(false), home }
+    }
+
+    /// True if a writable event is to be followed.
+    pub(crate) fn awaits_writable(&self) -> bool {
+        !self.writer.is_plain() || self.is_blocked.swap(false, Ordering::AcqRel)
+    }
 }
 
 impl Sink for Link {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.writer.try_write(slices)
+        let written = self.writer.try_write(slices);
+        if matches!(&written, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.is_blocked.store(true, Ordering::Release);
+            // The socket may have become writable in between, and its event have passed unheeded.
+            return self.writer.try_write(slices);
+        }
+        written
     }
 
     fn wake(&self) {
-        self.owner.wake(self.key);
+        let home = self.home.lock();
+        home.owner.wake(home.key);
     }
 }
 
@@ -259,6 +288,11 @@ impl Connection {
         }
         // A flood is not worth more of our time.
         false
+    }
+
+    /// True if another loop may take the connection over: nothing that would look for it here is under way.
+    pub(crate) fn may_move(&self) -> bool {
+        self.channel.is_connected() && self.channel.wants_input() && self.lingers_until_ms.is_none()
     }
 
     /// The listener's count of why connections ended.

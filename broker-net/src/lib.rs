@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod balance;
 pub mod clock;
 pub mod config;
 mod connection;

@@ -48,6 +48,7 @@ impl Channel {
     /// The client did not connect in time, or has been silent for too long [MQTT-3.1.2-22].
     pub fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         let now_ms = turn.now.mono_ms;
+        self.check_serves()?;
         match &self.state {
             State::AwaitConnect { deadline_ms, .. } | State::Authenticating { deadline_ms, .. } => {
                 if now_ms >= *deadline_ms {

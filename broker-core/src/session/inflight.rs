@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     step: u32,
     pub(crate) phase: Phase,
     pub(crate) sent_at_ms: u64,
+    /// It was sent in the present connection and so takes up one of the client's Receive Maximum.
+    pub(crate) in_window: bool,
 }
 
 /// How far the exchange has come.
@@ -57,7 +59,13 @@ impl Inflight {
         now_ms: u64,
     ) {
         let phase = Phase::Published(delivery);
-        self.entries.push_back(Entry { packet_id, step, phase, sent_at_ms: now_ms });
+        self.entries.push_back(Entry {
+            packet_id,
+            step,
+            phase,
+            sent_at_ms: now_ms,
+            in_window: true,
+        });
     }
 
     fn position(&self, packet_id: PacketId) -> Option<usize> {
@@ -93,9 +101,11 @@ impl Inflight {
         self.entries.remove(at)
     }
 
-    /// Removes all messages that `filter` picks, in order.
+    /// Removes all messages that `filter` picks, in order. Not while some are still to be resent: where the
+    /// next one stands is forgotten, until [`start_over`](Self::start_over).
     pub(crate) fn extract(&mut self, filter: impl Fn(&Entry) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
+        self.resend_left = 0;
         for entry in std::mem::take(&mut self.entries) {
             if filter(&entry) {
                 if let Phase::Published(delivery) = entry.phase {
@@ -112,6 +122,7 @@ impl Inflight {
     pub(crate) fn start_over(&mut self) {
         self.resend_at = 0;
         self.resend_left = self.entries.len();
+        self.entries.iter_mut().for_each(|entry| entry.in_window = false);
     }
 
     /// The next entry to send again, if there is one.
@@ -121,7 +132,8 @@ impl Inflight {
 
     /// The entry of [`next_resend`](Self::next_resend) was sent.
     pub(crate) fn resent(&mut self, now_ms: u64) {
-        self.entries[self.resend_at].sent_at_ms = now_ms;
+        let entry = &mut self.entries[self.resend_at];
+        (entry.sent_at_ms, entry.in_window) = (now_ms, true);
         self.resend_at += 1;
         self.resend_left -= 1;
     }

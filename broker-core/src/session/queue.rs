@@ -28,6 +28,8 @@ pub(crate) struct Queue {
     lanes: Lanes,
     len: usize,
     bytes: usize,
+    /// Messages of QoS 0 among them.
+    qos0: usize,
 }
 
 enum Lanes {
@@ -50,10 +52,16 @@ impl Queue {
         self.len == 0
     }
 
+    /// True if a QoS 0 message waits: another one must not overtake it [MQTT-4.6.0-6].
+    pub(crate) fn holds_qos0(&self) -> bool {
+        self.qos0 > 0
+    }
+
     /// Appends a message. Returns those that had to make room.
     pub(crate) fn push(&mut self, delivery: Delivery, zone: &ZoneConfig) -> Option<Vec<Delivery>> {
         self.len += 1;
         self.bytes += delivery.message.weight();
+        self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         if !zone.mqueue_priorities.is_empty()
             && let Lanes::One(lane) = &mut self.lanes
         {
@@ -118,6 +126,7 @@ impl Queue {
         };
         self.len -= 1;
         self.bytes -= delivery.message.weight();
+        self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
         Some(delivery)
     }
 
