@@ -383,6 +383,11 @@ impl Session {
         self.touch(&mut state, out);
     }
 
+    /// Gives back what a burst of messages has left behind.
+    pub(crate) fn trim(&self) {
+        self.lock().queue.trim();
+    }
+
     /// The socket takes bytes again.
     pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) {
         {
