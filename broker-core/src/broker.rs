@@ -16,7 +16,7 @@ use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, SharedStrategy};
 use crate::control::Peaks;
 use crate::delayed::Delayed;
-use crate::extension::{Extensions, Store};
+use crate::extension::{Extensions, Lsn, Store};
 use crate::message::{Message, Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -49,6 +49,8 @@ pub struct Broker {
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
+    /// Position of the last frame that any thread appended.
+    appended: AtomicU64,
     shared_strategy: AtomicU8,
     /// Sessions to be looked at, by monotonic time: expiry and Will Delay.
     schedule: Mutex<BinaryHeap<Reverse<Scheduled>>>,
@@ -129,6 +131,7 @@ impl BrokerBuilder {
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
+            appended: AtomicU64::new(0),
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
@@ -185,6 +188,18 @@ impl Broker {
 
     pub(crate) fn store(&self) -> Option<&Arc<dyn Store>> {
         self.store.as_ref()
+    }
+
+    /// Hands a frame to the store.
+    pub(crate) fn append(&self, store: &dyn Store, frame: &[u8]) -> Lsn {
+        let lsn = store.append(frame);
+        self.appended.fetch_max(lsn, Ordering::Relaxed);
+        lsn
+    }
+
+    /// A position that covers everything appended so far; 0 without a store.
+    pub(crate) fn appended(&self) -> Lsn {
+        self.appended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {
@@ -273,7 +288,7 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         if is_over {
-            self.end_session(session, turn);
+            self.end_session(session, CloseCause::TakenOver, turn);
         }
     }
 
@@ -305,7 +320,7 @@ impl Broker {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    self.end_session(&session, turn);
+                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let mut state = session.lock();
@@ -316,14 +331,16 @@ impl Broker {
                 }
                 if state.is_expired(turn.now.mono_ms) {
                     drop(state);
-                    self.end_session(&session, turn);
+                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let old_client = Arc::clone(&state.client);
                 let taken_over = state.connection.is_some();
                 // A Will that waits is cancelled by the new connection [MQTT-3.1.3-9]; one without delay
                 // belongs to the connection that ends here.
-                let old_will = state.will.take().filter(|w| taken_over && w.delay_s == 0);
+                let is_due = state.will_due_ms().is_some_and(|due_ms| due_ms <= turn.now.mono_ms);
+                let old_will =
+                    state.will.take().filter(|w| is_due || (taken_over && w.delay_s == 0));
                 session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
                 state.expiry_s = asked.expiry_s;
                 state.will = will.cloned().map(Box::new);
@@ -366,8 +383,8 @@ impl Broker {
         }
     }
 
-    /// Ends a session: its connection is told, its Will published, its subscriptions removed.
-    pub(crate) fn end_session(&self, session: &Arc<Session>, turn: &mut Turn) {
+    /// Ends a session: its connection is told why, its Will published, its subscriptions removed.
+    pub(crate) fn end_session(&self, session: &Arc<Session>, cause: CloseCause, turn: &mut Turn) {
         let mut state = session.lock();
         if std::mem::replace(&mut state.ended, true) {
             drop(state);
@@ -375,11 +392,11 @@ impl Broker {
             return;
         }
         let was_connected = state.connection.is_some();
-        session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
+        session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
         let client = Arc::clone(&state.client);
         let subscriptions: Vec<_> = state.subscriptions.iter().cloned().collect();
-        let back = state.give_back(None);
+        let back = state.give_back(|_| true);
         state.discard();
         drop(state);
         self.sessions.remove(session);
@@ -422,7 +439,6 @@ impl Broker {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
         state.disconnected_at_ms = Some(turn.now.mono_ms);
-        state.replays = None;
         if !publish_will {
             state.will = None;
         }
@@ -430,7 +446,7 @@ impl Broker {
         let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
         let client = Arc::clone(&state.client);
         let back = if !ends && self.config.read().shared_dispatch_ack {
-            state.give_back(None)
+            state.give_back(|group| group.has_others_than(session.number()))
         } else {
             Vec::new()
         };
@@ -443,7 +459,7 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         if ends {
-            self.end_session(session, turn);
+            self.end_session(session, CloseCause::TakenOver, turn);
         }
         self.deal_out_again(back, session, turn);
         true

@@ -15,12 +15,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use broker_codec::{DecodeError, Packet, PacketId, ProtocolVersion, ReasonCode};
+use broker_codec::{DecodeError, Packet, PacketId, PacketKind, ProtocolVersion, ReasonCode};
 
-use crate::access::AclCache;
+use crate::access::{AclCache, Verdicts};
 use crate::client::{ClientInfo, Peer};
 use crate::config::ZoneConfig;
-use crate::extension::{Lsn, Verdict};
+use crate::extension::{Action, Lsn, Verdict};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
@@ -49,8 +49,8 @@ pub struct Channel {
     next_check_ms: u64,
     aliases: Option<Box<TopicAliases>>,
     acl_cache: Option<Box<AclCache>>,
-    /// Answer of an extension to the packet that is fed again.
-    verdict: Option<Verdict>,
+    /// Answers of extensions to what the packet that is fed again asks for.
+    verdicts: Option<Box<Verdicts>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     pending_acks: VecDeque<PendingAck>,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
@@ -133,7 +133,7 @@ pub struct Answered(pub(crate) AnsweredKind);
 
 pub(crate) enum AnsweredKind {
     Admission(Admission),
-    Verdict(Verdict),
+    Verdict(Action, Box<str>, Verdict),
 }
 
 impl Channel {
@@ -155,7 +155,7 @@ impl Channel {
             next_check_ms: u64::MAX,
             aliases: None,
             acl_cache: None,
-            verdict: None,
+            verdicts: None,
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
@@ -172,6 +172,7 @@ impl Channel {
     /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
+        self.check_serves()?;
         let flow = match packet {
             Packet::Publish(publish) => self.handle_publish(publish, turn)?,
             Packet::PubAck(ack) => self.handle_puback(ack, turn)?,
@@ -191,7 +192,10 @@ impl Channel {
         };
         match flow {
             // Counted when it is done with: a packet that waits is fed twice.
-            Flow::Next => turn.out.counters.inc(Metric::PacketsReceived),
+            Flow::Next => {
+                turn.out.counters.inc(Metric::PacketsReceived);
+                self.verdicts = None;
+            }
             Flow::Wait(_) => self.is_waiting = true,
             Flow::Pause => {}
         }
@@ -231,7 +235,9 @@ impl Channel {
                     waiting.admission = Some(answer);
                 }
             }
-            AnsweredKind::Verdict(verdict) => self.verdict = Some(verdict),
+            AnsweredKind::Verdict(action, topic, verdict) => {
+                self.verdicts.get_or_insert_default().add(action, topic, verdict);
+            }
         }
     }
 
@@ -247,13 +253,14 @@ impl Channel {
         };
         let owes_pump = std::mem::take(&mut self.owes_pump);
         if owes_pump || !turn.reply.is_empty() {
-            let session = Arc::clone(&connected.session);
-            let Some(outbox_len) = session.reply(self.id, &turn.reply, &mut turn.out) else {
-                turn.reply.clear();
+            let is_congested = connected.session.reply(self.id, &turn.reply, &mut turn.out);
+            turn.reply.clear();
+            let Some(is_congested) = is_congested else {
                 return Err(Close::from(CloseCause::TakenOver));
             };
-            turn.reply.clear();
-            self.is_congested = outbox_len >= connected.client.zone.max_outbox_bytes;
+            self.is_congested = is_congested;
+        } else if self.is_congested {
+            self.is_congested = connected.session.is_congested();
         }
         Ok(())
     }
@@ -261,8 +268,8 @@ impl Channel {
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, turn: &mut Turn) {
         if let State::Connected(connected) = &self.state {
-            let left = connected.session.handle_writable(self.id, &mut turn.out);
-            self.is_congested &= left >= connected.client.zone.max_outbox_bytes;
+            connected.session.handle_writable(self.id, &mut turn.out);
+            self.is_congested = self.is_congested && connected.session.is_congested();
         }
     }
 
@@ -310,6 +317,17 @@ impl Channel {
         }
     }
 
+    /// What a connection had still unread when its session was taken over must not touch the session: an
+    /// acknowledgement would count for the new connection, a PUBLISH come after its successors.
+    fn check_serves(&self) -> Result<(), Close> {
+        match &self.state {
+            State::Connected(connected) if !connected.session.is_served_by(self.id) => {
+                Err(Close::from(CloseCause::TakenOver))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn connected(&self) -> Result<&Connected, Close> {
         match &self.state {
             State::Connected(connected) => Ok(connected),
@@ -326,8 +344,9 @@ impl Channel {
         }
     }
 
-    pub(crate) fn take_verdict(&mut self) -> Option<Verdict> {
-        self.verdict.take()
+    /// What an extension has answered to the packet at work.
+    pub(crate) fn verdict(&self, action: Action, topic: &str) -> Option<Verdict> {
+        self.verdicts.as_ref()?.look_up(action, topic)
     }
 
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {
@@ -337,6 +356,15 @@ impl Channel {
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         packet.encode(self.version, &mut turn.reply);
         turn.out.counters.inc(Metric::PacketsSent);
+    }
+}
+
+/// The Reason Code of an extension that refuses, if packets of that kind have it.
+fn code_for(kind: PacketKind, code: ReasonCode) -> ReasonCode {
+    if code.is_error() && code.is_valid_for(kind) {
+        code
+    } else {
+        ReasonCode::ImplementationSpecificError
     }
 }
 

@@ -35,6 +35,8 @@ pub struct SessionView {
     pub dropped: u64,
     /// Session Expiry Interval in seconds.
     pub expiry_s: u32,
+    /// Bytes that wait for the socket.
+    pub outbox_bytes: usize,
     /// When the session was created, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
 }
@@ -116,7 +118,7 @@ impl Broker {
     /// Ends a session that no connection serves, or whose connection is closed by this.
     pub fn discard_session(&self, client_id: &str, turn: &mut Turn) -> bool {
         let Some(session) = self.sessions.get(client_id) else { return false };
-        self.end_session(&session, turn);
+        self.end_session(&session, CloseCause::Kicked, turn);
         true
     }
 
@@ -253,6 +255,7 @@ fn view(session: &Arc<Session>) -> SessionView {
         awaiting_rel: state.received.len(),
         dropped: state.dropped,
         expiry_s: state.expiry_s,
+        outbox_bytes: state.connection.as_ref().map_or(0, |c| c.outbox.len()),
         created_at_ms: state.created_at_ms,
     }
 }

@@ -108,6 +108,12 @@ impl Retained {
         self.shards[shard_of(topic)].read().get(topic).cloned()
     }
 
+    /// True if `message` is still the retained one of its topic.
+    pub(crate) fn is_current(&self, message: &Arc<Message>) -> bool {
+        let shard = self.shards[shard_of(&message.topic)].read();
+        shard.get(&message.topic).is_some_and(|kept| Arc::ptr_eq(kept, message))
+    }
+
     /// The next messages whose topic matches `filter`, in the order of their topics.
     pub(crate) fn page(&self, filter: &str, cursor: &mut Cursor, now: Now) -> Vec<Arc<Message>> {
         if !topic::has_wildcard(filter) {

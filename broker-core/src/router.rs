@@ -105,6 +105,7 @@ impl Router {
         if is_new {
             self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
             self.counts.shared.fetch_add(1, Ordering::Relaxed);
+            self.count_event_filter(filter, 1);
         }
         is_new
     }
@@ -119,6 +120,7 @@ impl Router {
         if left.is_some() {
             self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
             self.counts.shared.fetch_sub(1, Ordering::Relaxed);
+            self.count_event_filter(filter, usize::MAX);
         }
         left
     }

@@ -13,7 +13,7 @@ pub(crate) mod subscriptions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{PacketId, ProtocolVersion, QoS};
 use foldhash::fast::RandomState;
@@ -35,8 +35,8 @@ use subscriptions::Subscriptions;
 pub(crate) struct Session {
     number: u64,
     client_id: ClientId,
-    /// Mirrors `state.connection`, for those who choose among sessions without locking them.
-    connected: AtomicBool,
+    /// Mirrors the number of `state.connection`, 0 without one, for those who look without locking.
+    served_by: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     has_mountpoint: bool,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
+    /// The channel stopped reading because of its outbox: it is woken once that holds less than this.
+    wake_below: usize,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
 }
@@ -121,6 +123,7 @@ impl Connection {
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             aliases,
+            wake_below: 0,
             close: None,
         }
     }
@@ -161,7 +164,7 @@ impl Session {
         Self {
             number,
             client_id: client.client_id.clone(),
-            connected: AtomicBool::new(false),
+            served_by: AtomicU64::new(0),
             state: Mutex::new(state),
         }
     }
@@ -178,7 +181,12 @@ impl Session {
 
     /// True while a Network Connection serves the session.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.served_by.load(Ordering::Relaxed) != 0
+    }
+
+    /// True while the Network Connection of that number serves the session.
+    pub(crate) fn is_served_by(&self, connection: u64) -> bool {
+        self.served_by.load(Ordering::Relaxed) == connection
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,11 +204,11 @@ impl Session {
     ) {
         connection.outbox.append(connack, &mut out.pool);
         state.upgrades_qos = client.zone.upgrade_qos;
+        self.served_by.store(connection.id, Ordering::Relaxed);
         state.client = client;
         state.connection = Some(connection);
         state.disconnected_at_ms = None;
         state.inflight.start_over();
-        self.connected.store(true, Ordering::Relaxed);
         state.pump(out);
         self.touch(state, out);
     }
@@ -208,7 +216,7 @@ impl Session {
     /// Takes the connection away, if it is still the one of that number.
     pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Connection> {
         state.connection.take_if(|c| c.id == connection).inspect(|_| {
-            self.connected.store(false, Ordering::Relaxed);
+            self.served_by.store(0, Ordering::Relaxed);
         })
     }
 
@@ -224,7 +232,7 @@ impl Session {
     /// Replaces the connection by nothing and tells the old one why [MQTT-3.1.4-3].
     pub(crate) fn expel(&self, state: &mut State, cause: CloseCause, out: &mut Out) {
         let Some(mut old) = state.connection.take() else { return };
-        self.connected.store(false, Ordering::Relaxed);
+        self.served_by.store(0, Ordering::Relaxed);
         let close = Close::from(cause);
         if old.version.is_v5() {
             let mut packet = Vec::new();
@@ -256,13 +264,13 @@ impl Session {
     /// Ends the part of the channel `connection` in a turn: its packets join the outbox, and what its
     /// acknowledgements made room for is sent.
     ///
-    /// Returns the bytes that wait for the socket; `None` if the channel does not serve the session any more.
+    /// Returns whether reading must wait for the socket, as [`is_congested`](Self::is_congested) does.
     pub(crate) fn reply(
         self: &Arc<Self>,
         connection: u64,
         packets: &[u8],
         out: &mut Out,
-    ) -> Option<usize> {
+    ) -> Option<bool> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
         if !packets.is_empty() {
@@ -273,7 +281,12 @@ impl Session {
             state.pump(out);
         }
         self.touch(&mut state, out);
-        state.connection.as_ref().map(|current| current.outbox.len())
+        Some(state.is_congested())
+    }
+
+    /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.lock().is_congested()
     }
 
     /// Why the connection is asked to close, or that it serves the session no more.
@@ -287,7 +300,7 @@ impl Session {
     /// Begins to send the retained messages of new subscriptions.
     pub(crate) fn start_replays(self: &Arc<Self>, replays: Vec<Replay>, out: &mut Out) {
         let mut state = self.lock();
-        state.replays.get_or_insert_default().extend(replays);
+        state.add_replays(replays);
         state.pump(out);
         self.touch(&mut state, out);
     }
@@ -332,17 +345,16 @@ impl Session {
         self.touch(&mut state, out);
     }
 
-    /// The socket takes bytes again. Returns those that still wait.
-    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) -> usize {
+    /// The socket takes bytes again.
+    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) {
         {
             let mut state = self.lock();
             let Some(current) = state.connection.as_mut().filter(|c| c.id == connection) else {
-                return 0;
+                return;
             };
             current.outbox.set_writable();
         }
         self.flush(out);
-        self.lock().connection.as_ref().map_or(0, |current| current.outbox.len())
     }
 
     /// Writes the outbox to the socket, without holding the lock while the system copies.
@@ -360,6 +372,10 @@ impl Session {
             // Taken over meanwhile: what is left belongs to nobody.
             let Some(connection) = state.connection.as_mut().filter(|c| c.id == id) else { return };
             let next = connection.outbox.end_flush(batch, &outcome, written, &mut out.pool);
+            if connection.outbox.len() < connection.wake_below {
+                connection.wake_below = 0;
+                connection.sink.wake();
+            }
             if let Some(next) = next {
                 batch = next;
                 continue;
@@ -392,13 +408,21 @@ impl State {
     /// Ends the exchange of an identifier if it has come so far; the window has room for another.
     fn finish_exchange(&mut self, id: PacketId, is_due: impl FnOnce(&Phase) -> bool) -> Acked {
         let Some(entry) = self.inflight.remove_if(id, is_due) else { return Acked::Unknown };
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = self.connection.as_mut().filter(|_| entry.in_window) {
             connection.grant();
         }
         match entry.phase {
             Phase::Published(delivery) => Acked::Known(Some(delivery)),
             Phase::Released => Acked::Known(None),
         }
+    }
+
+    fn is_congested(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        let max = connection.max_outbox_bytes;
+        let is_congested = connection.outbox.len() >= max;
+        connection.wake_below = if is_congested { max } else { 0 };
+        is_congested
     }
 
     /// True if something waits for room in the window or the outbox.

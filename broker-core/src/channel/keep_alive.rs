@@ -57,6 +57,7 @@ impl Channel {
         if self.connect_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             return Err(Close::from(CloseCause::ConnectTimeout));
         }
+        self.check_serves()?;
         match &self.state {
             State::AwaitConnect(_) | State::Authenticating(_) => {}
             State::Connected(connected) => {

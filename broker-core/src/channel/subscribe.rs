@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use broker_codec::topic::{self, Share};
 use broker_codec::{
-    Packet, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions,
-    UnsubAck, Unsubscribe,
+    Packet, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 
-use super::{Channel, Close, Flow};
+use super::{Channel, Close, Flow, code_for};
 use crate::access::Decision;
 use crate::broker::Broker;
 use crate::client::ClientInfo;
@@ -155,7 +155,8 @@ pub(crate) fn subscribe_one(
     let zone = &client.zone;
     let mut draft = SubscribeDraft { filter: Cow::Borrowed(wish.filter), options: wish.options };
     for interceptor in &turn.extensions.interceptors {
-        interceptor.subscribe(client, &mut draft)?;
+        let answer = interceptor.subscribe(client, &mut draft);
+        answer.map_err(|code| code_for(PacketKind::SubAck, code))?;
     }
     let filter: Arc<str> = draft.filter.as_ref().into();
     let mut options = draft.options;
@@ -223,12 +224,16 @@ pub(crate) fn unsubscribe_one(
     if topic::validate_filter(filter).is_err() {
         return ReasonCode::TopicFilterInvalid;
     }
-    let removed = session.lock().subscriptions.remove(filter);
-    let Some(subscription) = removed else { return ReasonCode::NoSubscriptionExisted };
+    let mut state = session.lock();
+    let Some(subscription) = state.subscriptions.remove(filter) else {
+        return ReasonCode::NoSubscriptionExisted;
+    };
+    state.end_replay(subscription.route());
+    drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);
     if let Some(group) = left {
-        let back = session.lock().give_back(Some(&group));
+        let back = session.lock().give_back_unsent(&group);
         broker.deal_out_again(back, session, turn);
     }
     turn.session_unsubscribed(client, &subscription);

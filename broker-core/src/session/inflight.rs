@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     step: u32,
     pub(crate) phase: Phase,
     pub(crate) sent_at_ms: u64,
+    /// It was sent in the present connection and so takes up one of the client's Receive Maximum.
+    pub(crate) in_window: bool,
 }
 
 /// How far the exchange has come.
@@ -63,8 +65,14 @@ impl Inflight {
         now_ms: u64,
     ) {
         let phase = Phase::Published(delivery);
-        let entry = Entry { packet_id, step, phase, sent_at_ms: now_ms };
-        self.window.get_or_insert_default().entries.push_back(entry);
+        let window = self.window.get_or_insert_default();
+        window.entries.push_back(Entry {
+            packet_id,
+            step,
+            phase,
+            sent_at_ms: now_ms,
+            in_window: true,
+        });
     }
 
     pub(crate) fn find_mut(&mut self, packet_id: PacketId) -> Option<&mut Entry> {
@@ -96,10 +104,12 @@ impl Inflight {
         window.entries.remove(at)
     }
 
-    /// Removes all messages that `filter` picks, in order.
+    /// Removes all messages that `filter` picks, in order. Not while some are still to be resent: where the
+    /// next one stands is forgotten, until [`start_over`](Self::start_over).
     pub(crate) fn extract(&mut self, filter: impl Fn(&Entry) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
         let Some(window) = &mut self.window else { return taken };
+        window.resend_left = 0;
         for entry in std::mem::take(&mut window.entries) {
             if filter(&entry) {
                 if let Phase::Published(delivery) = entry.phase {
@@ -117,6 +127,7 @@ impl Inflight {
         if let Some(window) = &mut self.window {
             window.resend_at = 0;
             window.resend_left = window.entries.len();
+            window.entries.iter_mut().for_each(|entry| entry.in_window = false);
         }
     }
 
@@ -129,7 +140,8 @@ impl Inflight {
     /// The entry of [`next_resend`](Self::next_resend) was sent.
     pub(crate) fn resent(&mut self, now_ms: u64) {
         if let Some(window) = &mut self.window {
-            window.entries[window.resend_at].sent_at_ms = now_ms;
+            let entry = &mut window.entries[window.resend_at];
+            (entry.sent_at_ms, entry.in_window) = (now_ms, true);
             window.resend_at += 1;
             window.resend_left -= 1;
         }

@@ -34,6 +34,8 @@ struct Waiting {
     lanes: Lanes,
     len: usize,
     bytes: usize,
+    /// Messages of QoS 0 among them.
+    qos0: usize,
 }
 
 enum Lanes {
@@ -54,6 +56,11 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// True if a QoS 0 message waits: another one must not overtake it [MQTT-4.6.0-6].
+    pub(crate) fn holds_qos0(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.qos0 > 0)
     }
 
     /// Appends a message. Returns those that had to make room.
@@ -91,6 +98,7 @@ impl Waiting {
     fn push(&mut self, delivery: Delivery, zone: &ZoneConfig) -> Option<Vec<Delivery>> {
         self.len += 1;
         self.bytes += delivery.message.weight();
+        self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         if !zone.mqueue_priorities.is_empty()
             && let Lanes::One(lane) = &mut self.lanes
         {
@@ -144,6 +152,7 @@ impl Waiting {
         };
         self.len -= 1;
         self.bytes -= delivery.message.weight();
+        self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
         Some(delivery)
     }
 }
