@@ -273,6 +273,25 @@ impl Channel {
         }
     }
 
+    /// Since when, on the monotonic clock, the socket has taken no byte of those that wait for it.
+    ///
+    /// `None` if none wait. The [`Sink`] is woken when that begins; it is for the shell to say how long it
+    /// may last, and to close with [`CloseCause::SendTimeout`].
+    #[must_use]
+    pub fn stalled_since_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Connected(connected) => connected.session.stalled_since_ms(self.id),
+            _ => None,
+        }
+    }
+
+    /// The socket took bytes that the shell had taken over before, and has room for no more.
+    pub fn note_progress(&self, turn: &Turn) {
+        if let State::Connected(connected) = &self.state {
+            connected.session.note_progress(self.id, turn.now.mono_ms);
+        }
+    }
+
     /// The [`Sink`] was woken: somebody wants something of this channel.
     ///
     /// # Errors

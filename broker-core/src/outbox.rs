@@ -111,6 +111,11 @@ impl Outbox {
         self.len == 0
     }
 
+    /// True while the socket refuses bytes: whatever waits goes on when the shell says so.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// A buffer to append packets to; the bytes appended must be reported to [`grown`](Self::grown).
     pub(crate) fn buffer(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         if self.tail.capacity() == 0 {

@@ -75,7 +75,7 @@ impl Channel {
                     let methods = &turn.extensions.auth_methods;
                     let Some(method) = methods.iter().find(|m| m.name() == &**expected) else {
                         return Err(Close::violation(
-                            ReasonCode::BadAuthenticationMethod,
+                            ReasonCode::NotAuthorized,
                             "the authentication method is gone",
                         ));
                     };
@@ -98,7 +98,9 @@ impl Channel {
                         steps,
                         connect: Vec::new(),
                     }));
-                } else if connected.exchange.is_none() {
+                } else if auth.reason_code != ReasonCode::ContinueAuthentication
+                    || connected.exchange.is_none()
+                {
                     return Err(Close::protocol_error("AUTH that continues nothing"));
                 }
                 self.step_again(data, turn)
@@ -151,13 +153,25 @@ impl Channel {
             AuthStep::Continue(answer) => {
                 self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
             }
+            AuthStep::Success { username: Some(name), .. }
+                if Some(&name) != connected.client.username.as_ref() =>
+            {
+                // What the client does was allowed to the user it was; it cannot become another.
+                return Err(Close::violation(
+                    ReasonCode::NotAuthorized,
+                    "re-authentication as another user",
+                ));
+            }
             AuthStep::Success { data, .. } => {
                 connected.exchange = None;
                 self.send_auth(ReasonCode::Success, &method, &data, turn);
             }
-            // [MQTT-4.12.1-2]
-            AuthStep::Deny(reason_code) => {
-                return Err(Close::violation(reason_code, "re-authentication failed"));
+            // [MQTT-4.12.1-2]. Of the Reason Codes of CONNACK this is the one that DISCONNECT has too.
+            AuthStep::Deny(_) => {
+                return Err(Close::violation(
+                    ReasonCode::NotAuthorized,
+                    "re-authentication failed",
+                ));
             }
         }
         Ok(Flow::Next)

@@ -54,10 +54,10 @@ impl Channel {
     /// The client did not connect in time, or has been silent for too long [MQTT-3.1.2-22].
     pub fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         let now_ms = turn.now.mono_ms;
+        self.check_serves()?;
         if self.connect_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             return Err(Close::from(CloseCause::ConnectTimeout));
         }
-        self.check_serves()?;
         match &self.state {
             State::AwaitConnect(_) | State::Authenticating(_) => {}
             State::Connected(connected) => {

@@ -19,7 +19,7 @@ use crate::metrics::Metric;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
 use crate::session::Session;
-use crate::session::replay::Replay;
+use crate::session::replay::{REPLAYS_MAX, Replay};
 use crate::session::subscriptions::Subscription;
 use crate::turn::Turn;
 
@@ -169,7 +169,8 @@ pub(crate) fn subscribe_one(
         let mut state = session.lock();
         let is_full = zone.max_subscriptions > 0
             && state.subscriptions.len() >= zone.max_subscriptions as usize;
-        if state.ended || (is_full && state.subscriptions.get(&filter).is_none()) {
+        let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
+        if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
         }
         state.subscriptions.insert(subscription.clone())

@@ -39,6 +39,7 @@ enum List {
 /// What most filters lack.
 #[derive(Default)]
 struct Rare {
+    /// By name: a filter may have a hundred thousand groups.
     groups: Vec<Arc<ShareGroup>>,
     consumers: Vec<(u64, Arc<dyn Consumer>)>,
 }
@@ -132,22 +133,22 @@ impl Subscribers {
     /// The group of that name, made if need be.
     pub(super) fn group(&mut self, name: &str) -> &Arc<ShareGroup> {
         let groups = &mut self.rare.get_or_insert_default().groups;
-        let at = groups.iter().position(|group| group.name() == name).unwrap_or_else(|| {
-            groups.push(Arc::new(ShareGroup::new(name)));
-            groups.len() - 1
+        let at = groups.binary_search_by(|group| group.name().cmp(name)).unwrap_or_else(|at| {
+            groups.insert(at, Arc::new(ShareGroup::new(name)));
+            at
         });
         &groups[at]
     }
 
     pub(super) fn leave(&mut self, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
         let groups = &mut self.rare.as_mut()?.groups;
-        let at = groups.iter().position(|group| group.name() == name)?;
+        let at = groups.binary_search_by(|group| group.name().cmp(name)).ok()?;
         let group = Arc::clone(&groups[at]);
         if !group.leave(session) {
             return None;
         }
         if group.is_empty() {
-            groups.swap_remove(at);
+            groups.remove(at);
             self.drop_rare_if_empty();
         }
         Some(group)

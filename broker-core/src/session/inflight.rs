@@ -65,14 +65,8 @@ impl Inflight {
         now_ms: u64,
     ) {
         let phase = Phase::Published(delivery);
-        let window = self.window.get_or_insert_default();
-        window.entries.push_back(Entry {
-            packet_id,
-            step,
-            phase,
-            sent_at_ms: now_ms,
-            in_window: true,
-        });
+        let entry = Entry { packet_id, step, phase, sent_at_ms: now_ms, in_window: true };
+        self.window.get_or_insert_default().entries.push_back(entry);
     }
 
     pub(crate) fn find_mut(&mut self, packet_id: PacketId) -> Option<&mut Entry> {
