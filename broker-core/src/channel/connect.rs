@@ -8,7 +8,7 @@ use broker_codec::{
 
 use super::auth::Exchange;
 use super::topic_alias::TopicAliases;
-use super::{Channel, Close, CloseCause, Connected, Flow, State};
+use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, State};
 use crate::access::banned::{Ban, Who};
 use crate::access::run_authenticators;
 use crate::broker::SessionRequest;
@@ -264,8 +264,10 @@ impl Channel {
             publisher,
             connect_expiry_s: connect.properties.session_expiry_interval().unwrap_or(0),
             receive_maximum: receive_maximum(&zone),
-            auth_method: connect.properties.authentication_method().map(Into::into),
-            exchange: None,
+            auth: connect
+                .properties
+                .authentication_method()
+                .map(|method| Box::new(EnhancedAuth { method: method.into(), exchange: None })),
             is_bridge: connect.is_bridge,
             client: Arc::clone(&client),
         }));
