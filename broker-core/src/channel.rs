@@ -72,7 +72,8 @@ enum State {
     AwaitConnect(Box<AwaitConnect>),
     /// An AUTH exchange decides on the CONNECT.
     Authenticating(Box<Authenticating>),
-    Connected(Box<Connected>),
+    // Not boxed: what nearly every channel has, and every packet asks for.
+    Connected(Connected),
     Closed,
 }
 
