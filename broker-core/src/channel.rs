@@ -119,6 +119,7 @@ struct PendingAck {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the specification's names")]
 enum AckKind {
     PubAck,
     PubRec,

@@ -150,6 +150,7 @@ impl Turn {
 }
 
 /// Whether a message of the broker's own is retained.
+#[derive(Clone, Copy)]
 pub(crate) enum Retain {
     Yes,
     No,

@@ -26,6 +26,7 @@ pub(crate) struct Retained {
     sweep_at_ms: AtomicU64,
 }
 
+/// Messages by topic.
 type Shard = RwLock<BTreeMap<Arc<str>, Arc<Message>>>;
 
 const SHARDS: usize = 16;

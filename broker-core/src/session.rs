@@ -49,6 +49,7 @@ pub(crate) struct State {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
+    #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
     pub(crate) replays: Option<Box<VecDeque<Replay>>>,
     /// They go on in the next pass: this one has looked at enough topics.
     replays_rest: bool,
@@ -166,6 +167,7 @@ pub(crate) enum Acked {
 
 impl Session {
     pub(crate) fn new(number: u64, client: Arc<ClientInfo>, expiry_s: u32, now_ms: u64) -> Self {
+        let client_id = client.client_id.clone();
         let state = State {
             connection: None,
             subscriptions: Subscriptions::default(),
@@ -182,14 +184,9 @@ impl Session {
             dropped: 0,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
-            client: Arc::clone(&client),
+            client,
         };
-        Self {
-            number,
-            client_id: client.client_id.clone(),
-            served_by: AtomicU64::new(0),
-            state: Mutex::new(state),
-        }
+        Self { number, client_id, served_by: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// A number no other session of this process has.

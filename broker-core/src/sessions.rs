@@ -11,10 +11,12 @@ use parking_lot::RwLock;
 
 use crate::session::Session;
 
+type Shard = RwLock<HashSet<Entry, RandomState>>;
+
 const SHARDS: usize = 64;
 
 pub(crate) struct Sessions {
-    shards: Box<[RwLock<HashSet<Entry, RandomState>>]>,
+    shards: Box<[Shard]>,
     len: AtomicUsize,
     connected: AtomicUsize,
     numbers: AtomicU64,
@@ -53,7 +55,7 @@ impl Sessions {
         }
     }
 
-    fn shard(&self, client_id: &str) -> &RwLock<HashSet<Entry, RandomState>> {
+    fn shard(&self, client_id: &str) -> &Shard {
         &self.shards[FixedState::with_seed(0).hash_one(client_id.as_bytes()) as usize % SHARDS]
     }
 

@@ -235,7 +235,7 @@ impl Channel {
         turn.out.counters.inc(Metric::PacketsSent);
         turn.out.counters.inc(Metric::PacketsConnAck);
         let publisher = Publisher::Client(Arc::clone(&client), session.number());
-        self.enter(connect, client, session, publisher, turn);
+        self.enter(connect, &client, session, publisher, turn);
         if !session_present {
             self.subscribe_automatically(turn);
         }
@@ -246,7 +246,7 @@ impl Channel {
     fn enter(
         &mut self,
         connect: &Connect<'_>,
-        client: Arc<ClientInfo>,
+        client: &Arc<ClientInfo>,
         session: Arc<crate::session::Session>,
         publisher: Publisher,
         turn: &mut Turn,
@@ -269,10 +269,10 @@ impl Channel {
                 .authentication_method()
                 .map(|method| Box::new(EnhancedAuth { method: method.into(), exchange: None })),
             is_bridge: connect.is_bridge,
-            client: Arc::clone(&client),
+            client: Arc::clone(client),
         });
         self.schedule_check(turn.now.mono_ms);
-        turn.client_connected(&client);
+        turn.client_connected(client);
     }
 
     /// Answers CONNACK with an error; the connection ends [MQTT-3.2.2-7].

@@ -32,7 +32,15 @@ enum List {
     None,
     One(Subscriber),
     // Boxed, or every entry of the router would be larger for the few that have several.
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variants, and there are many, are smaller"
+    )]
     Few(Box<Vec<Subscriber>>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variants, and there are many, are smaller"
+    )]
     Many(Box<HashMap<u64, Subscriber, RandomState>>),
 }
 
@@ -104,7 +112,7 @@ impl Subscribers {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn n_subscribers(&self) -> usize {
         match &self.list {
             List::None => 0,
             List::One(_) => 1,

@@ -157,6 +157,7 @@ impl Waiting {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Side {
     HighestPriority,
     LowestPriority,

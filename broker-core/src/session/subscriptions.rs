@@ -57,6 +57,10 @@ pub(crate) enum Subscriptions {
     None,
     One(Subscription),
     Few(Vec<Subscription>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variants, and there are many, are smaller"
+    )]
     Many(Box<HashMap<Arc<str>, Subscription, RandomState>>),
 }
 

@@ -5,7 +5,6 @@ mod rig;
 
 mod access;
 mod limits;
-mod metrics;
 mod queue;
 mod resume;
 mod retained;
