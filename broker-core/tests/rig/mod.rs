@@ -44,6 +44,8 @@ pub struct SocketState {
     pub is_lost: bool,
     /// Bytes of one write at most; 0 for no limit.
     pub write_max: usize,
+    /// All bytes written since somebody looked, if somebody does.
+    pub log: Option<Vec<u8>>,
 }
 
 impl Socket {
@@ -70,6 +72,9 @@ impl Sink for Socket {
         for slice in slices {
             let n = slice.len().min(room - written);
             socket.unread.extend_from_slice(&slice[..n]);
+            if let Some(log) = &mut socket.log {
+                log.extend_from_slice(&slice[..n]);
+            }
             written += n;
         }
         if written < slices.iter().map(|s| s.len()).sum() {
