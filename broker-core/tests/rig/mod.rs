@@ -629,6 +629,12 @@ pub fn describe(packet: &Packet<'_>) -> String {
         Packet::UnsubAck(p) => format!("{kind} #{}{}", p.packet_id, codes(&p.reason_codes)),
         Packet::Disconnect(p) => format!("{kind} {}{}", hex(p.reason_code), words(p.properties)),
         Packet::Auth(p) => format!("{kind} {}{}", hex(p.reason_code), words(p.properties)),
+        Packet::Subscribe(p) => {
+            let filter = |f: &SubscriptionRequest<'_>| format!(" {} q{}", f.filter, f.options.qos);
+            format!("{kind}{}", p.filters.iter().map(filter).collect::<String>())
+        }
+        Packet::Unsubscribe(p) => format!("{kind} {}", p.filters.join(" ")),
+        Packet::Connect(p) => format!("{kind} clean={}", p.clean_start),
         _ => kind.to_string(),
     }
 }

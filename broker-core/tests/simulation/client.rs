@@ -132,7 +132,7 @@ impl Client {
         if clean {
             self.forget();
         }
-        self.must_be_clean = clean;
+        self.must_be_clean |= clean;
         self.link = Some(Link {
             conn,
             decoder: Decoder::for_client(self.version, u32::MAX),
@@ -150,6 +150,11 @@ impl Client {
             released_unasked: BTreeSet::new(),
             pubrecs: BTreeMap::new(),
         });
+    }
+
+    /// Forgets the connection. Without its CONNACK a client cannot know whose session it meets next.
+    pub fn hang_up(&mut self) {
+        self.must_be_clean |= self.link.take().is_some_and(|link| !link.is_accepted);
     }
 
     pub fn is_ready(&self) -> bool {

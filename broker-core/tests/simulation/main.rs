@@ -1,6 +1,7 @@
 //! Simulation: seeded worlds of clients on a virtual clock, against a model of what MQTT promises.
 //!
-//! `SIM_SEED=<n>` runs one world, `SIM_RUNS=<n>` that many. A failure prints the seed that repeats it.
+//! `SIM_SEED=<n>` runs one world, `SIM_RUNS=<n>` that many. A failure prints the seed that repeats it, and
+//! `SIM_TRACE=1` what the broker handles.
 
 #![allow(unreachable_pub, reason = "a test crate exports nothing")]
 

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use crate::client::{Client, Limits, OwnedPublish, Rng};
 use crate::model::{Connecting, Model};
-use crate::rig::{Q0, Q1, Q2, Socket, V3, V5, properties};
+use crate::rig::{Q0, Q1, Q2, Socket, V3, V5, describe, properties};
 
 /// Hears every message that is routed, when it is.
 #[derive(Default)]
@@ -124,6 +124,7 @@ pub struct World {
     /// Client and identifier to the payload the broker has handled last.
     handled: BTreeMap<(usize, u16), String>,
     totals: Totals,
+    is_traced: bool,
 }
 
 /// What has happened, to know that enough has.
@@ -187,6 +188,7 @@ const SHARES: &[&str] = &["$share/g/sh0", "$share/g/sh1", "$share/h/sh0"];
 /// Runs one world from its beginning to the silence after it.
 pub fn run(seed: u64) -> Totals {
     let mut world = World::new(seed);
+    world.model.is_traced = world.is_traced;
     let steps = 300 + world.rng.below(500);
     for _ in 0..steps {
         world.step();
@@ -254,6 +256,7 @@ impl World {
             disk,
             handled: BTreeMap::new(),
             totals: Totals::default(),
+            is_traced: std::env::var_os("SIM_TRACE").is_some(),
             rng,
         }
     }
@@ -296,7 +299,7 @@ impl World {
         }
         if self.clients[c].is_ready() && self.rng.chance(1) {
             // Another connection of the same name while the first is there.
-            self.clients[c].link = None;
+            self.clients[c].hang_up();
             return self.connect(c, None);
         }
         if !self.clients[c].is_ready() {
@@ -499,7 +502,7 @@ impl World {
             conn.is_cut = true;
             conn.socket.lock().is_lost = self.rng.chance(50);
         }
-        self.clients[c].link = None;
+        self.clients[c].hang_up();
     }
 
     /// Some bytes of some connection arrive.
@@ -555,10 +558,18 @@ impl World {
         }
     }
 
+    fn trace(&self, n: usize, what: &str) {
+        if self.is_traced {
+            let (ms, id) = (self.now.mono_ms, &self.clients[self.conns[n].client].id);
+            eprintln!("{ms:8} {id} in connection {n}: {what}");
+        }
+    }
+
     /// The broker has handled a packet: the model follows.
     fn handled(&mut self, n: usize, packet: &Packet<'_>) {
         let conn = &self.conns[n];
         let c = conn.client;
+        self.trace(n, &describe(packet));
         match packet {
             Packet::Connect(_) => {
                 let plan = conn.plan.clone();
@@ -601,6 +612,10 @@ impl World {
     fn listen(&mut self) {
         let heard = std::mem::take(&mut *self.ear.0.lock());
         for message in heard {
+            if self.is_traced {
+                let payload = String::from_utf8_lossy(&message.payload);
+                eprintln!("{} {} {} routed", message.topic, payload.trim_end(), message.qos);
+            }
             self.totals.routed += 1;
             self.totals.wills += u64::from(message.payload.starts_with(b"will:"));
             self.model.route(&message);
@@ -624,6 +639,7 @@ impl World {
                 | CloseCause::ConnectTimeout
         );
         assert!(expected, "{}: closed by {close:?}", self.clients[self.conns[n].client].id);
+        self.trace(n, &format!("closed, {:?}", close.cause));
         self.conns[n].channel.handle_closed(close, &mut self.turns[t]);
         self.conns[n].is_closed = true;
         // A Will was routed before the session of a closed connection ended.
@@ -688,7 +704,7 @@ impl World {
         let reply = self.clients[c].read(&bytes, &mut self.model, &mut self.rng);
         self.send_bytes(c, &reply);
         if is_at_end {
-            self.clients[c].link = None;
+            self.clients[c].hang_up();
         }
     }
 
@@ -817,7 +833,7 @@ impl World {
                     self.send_bytes(c, &bytes);
                 }
                 if self.conns[n].is_closed {
-                    self.clients[c].link = None;
+                    self.clients[c].hang_up();
                 }
             }
             // Wills and sessions whose time has not come are not waited for.
