@@ -268,12 +268,12 @@ impl World {
             30..58 => self.deliver_some(),
             58..84 => self.client_reads(c),
             84..89 => {
-                let ms = *self.rng.pick(&[1, 100, 1_000, 3_000, 20_000]);
+                let ms = *self.rng.pick(&[1, 1, 10, 100, 1_000, 3_000, 20_000]);
                 self.pass(ms);
             }
             89..93 => self.sync_some(),
-            93..95 => self.client_goes(c),
-            95..96 => {
+            93 if self.rng.chance(70) => self.client_goes(c),
+            94 if self.rng.chance(20) => {
                 // The operator ends a connection.
                 let id = self.clients[c].id.clone();
                 let _ = self.broker.kick(&id);
@@ -309,7 +309,7 @@ impl World {
             0..3 => self.subscribe(c),
             3 => self.unsubscribe(c),
             4 => self.send(c, &Packet::PingReq),
-            _ => self.publish(c),
+            _ => (0..1 + self.rng.below(4)).for_each(|_| self.publish(c)),
         }
     }
 
