@@ -316,6 +316,8 @@ impl Model {
         let count = self.routings.entry(payload.clone()).or_insert((0, n, n));
         *count = (count.0 + 1, count.1, n);
         let topic = &*message.topic;
+        // A message published again at QoS 1 is another one: what becomes of it now is what counts.
+        self.recorded.remove(&payload);
         if message.retain {
             self.recorded.insert(payload.clone());
             if let Some(old) = self.retained.remove(topic)

@@ -658,7 +658,7 @@ impl World {
 
     /// Looks at what the broker has written since: acknowledgements must not be there before their records.
     fn watch(&mut self) {
-        for conn in &mut self.conns {
+        for (n, conn) in self.conns.iter_mut().enumerate() {
             let mut socket = conn.socket.lock();
             let Some(log) = socket.log.as_mut().filter(|log| !log.is_empty()) else { continue };
             conn.written.append(log);
@@ -668,8 +668,11 @@ impl World {
                 conn.watcher.decode(&conn.written[at..]).expect("the broker sends valid packets")
             {
                 at += len;
-                let (Packet::PubAck(ack) | Packet::PubRec(ack)) = packet else { continue };
-                let Some(disk) = &self.disk else { continue };
+                let (Packet::PubAck(ack) | Packet::PubRec(ack)) = &packet else { continue };
+                // The last words to a connection that was taken over are of what was safe before.
+                let Some(disk) = self.disk.as_ref().filter(|_| self.model.serves(n)) else {
+                    continue;
+                };
                 let Some(payload) = self.handled.get(&(conn.client, ack.packet_id.get())) else {
                     continue;
                 };
@@ -678,7 +681,8 @@ impl World {
                     let lsn = disk.records.lock().get(payload).copied();
                     assert!(
                         lsn.is_some_and(|lsn| lsn <= disk.durable()),
-                        "acknowledged {} at {lsn:?} with {} safe",
+                        "{} in {n}: acknowledged {} at {lsn:?} with {} safe",
+                        describe(&packet),
                         payload.trim_end(),
                         disk.durable()
                     );
