@@ -418,6 +418,7 @@ impl Model {
         // SUBSCRIBE asked for: nothing tells them apart, so they are counted together.
         let grants = retention.map_or(0, |retention| {
             assert_eq!(retention.topic, r.topic, "{what}");
+            assert!(r.qos <= retention.qos, "{what}: published at {}", retention.qos);
             let is_owed = |grant: &&Grant| {
                 topic::matches(&grant.filter, r.topic) && retention.until > grant.since
             };
