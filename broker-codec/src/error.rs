@@ -107,7 +107,7 @@ pub enum DecodeError {
         /// Type of the packet.
         kind: PacketKind,
     },
-    /// A reserved bit of the Subscription Options is set [MQTT-3.8.3-5] [MQTT311-3-8.3-4].
+    /// A reserved bit of the Subscription Options is set [MQTT-3.8.3-5] [MQTT311-3.8.3-4].
     #[error("reserved bits in subscription options {bits:#04x}")]
     ReservedSubscriptionOptions {
         /// The options byte.

@@ -56,6 +56,8 @@ pub struct Channel {
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
+    /// Acknowledgements of this turn have made room in the window.
+    owes_pump: bool,
     /// The client has used up its `publish_limit` for this interval.
     is_paused: bool,
     /// `publish_limit`: PUBLISH packets left in the present interval, and when that ends.
@@ -65,19 +67,24 @@ pub struct Channel {
 
 enum State {
     /// The peer has until `deadline_ms` to send CONNECT.
-    AwaitConnect {
-        peer: Box<Peer>,
-        deadline_ms: u64,
-        admission: Option<Box<Admission>>,
-    },
+    AwaitConnect(Box<AwaitConnect>),
     /// An AUTH exchange decides on the CONNECT.
-    Authenticating {
-        peer: Box<Peer>,
-        deadline_ms: u64,
-        exchange: Box<Exchange>,
-    },
+    Authenticating(Box<Authenticating>),
     Connected(Box<Connected>),
     Closed,
+}
+
+struct AwaitConnect {
+    peer: Peer,
+    deadline_ms: u64,
+    /// The answer to a CONNECT that is fed again.
+    admission: Option<Admission>,
+}
+
+struct Authenticating {
+    peer: Peer,
+    deadline_ms: u64,
+    exchange: Exchange,
 }
 
 /// What a channel has once its CONNECT is accepted.
@@ -103,6 +110,7 @@ struct PendingAck {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the specification's names")]
 enum AckKind {
     PubAck,
     PubRec,
@@ -137,7 +145,11 @@ impl Channel {
         Self {
             id: turn.broker.next_connection_id(),
             sink,
-            state: State::AwaitConnect { peer: Box::new(peer), deadline_ms, admission: None },
+            state: State::AwaitConnect(Box::new(AwaitConnect {
+                peer,
+                deadline_ms,
+                admission: None,
+            })),
             version: ProtocolVersion::V3_1_1,
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
@@ -148,6 +160,7 @@ impl Channel {
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
+            owes_pump: false,
             is_paused: false,
             allowance: 0,
             allowance_until_ms: 0,
@@ -196,8 +209,9 @@ impl Channel {
 
     /// The bytes of the client are no packet. `version` is what the decoder knows of the client.
     ///
-    /// A CONNECT that is malformed, or of a version nobody speaks, is answered before the end
-    /// [MQTT-3.1.2-2]; what follows an accepted one ends it with DISCONNECT.
+    /// A CONNECT of a version nobody speaks is answered [MQTT-3.1.2-2] [MQTT311-3.1.2-2], and so is a
+    /// malformed one of MQTT 5.0; an older client is closed without a word [MQTT311-3.1.4-1]. What follows
+    /// an accepted CONNECT ends it with DISCONNECT.
     #[must_use]
     pub fn handle_malformed(
         &mut self,
@@ -206,12 +220,15 @@ impl Channel {
         turn: &mut Turn,
     ) -> Close {
         let close = Close::malformed(error);
-        if matches!(self.state, State::AwaitConnect { .. })
-            && !matches!(error, DecodeError::NotConnected { .. } | DecodeError::ReservedPacketType)
-        {
-            return self.refuse_malformed(version, close, turn);
+        let is_first = matches!(self.state, State::AwaitConnect(_));
+        match error {
+            // In the form of 3.1.1, which every client of whatever level can be expected to know.
+            DecodeError::UnsupportedProtocolVersion { .. } if is_first => {
+                self.refuse_malformed(ProtocolVersion::V3_1_1, close, turn)
+            }
+            _ if is_first && version.is_v5() => self.refuse_malformed(version, close, turn),
+            _ => close,
         }
-        close
     }
 
     /// Hands over the answer that [`Flow::Wait`] waited for.
@@ -219,8 +236,8 @@ impl Channel {
         self.is_waiting = false;
         match answered.0 {
             AnsweredKind::Admission(answer) => {
-                if let State::AwaitConnect { admission, .. } = &mut self.state {
-                    *admission = Some(Box::new(answer));
+                if let State::AwaitConnect(waiting) = &mut self.state {
+                    waiting.admission = Some(answer);
                 }
             }
             AnsweredKind::Verdict(action, topic, verdict) => {
@@ -239,7 +256,8 @@ impl Channel {
         let State::Connected(connected) = &self.state else {
             return Ok(());
         };
-        if !turn.reply.is_empty() {
+        let owes_pump = std::mem::take(&mut self.owes_pump);
+        if owes_pump || !turn.reply.is_empty() {
             let is_congested = connected.session.reply(self.id, &turn.reply, &mut turn.out);
             turn.reply.clear();
             let Some(is_congested) = is_congested else {
@@ -257,6 +275,25 @@ impl Channel {
         if let State::Connected(connected) = &self.state {
             connected.session.handle_writable(self.id, &mut turn.out);
             self.is_congested = self.is_congested && connected.session.is_congested();
+        }
+    }
+
+    /// Since when, on the monotonic clock, the socket has taken no byte of those that wait for it.
+    ///
+    /// `None` if none wait. The [`Sink`] is woken when that begins; it is for the shell to say how long it
+    /// may last, and to close with [`CloseCause::SendTimeout`].
+    #[must_use]
+    pub fn stalled_since_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Connected(connected) => connected.session.stalled_since_ms(self.id),
+            _ => None,
+        }
+    }
+
+    /// The socket took bytes that the shell had taken over before, and has room for no more.
+    pub fn note_progress(&self, turn: &Turn) {
+        if let State::Connected(connected) = &self.state {
+            connected.session.note_progress(self.id, turn.now.mono_ms);
         }
     }
 
@@ -290,8 +327,8 @@ impl Channel {
 
     /// Corrects what is known of the peer once handshakes below MQTT are over.
     pub fn set_peer(&mut self, change: impl FnOnce(&mut Peer)) {
-        if let State::AwaitConnect { peer, .. } = &mut self.state {
-            change(peer);
+        if let State::AwaitConnect(waiting) = &mut self.state {
+            change(&mut waiting.peer);
         }
     }
 
@@ -324,9 +361,8 @@ impl Channel {
 
     fn zone(&self) -> Option<&Arc<ZoneConfig>> {
         match &self.state {
-            State::AwaitConnect { peer, .. } | State::Authenticating { peer, .. } => {
-                Some(&peer.zone)
-            }
+            State::AwaitConnect(waiting) => Some(&waiting.peer.zone),
+            State::Authenticating(waiting) => Some(&waiting.peer.zone),
             State::Connected(connected) => Some(&connected.client.zone),
             State::Closed => None,
         }

@@ -53,7 +53,7 @@ impl Broker {
     /// Cost: one short lock per session of the page, none that all share.
     #[must_use]
     pub fn sessions(&self, page: usize) -> Option<Vec<SessionView>> {
-        Some(self.sessions.snapshot(page)?.iter().map(|session| view(session)).collect())
+        Some(self.sessions.snapshot(page)?.iter().map(view).collect())
     }
 
     /// The session of a client.
@@ -87,12 +87,12 @@ impl Broker {
 
     /// Bans a client, a user or an address; whoever is connected and concerned is closed.
     pub fn ban(&self, who: Who, ban: Ban, now_ms: u64) {
-        let concerned = |client: &ClientInfo| match &who {
+        self.banned.add(who.clone(), ban, now_ms);
+        let concerned = move |client: &ClientInfo| match &who {
             Who::ClientId(id) => client.client_id.as_str() == &**id,
             Who::Username(name) => client.username.as_deref() == Some(name),
             Who::Address(address) => client.peer.map(|peer| peer.ip()) == Some(*address),
         };
-        self.banned.add(who.clone(), ban, now_ms);
         for shard in 0.. {
             let Some(sessions) = self.sessions.snapshot(shard) else { break };
             for session in sessions.iter().filter(|session| session.is_connected()) {

@@ -85,9 +85,14 @@ impl Turn {
         });
     }
 
-    /// Publishes an event if anybody listens to events at all.
+    /// True if anybody listens to events at all.
+    pub(crate) fn has_event_listeners(&self) -> bool {
+        self.broker.router.counts().events.load(Ordering::Relaxed) > 0
+    }
+
+    /// Publishes an event if so.
     fn event(&mut self, name: &str, fill: impl FnOnce(&mut Json)) {
-        if self.broker.router.counts().events.load(Ordering::Relaxed) == 0 {
+        if !self.has_event_listeners() {
             return;
         }
         let mut json = Json::new();
@@ -107,7 +112,8 @@ impl Turn {
         let topic =
             format!("$SYS/brokers/{}/clients/{}/{what}", self.broker.sys.node(), client.client_id);
         if broker_codec::topic::validate_name(&topic).is_err()
-            || self.cache.look_up(&self.broker.router, &topic).is_empty()
+            // Not by way of the cache: a topic for each client would fill it, and never be asked for again.
+            || !self.broker.router.has_receivers(&topic)
         {
             return;
         }
@@ -144,6 +150,7 @@ impl Turn {
 }
 
 /// Whether a message of the broker's own is retained.
+#[derive(Clone, Copy)]
 pub(crate) enum Retain {
     Yes,
     No,

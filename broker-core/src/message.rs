@@ -65,7 +65,7 @@ impl Message {
         self.expires_at_ms.is_some_and(|at| at <= now.wall_ms)
     }
 
-    /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], at least 1.
+    /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], begun ones counted whole.
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
         remaining_expiry_s(self.expires_at_ms, self.published_at_ms, now)
     }
@@ -78,11 +78,10 @@ impl Message {
 }
 
 fn remaining_expiry_s(expires_at_ms: Option<u64>, published_at_ms: u64, now: Now) -> Option<u32> {
-    // Rounded up: a message that may still be sent never leaves with an interval of 0. A clock that was
-    // set back since gives it no more than it came with.
+    // A clock that was set back since gives a message no more than it came with.
     let now_ms = now.wall_ms.max(published_at_ms);
-    expires_at_ms
-        .map(|at| at.saturating_sub(now_ms).div_ceil(1000).clamp(1, u32::MAX.into()) as u32)
+    let left_s = expires_at_ms?.saturating_sub(now_ms).div_ceil(1000);
+    Some(u32::try_from(left_s).unwrap_or(u32::MAX))
 }
 
 /// A message on its way through the router: everything borrowed from the publisher's packet.
@@ -99,6 +98,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) expires_at_ms: Option<u64>,
     pub(crate) published_at_ms: u64,
     pub(crate) publisher: &'a Publisher,
+    /// The topic as the router's cache holds it, so that a kept message need not copy it.
+    interned: OnceCell<Arc<str>>,
     shared: OnceCell<Arc<Message>>,
 }
 
@@ -121,6 +122,7 @@ impl<'a> Publication<'a> {
             expires_at_ms: None,
             published_at_ms: now.wall_ms,
             publisher,
+            interned: OnceCell::new(),
             shared: OnceCell::new(),
         }
     }
@@ -150,8 +152,14 @@ impl<'a> Publication<'a> {
             expires_at_ms: message.expires_at_ms,
             published_at_ms: message.published_at_ms,
             publisher: &message.publisher,
+            interned: OnceCell::new(),
             shared,
         }
+    }
+
+    /// Lends the topic in a form that can be shared.
+    pub(crate) fn intern(&self, topic: &Arc<str>) {
+        let _ = self.interned.set(Arc::clone(topic));
     }
 
     /// The message in a form that can be kept.
@@ -160,7 +168,7 @@ impl<'a> Publication<'a> {
             let mut properties = PropertiesBuf::new();
             properties.extend_filtered(self.properties, |_| true);
             Arc::new(Message {
-                topic: self.topic.into(),
+                topic: self.interned.get().cloned().unwrap_or_else(|| self.topic.into()),
                 payload: Bytes::copy_from_slice(self.payload),
                 qos: self.qos,
                 retain: self.retain,

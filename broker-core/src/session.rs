@@ -11,7 +11,7 @@ mod received;
 pub(crate) mod replay;
 pub(crate) mod subscriptions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,7 +49,10 @@ pub(crate) struct State {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
-    pub(crate) replays: Option<Box<Vec<Replay>>>,
+    #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
+    pub(crate) replays: Option<Box<VecDeque<Replay>>>,
+    /// They go on in the next pass: this one has looked at enough topics.
+    replays_rest: bool,
     pub(crate) will: Option<Box<Will>>,
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
     pub(crate) expiry_s: u32,
@@ -59,6 +62,8 @@ pub(crate) struct State {
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
     pub(crate) dropped: u64,
+    /// `upgrade_qos` of the client's zone, here because each delivery asks.
+    upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
     pub(crate) ended: bool,
 }
@@ -74,16 +79,26 @@ pub(crate) struct Connection {
     window: u16,
     /// Maximum Packet Size of the client.
     max_packet_size: usize,
+    /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
+    max_outbox_bytes: usize,
+    /// The client's topics have a prefix it does not know of.
+    has_mountpoint: bool,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
     /// The channel stopped reading because of its outbox: it is woken once that holds less than this.
     wake_below: usize,
+    /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
+    stalled_at_ms: u64,
+    /// The shell knows that the socket refused bytes and looks after it.
+    is_watched: bool,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
 }
 
 struct Aliases {
     maximum: u16,
+    /// Bytes of the topics.
+    bytes: usize,
     by_topic: HashMap<Box<str>, u16, RandomState>,
 }
 
@@ -100,23 +115,39 @@ impl Connection {
     pub(crate) fn new(
         id: u64,
         sink: Arc<dyn Sink>,
-        version: ProtocolVersion,
+        client: &ClientInfo,
         limits: &ConnectionLimits,
     ) -> Self {
         let aliases = (limits.topic_alias_maximum > 0).then(|| {
-            Box::new(Aliases { maximum: limits.topic_alias_maximum, by_topic: HashMap::default() })
+            Box::new(Aliases {
+                maximum: limits.topic_alias_maximum,
+                bytes: 0,
+                by_topic: HashMap::default(),
+            })
         });
         Self {
             id,
             sink,
             outbox: Outbox::default(),
-            version,
+            version: client.version,
+            max_outbox_bytes: client.zone.max_outbox_bytes,
+            has_mountpoint: !client.mountpoint.is_empty(),
             quota: limits.window,
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             aliases,
             wake_below: 0,
+            stalled_at_ms: 0,
+            is_watched: false,
             close: None,
+        }
+    }
+
+    /// The socket refused bytes. The shell is woken for it once, and looks again by itself then.
+    fn stall(&mut self, now_ms: u64) {
+        self.stalled_at_ms = now_ms;
+        if !std::mem::replace(&mut self.is_watched, true) {
+            self.sink.wake();
         }
     }
 
@@ -136,6 +167,7 @@ pub(crate) enum Acked {
 
 impl Session {
     pub(crate) fn new(number: u64, client: Arc<ClientInfo>, expiry_s: u32, now_ms: u64) -> Self {
+        let client_id = client.client_id.clone();
         let state = State {
             connection: None,
             subscriptions: Subscriptions::default(),
@@ -143,21 +175,18 @@ impl Session {
             received: Received::default(),
             queue: Queue::default(),
             replays: None,
+            replays_rest: false,
             will: None,
             expiry_s,
             created_at_ms: now_ms,
             disconnected_at_ms: None,
             scheduled_ms: u64::MAX,
             dropped: 0,
+            upgrades_qos: client.zone.upgrade_qos,
             ended: false,
-            client: Arc::clone(&client),
+            client,
         };
-        Self {
-            number,
-            client_id: client.client_id.clone(),
-            served_by: AtomicU64::new(0),
-            state: Mutex::new(state),
-        }
+        Self { number, client_id, served_by: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// A number no other session of this process has.
@@ -194,6 +223,7 @@ impl Session {
         out: &mut Out,
     ) {
         connection.outbox.append(connack, &mut out.pool);
+        state.upgrades_qos = client.zone.upgrade_qos;
         self.served_by.store(connection.id, Ordering::Relaxed);
         state.client = client;
         state.connection = Some(connection);
@@ -244,14 +274,16 @@ impl Session {
     fn touch(self: &Arc<Self>, state: &mut State, out: &mut Out) {
         if let Some(connection) = &mut state.connection
             && !connection.outbox.dirty
-            && !connection.outbox.is_empty()
+            && (!connection.outbox.is_empty()
+                || (state.replays_rest && !connection.outbox.is_blocked()))
         {
             connection.outbox.dirty = true;
             out.dirty.push(Arc::clone(self));
         }
     }
 
-    /// Appends packets of the channel `connection`. `None` if it does not serve the session any more.
+    /// Ends the part of the channel `connection` in a turn: its packets join the outbox, and what its
+    /// acknowledgements made room for is sent.
     ///
     /// Returns whether reading must wait for the socket, as [`is_congested`](Self::is_congested) does.
     pub(crate) fn reply(
@@ -262,8 +294,13 @@ impl Session {
     ) -> Option<bool> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
-        current.outbox.append(packets, &mut out.pool);
-        out.dirty_bytes += packets.len();
+        if !packets.is_empty() {
+            current.outbox.append(packets, &mut out.pool);
+            out.dirty_bytes += packets.len();
+        }
+        if state.has_waiting() {
+            state.pump(out);
+        }
         self.touch(&mut state, out);
         Some(state.is_congested())
     }
@@ -271,6 +308,23 @@ impl Session {
     /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
     pub(crate) fn is_congested(&self) -> bool {
         self.lock().is_congested()
+    }
+
+    /// Since when, on the monotonic clock, the socket of the connection has taken no byte.
+    ///
+    /// `None` if it takes them; then the shell is woken when it refuses the next time.
+    pub(crate) fn stalled_since_ms(&self, connection: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let current = state.connection.as_mut().filter(|c| c.id == connection)?;
+        current.is_watched = current.outbox.is_blocked();
+        current.is_watched.then_some(current.stalled_at_ms)
+    }
+
+    /// The socket took bytes, though not yet all that was encoded for it.
+    pub(crate) fn note_progress(&self, connection: u64, now_ms: u64) {
+        if let Some(current) = self.lock().connection.as_mut().filter(|c| c.id == connection) {
+            current.stalled_at_ms = now_ms;
+        }
     }
 
     /// Why the connection is asked to close, or that it serves the session no more.
@@ -290,70 +344,36 @@ impl Session {
     }
 
     /// PUBACK came in.
-    pub(crate) fn handle_puback(self: &Arc<Self>, id: PacketId, out: &mut Out) -> Acked {
-        let mut state = self.lock();
-        match state.inflight.find_mut(id) {
-            Some(entry) if matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce) =>
-                {}
-            _ => return Acked::Unknown,
-        }
-        self.finish_exchange(&mut state, id, out)
+    pub(crate) fn handle_puback(&self, id: PacketId) -> Acked {
+        let is_due =
+            |phase: &Phase| matches!(phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce);
+        self.lock().finish_exchange(id, is_due)
     }
 
     /// PUBREC came in. With an error it ends the exchange [MQTT-4.3.3-4]; else PUBREL is owed.
-    pub(crate) fn handle_pubrec(
-        self: &Arc<Self>,
-        id: PacketId,
-        is_error: bool,
-        out: &mut Out,
-    ) -> Acked {
+    pub(crate) fn handle_pubrec(&self, id: PacketId, is_error: bool, now_ms: u64) -> Acked {
         let mut state = self.lock();
-        let now_ms = out.now.mono_ms;
-        match state.inflight.find_mut(id) {
-            Some(entry) => match &entry.phase {
-                Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
-                    if is_error {
-                        return self.finish_exchange(&mut state, id, out);
-                    }
-                    entry.sent_at_ms = now_ms;
-                    let Phase::Published(delivery) =
-                        std::mem::replace(&mut entry.phase, Phase::Released)
-                    else {
-                        return Acked::Unknown;
-                    };
-                    Acked::Known(Some(delivery))
+        let Some(entry) = state.inflight.find_mut(id) else { return Acked::Unknown };
+        match &entry.phase {
+            Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce && is_error => {
+                state.finish_exchange(id, |_| true)
+            }
+            Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
+                entry.sent_at_ms = now_ms;
+                match std::mem::replace(&mut entry.phase, Phase::Released) {
+                    Phase::Published(delivery) => Acked::Known(Some(delivery)),
+                    Phase::Released => Acked::Known(None),
                 }
-                // A second PUBREC: PUBREL is owed again.
-                Phase::Released => Acked::Known(None),
-                Phase::Published(_) => Acked::Unknown,
-            },
-            None => Acked::Unknown,
+            }
+            // A second PUBREC: PUBREL is owed again.
+            Phase::Released => Acked::Known(None),
+            Phase::Published(_) => Acked::Unknown,
         }
     }
 
     /// PUBCOMP came in.
-    pub(crate) fn handle_pubcomp(self: &Arc<Self>, id: PacketId, out: &mut Out) -> Acked {
-        let mut state = self.lock();
-        match state.inflight.find_mut(id) {
-            Some(entry) if matches!(entry.phase, Phase::Released) => {}
-            _ => return Acked::Unknown,
-        }
-        self.finish_exchange(&mut state, id, out)
-    }
-
-    fn finish_exchange(self: &Arc<Self>, state: &mut State, id: PacketId, out: &mut Out) -> Acked {
-        let Some(entry) = state.inflight.remove(id) else { return Acked::Unknown };
-        if let Some(connection) = state.connection.as_mut().filter(|_| entry.in_window) {
-            connection.grant();
-        }
-        if state.has_waiting() {
-            state.pump(out);
-            self.touch(state, out);
-        }
-        match entry.phase {
-            Phase::Published(delivery) => Acked::Known(Some(delivery)),
-            Phase::Released => Acked::Known(None),
-        }
+    pub(crate) fn handle_pubcomp(&self, id: PacketId) -> Acked {
+        self.lock().finish_exchange(id, |phase| matches!(phase, Phase::Released))
     }
 
     /// Sends what has been unacknowledged for `interval_ms` once more, to a client older than MQTT 5.0.
@@ -380,7 +400,15 @@ impl Session {
         let mut state = self.lock();
         let Some(connection) = &mut state.connection else { return };
         let id = connection.id;
-        let Some(mut batch) = connection.outbox.begin_flush() else { return };
+        let mut next = connection.outbox.begin_flush();
+        let is_blocked = connection.outbox.is_blocked();
+        if next.is_none() && !is_blocked && state.replays_rest {
+            // Nothing was found for the outbox so far; the search goes on.
+            state.pump(out);
+            next = state.connection.as_mut().and_then(|c| c.outbox.begin_flush());
+            self.touch(&mut state, out);
+        }
+        let (Some(mut batch), Some(connection)) = (next, &state.connection) else { return };
         let sink = Arc::clone(&connection.sink);
         drop(state);
         for pass in 0.. {
@@ -398,6 +426,9 @@ impl Session {
                 batch = next;
                 continue;
             }
+            if connection.outbox.is_blocked() {
+                connection.stall(out.now.mono_ms);
+            }
             if !state.has_waiting() {
                 return;
             }
@@ -408,7 +439,11 @@ impl Session {
                 return;
             }
             let Some(connection) = &mut state.connection else { return };
-            let Some(next) = connection.outbox.begin_flush() else { return };
+            let next = connection.outbox.begin_flush();
+            if state.replays_rest {
+                self.touch(&mut state, out);
+            }
+            let Some(next) = next else { return };
             batch = next;
         }
     }
@@ -423,9 +458,21 @@ impl Session {
 const FLUSH_PASSES: u32 = 4;
 
 impl State {
+    /// Ends the exchange of an identifier if it has come so far; the window has room for another.
+    fn finish_exchange(&mut self, id: PacketId, is_due: impl FnOnce(&Phase) -> bool) -> Acked {
+        let Some(entry) = self.inflight.remove_if(id, is_due) else { return Acked::Unknown };
+        if let Some(connection) = self.connection.as_mut().filter(|_| entry.in_window) {
+            connection.grant();
+        }
+        match entry.phase {
+            Phase::Published(delivery) => Acked::Known(Some(delivery)),
+            Phase::Released => Acked::Known(None),
+        }
+    }
+
     fn is_congested(&mut self) -> bool {
-        let max = self.client.zone.max_outbox_bytes;
         let Some(connection) = &mut self.connection else { return false };
+        let max = connection.max_outbox_bytes;
         let is_congested = connection.outbox.len() >= max;
         connection.wake_below = if is_congested { max } else { 0 };
         is_congested

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use broker_codec::Decoder;
@@ -14,8 +14,9 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
+use crate::balance::{Balance, Load};
 use crate::clock;
-use crate::connection::{Connection, Link, Next};
+use crate::connection::{Connection, Home, Link, Next};
 use crate::listener::Admission;
 use crate::requests::Requests;
 use crate::timers::{Timer, Timers};
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Serve(Box<Newcomer>),
     /// The connection `key` is wanted by [`Sink::wake`].
     Wake(u64),
+    /// Another loop gives this connection away.
+    Adopt(Box<Connection>),
     /// An extension has answered.
     Answer(u64, Answered),
     /// End when no connection is left.
@@ -47,6 +50,7 @@ pub(crate) struct LoopHandle {
     /// Set while a wake-up is on its way, so that a burst of commands costs one.
     is_woken: AtomicBool,
     connections: AtomicUsize,
+    pub(crate) load: Load,
 }
 
 impl LoopHandle {
@@ -97,6 +101,7 @@ impl IoLoop {
             waker: Waker::new(poll.registry(), WAKER)?,
             is_woken: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            load: Load::default(),
         });
         Ok(Self {
             poll,
@@ -117,16 +122,22 @@ impl IoLoop {
         &self.handle
     }
 
-    pub(crate) fn start(mut self, number: usize) -> io::Result<thread::JoinHandle<()>> {
+    /// Starts the thread. `loops` are all loops, this one at `number`.
+    pub(crate) fn start(
+        mut self,
+        number: usize,
+        loops: Arc<[Arc<LoopHandle>]>,
+    ) -> io::Result<thread::JoinHandle<()>> {
         let name = format!("broker-io-{number}");
         thread::Builder::new().name(name).spawn(move || {
-            if let Err(error) = self.run() {
+            let balance = Balance::new(number, loops);
+            if let Err(error) = self.run(balance) {
                 log::error!("io loop {number} failed: {error}");
             }
         })
     }
 
-    fn run(&mut self) -> io::Result<()> {
+    fn run(&mut self, mut balance: Balance) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             let timeout = self.timeout();
@@ -153,6 +164,9 @@ impl IoLoop {
                         connection.has_peer_closed = true;
                     }
                     self.handle_readable(key);
+                    if balance.is_giving() {
+                        self.give(key, &mut balance);
+                    }
                 }
             }
             for key in std::mem::take(&mut self.again) {
@@ -167,6 +181,7 @@ impl IoLoop {
             }
             self.handle_timers();
             self.turn.finish();
+            balance.look(Instant::now(), self.connections.len());
             if self.is_stopping && self.connections.is_empty() {
                 return Ok(());
             }
@@ -188,20 +203,8 @@ impl IoLoop {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Serve(newcomer) => self.serve(*newcomer),
-            Command::Wake(key) => {
-                let Self { connections, turn, .. } = self;
-                let Some((generation, connection)) = connections.get_mut(key as u32 as usize)
-                else {
-                    return;
-                };
-                if *generation != (key >> 32) as u32 || connection.lingers_until_ms.is_some() {
-                    return;
-                }
-                match connection.channel.handle_wake(turn) {
-                    Ok(()) => self.handle_readable(key),
-                    Err(close) => self.close(key, &close),
-                }
-            }
+            Command::Wake(key) => self.wake(key),
+            Command::Adopt(connection) => self.adopt(*connection),
             Command::Answer(key, answered) => {
                 if let Some(connection) = self.get(key) {
                     connection.channel.handle_answer(answered);
@@ -212,28 +215,79 @@ impl IoLoop {
         }
     }
 
+    fn wake(&mut self, key: u64) {
+        let Self { connections, turn, .. } = self;
+        let Some((generation, connection)) = connections.get_mut(key as u32 as usize) else {
+            return;
+        };
+        if *generation != (key >> 32) as u32 || connection.lingers_until_ms.is_some() {
+            return;
+        }
+        // Before the look at what is wanted: what is wanted from now on wakes again.
+        connection.link.home.lock().is_woken = false;
+        let woken = connection
+            .channel
+            .handle_wake(turn)
+            .and_then(|()| connection.check_stall(turn.now.mono_ms));
+        match woken {
+            Ok(()) => self.handle_readable(key),
+            Err(close) => self.close(key, &close),
+        }
+    }
+
     fn serve(&mut self, newcomer: Newcomer) {
         let Newcomer { socket, peer, admission } = newcomer;
         let (reader, writer) = transport::open(socket, admission.setup(), peer.addr);
-        self.generation = self.generation.wrapping_add(1) & 0x7FFF_FFFF;
-        let entry = self.connections.vacant_entry();
-        let key = u64::from(self.generation) << 32 | entry.key() as u64;
-        let link = Arc::new(Link { writer, key, owner: Arc::clone(&self.handle) });
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(key as usize);
-        if let Err(error) = link.writer.socket().register(self.poll.registry(), token, interest) {
-            log::error!("connection refused: registering its socket: {error}");
-            return;
-        }
+        let key = self.next_key();
+        let link = Arc::new(Link::new(writer, Arc::clone(&self.handle), key));
         let mut decoder = Decoder::for_server(peer.zone.max_packet_size);
         decoder.set_strict(peer.zone.strict_mode);
         let channel = Channel::new(peer, Arc::clone(&link) as Arc<dyn Sink>, &self.turn);
         let now_ms = self.turn.now.mono_ms;
-        let connection = Connection::new(link, channel, reader, decoder, admission, now_ms);
-        entry.insert((self.generation, connection));
+        self.settle(key, Connection::new(link, channel, reader, decoder, admission, now_ms));
+        // Its first packet is mostly here already; the poll reports it, or what comes.
+    }
+
+    /// The key of the connection that is settled next.
+    fn next_key(&mut self) -> u64 {
+        self.generation = self.generation.wrapping_add(1) & 0x7FFF_FFFF;
+        u64::from(self.generation) << 32 | self.connections.vacant_key() as u64
+    }
+
+    /// Puts a connection into its slot and its socket into the poll.
+    fn settle(&mut self, key: u64, connection: Connection) {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let socket = connection.link.writer.socket();
+        if let Err(error) = socket.register(self.poll.registry(), Token(key as usize), interest) {
+            log::error!("connection lost: registering its socket: {error}");
+            return;
+        }
+        self.connections.insert((self.generation, connection));
         self.handle.connections.fetch_add(1, Ordering::Relaxed);
         self.set_timer(key);
-        // Its first packet is mostly here already; the poll reports it, or what comes.
+    }
+
+    /// Gives a connection to another loop if the balance wants it.
+    fn give(&mut self, key: u64, balance: &mut Balance) {
+        if !self.get(key).is_some_and(|connection| connection.may_move()) {
+            return;
+        }
+        let Some(to) = balance.give(key) else { return };
+        let (_, mut connection) = self.connections.remove(key as u32 as usize);
+        self.handle.connections.fetch_sub(1, Ordering::Relaxed);
+        let _ = connection.link.writer.socket().deregister(self.poll.registry());
+        connection.timer_ms = u64::MAX;
+        // Who wakes it from here on need ask nobody: the other loop looks at it when it has adopted it.
+        *connection.link.home.lock() =
+            Home { owner: Arc::clone(&to), key: u64::MAX, is_woken: true };
+        to.send(Command::Adopt(Box::new(connection)));
+    }
+
+    fn adopt(&mut self, connection: Connection) {
+        let key = self.next_key();
+        connection.link.home.lock().key = key;
+        self.settle(key, connection);
+        self.wake(key);
     }
 
     fn handle_readable(&mut self, key: u64) {
@@ -273,9 +327,12 @@ impl IoLoop {
         if *generation != (key >> 32) as u32 {
             return;
         }
+        if !connection.link.awaits_writable() {
+            return;
+        }
         match connection.link.writer.flush_pending() {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => return connection.channel.note_progress(turn),
             Err(_) => return self.close(key, &Close::from(CloseCause::ConnectionLost)),
         }
         let wanted_input = connection.channel.wants_input();
@@ -289,8 +346,8 @@ impl IoLoop {
     /// Puts the channel's deadline into the timers if it comes before the one that stands there.
     fn set_timer(&mut self, key: u64) {
         let Some(connection) = self.get(key) else { return };
-        let due = connection.deadline_ms().filter(|due_ms| *due_ms < connection.timer_ms);
-        if let Some(due_ms) = due {
+        let due_ms = connection.deadline_ms();
+        if due_ms < connection.timer_ms {
             connection.timer_ms = due_ms;
             self.timers.insert(Timer { due_ms, key });
         }
@@ -337,7 +394,7 @@ impl IoLoop {
         connection.channel.handle_closed(close, turn);
         connection.count_shutdown(close.cause);
         connection.link.writer.close();
-        let is_gone = matches!(close.cause, CloseCause::ConnectionLost);
+        let is_gone = matches!(close.cause, CloseCause::ConnectionLost | CloseCause::SendTimeout);
         if is_gone {
             self.drop_connection(key);
             return;

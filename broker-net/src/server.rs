@@ -20,7 +20,7 @@ use crate::requests::{self, Requests};
 use crate::tls_setup::TlsSetupError;
 
 /// What a server is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ServerOptions {
     /// Listeners to open.
     pub listeners: Vec<ListenerConfig>,
@@ -134,9 +134,10 @@ impl Server {
             .collect::<io::Result<Vec<_>>>()?;
         let handles: Vec<_> = loops.iter().map(|l| Arc::clone(l.handle())).collect();
         let (acceptor, acceptor_handle) = Acceptor::new(broker, handles.clone())?;
+        let all: Arc<[_]> = handles.iter().cloned().collect();
         let mut threads = Vec::new();
         for (number, io_loop) in loops.into_iter().enumerate() {
-            threads.push(io_loop.start(number)?);
+            threads.push(io_loop.start(number, Arc::clone(&all))?);
         }
         threads.push(acceptor.start()?);
         let is_stopping = Arc::new(AtomicBool::new(false));

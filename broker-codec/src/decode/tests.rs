@@ -288,7 +288,7 @@ fn subscribe_and_unsubscribe_have_a_topic_filter() {
     refused(V5, b"\xA2\x03\0\x01\0", DecodeError::NoTopicFilter { kind }, PROTOCOL);
 }
 
-/// [MQTT-3.8.3-5] [MQTT311-3-8.3-4], MQTT 5.0, 3.8.3.1
+/// [MQTT-3.8.3-5] [MQTT311-3.8.3-4], MQTT 5.0, 3.8.3.1
 #[test]
 fn subscription_options_are_in_range() {
     for bits in [0x03, 0x30] {

@@ -14,10 +14,11 @@ impl Channel {
     pub(super) fn handle_puback(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubAckReceived);
-        match connected.session.handle_puback(ack.packet_id, &mut turn.out) {
+        match connected.session.handle_puback(ack.packet_id) {
             Acked::Known(delivery) => {
-                if let Some(delivery) = delivery {
-                    let client = Arc::clone(&connected.client);
+                self.owes_pump = true;
+                if let Some(delivery) = delivery.filter(|_| turn.has_event_listeners()) {
+                    let client = Arc::clone(&self.connected()?.client);
                     turn.message_acked(&client, &delivery.message);
                 }
             }
@@ -30,11 +31,14 @@ impl Channel {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubRecReceived);
         let is_error = ack.reason_code.is_error();
-        let acked = connected.session.handle_pubrec(ack.packet_id, is_error, &mut turn.out);
+        let now_ms = turn.now.mono_ms;
+        let acked = connected.session.handle_pubrec(ack.packet_id, is_error, now_ms);
         let reason_code = match acked {
             Acked::Known(Some(delivery)) => {
-                let client = Arc::clone(&connected.client);
-                turn.message_acked(&client, &delivery.message);
+                if turn.has_event_listeners() {
+                    let client = Arc::clone(&connected.client);
+                    turn.message_acked(&client, &delivery.message);
+                }
                 ReasonCode::Success
             }
             Acked::Known(None) => ReasonCode::Success,
@@ -43,7 +47,9 @@ impl Channel {
                 ReasonCode::PacketIdentifierNotFound
             }
         };
-        if !is_error {
+        if is_error {
+            self.owes_pump = true;
+        } else {
             turn.out.counters.inc(Metric::PacketsPubRelSent);
             let packet_id = ack.packet_id;
             let properties = Properties::EMPTY;
@@ -69,8 +75,9 @@ impl Channel {
     pub(super) fn handle_pubcomp(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubCompReceived);
-        if let Acked::Unknown = connected.session.handle_pubcomp(ack.packet_id, &mut turn.out) {
-            turn.out.counters.inc(Metric::PacketsPubCompMissed);
+        match connected.session.handle_pubcomp(ack.packet_id) {
+            Acked::Known(_) => self.owes_pump = true,
+            Acked::Unknown => turn.out.counters.inc(Metric::PacketsPubCompMissed),
         }
         Ok(Flow::Next)
     }

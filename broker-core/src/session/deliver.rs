@@ -12,7 +12,7 @@ use super::inflight::Phase;
 use super::queue::Delivery;
 use super::{Connection, Session, State};
 use crate::clock::Now;
-use crate::message::{Message, Publication};
+use crate::message::Publication;
 use crate::metrics::Metric;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
@@ -56,13 +56,12 @@ impl Session {
             out.counters.inc(Metric::DroppedNoLocal);
             return false;
         }
-        let zone = &state.client.zone;
-        let qos = if zone.upgrade_qos { terms.qos } else { terms.qos.min(publication.qos) };
+        let qos = if state.upgrades_qos { terms.qos } else { terms.qos.min(publication.qos) };
         let retain = terms.retain_as_published && publication.retain;
         if qos == QoS::AtMostOnce && state.connection.is_some() && !state.queue.holds_qos0() {
             return self.deliver_now(state, terms, publication, retain, out);
         }
-        if qos == QoS::AtMostOnce && !zone.mqueue_store_qos0 {
+        if qos == QoS::AtMostOnce && !state.client.zone.mqueue_store_qos0 {
             out.counters.inc(Metric::DroppedOffline);
             return false;
         }
@@ -91,12 +90,17 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let Some(connection) = &mut state.connection else { return false };
-        if connection.outbox.len() >= state.client.zone.max_outbox_bytes {
+        if connection.outbox.len() >= connection.max_outbox_bytes {
             out.counters.inc(Metric::DroppedOutboxFull);
             return false;
         }
+        let topic = if connection.has_mountpoint {
+            unmounted(publication.topic, &state.client.mountpoint)
+        } else {
+            publication.topic
+        };
         let outgoing = Outgoing {
-            topic: unmounted(publication.topic, &state.client.mountpoint),
+            topic,
             payload: publication.payload,
             shared: (out.share_frames && publication.payload.len() >= SHARE_FROM_BYTES)
                 .then(|| &publication.shared().payload),
@@ -111,7 +115,7 @@ impl Session {
         let may_share = out.share_frames
             && connection.aliases.is_none()
             && terms.identifiers.is_none()
-            && state.client.mountpoint.is_empty();
+            && !connection.has_mountpoint;
         let sent = if may_share {
             connection.send_frame(&outgoing, out)
         } else {
@@ -130,18 +134,17 @@ impl State {
 
     /// Sends a message if its turn has come, else queues it.
     pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
-        let zone = &self.client.zone;
         let has_room = !self.inflight.is_resending()
             && self.queue.is_empty()
             && self.connection.as_ref().is_some_and(|connection| {
-                connection.outbox.len() < zone.max_outbox_bytes
+                connection.outbox.len() < connection.max_outbox_bytes
                     && (connection.quota > 0 || delivery.qos == QoS::AtMostOnce)
             });
         if has_room {
             self.send(delivery, out);
             return;
         }
-        if let Some(dropped) = self.queue.push(delivery, zone) {
+        if let Some(dropped) = self.queue.push(delivery, &self.client.zone) {
             self.dropped += dropped.len() as u64;
             out.counters.add(Metric::DroppedQueueFull, dropped.len() as u64);
         }
@@ -150,37 +153,27 @@ impl State {
     /// Sends one message that has its turn.
     pub(super) fn send(&mut self, delivery: Delivery, out: &mut Out) {
         let Some(connection) = &mut self.connection else { return };
-        let message = Arc::clone(&delivery.message);
+        let mountpoint = &self.client.mountpoint;
         if delivery.qos == QoS::AtMostOnce {
-            connection.send(outgoing(&delivery, &self.client.mountpoint, None, out.now), out);
+            connection.send(outgoing(&delivery, mountpoint, None, Dup::No, out.now), out);
             return;
         }
-        let identifiers = delivery.identifiers.clone();
-        let (qos, retain) = (delivery.qos, delivery.retain);
-        let packet_id = self.inflight.push(delivery, out.now.mono_ms);
-        let header = header(&message, qos, retain, identifiers.as_deref(), out.now);
-        let sent = connection.send(
-            Outgoing {
-                topic: unmounted(&message.topic, &self.client.mountpoint),
-                payload: &message.payload,
-                shared: Some(&message.payload),
-                header: PublishHeader { packet_id: Some(packet_id), ..header },
-            },
-            out,
-        );
-        match sent {
-            Sent::Yes => connection.quota -= 1,
-            Sent::TooLarge => drop(self.inflight.remove(packet_id)),
+        let place = self.inflight.reserve();
+        let outgoing = outgoing(&delivery, mountpoint, Some(place.0), Dup::No, out.now);
+        // What is too large for the client is as good as sent: it takes no place.
+        if let Sent::Yes = connection.send(outgoing, out) {
+            connection.quota -= 1;
+            self.inflight.push(place, delivery, out.now.mono_ms);
         }
     }
 
     /// Sends all that may be sent now: first again what an earlier connection left open [MQTT-4.4.0-1],
     /// then the queue, then retained messages of new subscriptions.
     pub(crate) fn pump(&mut self, out: &mut Out) {
-        let max_outbox_bytes = self.client.zone.max_outbox_bytes.min(PUMP_BYTES);
+        self.replays_rest = false;
         loop {
             let Some(connection) = &self.connection else { return };
-            if connection.outbox.len() >= max_outbox_bytes {
+            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
                 return;
             }
             let has_quota = connection.quota > 0;
@@ -224,8 +217,8 @@ impl State {
                 return true;
             }
             Phase::Published(delivery) => {
-                let again = Some(entry.packet_id);
-                let outgoing = outgoing(delivery, &self.client.mountpoint, again, out.now);
+                let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
+                let outgoing = outgoing(delivery, mountpoint, id, Dup::Yes, out.now);
                 match connection.send(outgoing, out) {
                     Sent::Yes => connection.quota -= 1,
                     Sent::TooLarge => {
@@ -243,7 +236,7 @@ impl State {
     /// Sends again what was sent `interval_ms` ago or earlier and is still unacknowledged.
     pub(super) fn resend_older_than(&mut self, interval_ms: u64, out: &mut Out) {
         let Some(connection) = &mut self.connection else { return };
-        let max_outbox_bytes = self.client.zone.max_outbox_bytes;
+        let max_outbox_bytes = connection.max_outbox_bytes;
         for entry in self.inflight.iter_mut() {
             if !entry.in_window || entry.sent_at_ms + interval_ms > out.now.mono_ms {
                 continue;
@@ -255,9 +248,8 @@ impl State {
             match &entry.phase {
                 Phase::Released => connection.send_pubrel(entry.packet_id, out),
                 Phase::Published(delivery) => {
-                    let again = Some(entry.packet_id);
-                    connection
-                        .send(outgoing(delivery, &self.client.mountpoint, again, out.now), out);
+                    let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
+                    connection.send(outgoing(delivery, mountpoint, id, Dup::Yes, out.now), out);
                 }
             }
         }
@@ -375,7 +367,7 @@ impl Connection {
 
 fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
     out.dirty_bytes += len;
-    if topic.starts_with("$SYS/") {
+    if is_sys(topic) {
         return;
     }
     let counters = &mut out.counters;
@@ -387,6 +379,11 @@ fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out
         QoS::AtLeastOnce => Metric::MessagesQos1Sent,
         QoS::ExactlyOnce => Metric::MessagesQos2Sent,
     });
+}
+
+/// `$SYS/…` is not counted as sent. The first byte decides for nearly all topics.
+fn is_sys(topic: &str) -> bool {
+    topic.as_bytes().first() == Some(&b'$') && topic.starts_with("$SYS/")
 }
 
 enum Known {
@@ -403,7 +400,9 @@ impl super::Aliases {
         }
         match self.by_topic.get(topic) {
             Some(alias) => Some((*alias, Known::Yes)),
-            None if self.by_topic.len() < usize::from(self.maximum) => {
+            None if self.by_topic.len() < usize::from(self.maximum)
+                && self.bytes + topic.len() <= ALIAS_BYTES_MAX =>
+            {
                 Some((self.by_topic.len() as u16 + 1, Known::No))
             }
             None => None,
@@ -411,50 +410,49 @@ impl super::Aliases {
     }
 
     fn remember(&mut self, topic: &str, alias: u16) {
+        self.bytes += topic.len();
         self.by_topic.insert(topic.into(), alias);
     }
 }
 
-fn header<'a>(
-    message: &'a Message,
-    qos: QoS,
-    retain: bool,
-    identifiers: Option<&'a [u32]>,
-    now: Now,
-) -> PublishHeader<'a> {
-    PublishHeader {
-        qos,
-        retain,
-        message_expiry_interval: message.remaining_expiry_s(now),
-        subscription_identifiers: identifiers.unwrap_or_default(),
-        properties: message.properties.as_properties(),
-        ..PublishHeader::default()
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dup {
+    Yes,
+    No,
 }
 
-/// A kept message as it leaves; `again` if it was sent before.
+/// A kept message as it leaves.
 fn outgoing<'a>(
     delivery: &'a Delivery,
     mountpoint: &str,
-    again: Option<PacketId>,
+    packet_id: Option<PacketId>,
+    dup: Dup,
     now: Now,
 ) -> Outgoing<'a> {
     let message = &delivery.message;
-    let header =
-        header(message, delivery.qos, delivery.retain, delivery.identifiers.as_deref(), now);
-    let dup = again.is_some();
     Outgoing {
         topic: unmounted(&message.topic, mountpoint),
         payload: &message.payload,
         shared: Some(&message.payload),
-        header: PublishHeader { dup, packet_id: again, ..header },
+        header: PublishHeader {
+            dup: dup == Dup::Yes,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            packet_id,
+            message_expiry_interval: message.remaining_expiry_s(now),
+            subscription_identifiers: delivery.identifiers.as_deref().unwrap_or_default(),
+            properties: message.properties.as_properties(),
+            ..PublishHeader::default()
+        },
     }
 }
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
 fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
-    topic.strip_prefix(mountpoint).unwrap_or(topic)
+    if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 
+/// Bytes of topics that one client is given aliases for.
+const ALIAS_BYTES_MAX: usize = 1 << 20;
 /// Bytes one pump puts into an outbox at most; the flush that empties it pumps again.
 const PUMP_BYTES: usize = 256 * 1024;

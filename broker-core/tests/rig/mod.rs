@@ -4,6 +4,7 @@
 //! sockets' bytes to the test. Nothing here reads a clock or waits.
 
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part, and exports nothing")]
+#![allow(clippy::needless_pass_by_value, reason = "a test reads better with values")]
 
 use std::future::Future;
 use std::io::{self, IoSlice};

@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 
 use crate::rig::*;
 
+type Waker = Box<dyn FnOnce() + Send>;
+
 /// A store whose syncs the test orders.
 #[derive(Default)]
 struct Disk {
     end: AtomicU64,
     durable: AtomicU64,
-    wakers: Mutex<Vec<(Lsn, Box<dyn FnOnce() + Send>)>>,
+    wakers: Mutex<Vec<(Lsn, Waker)>>,
 }
 
 impl Store for Disk {

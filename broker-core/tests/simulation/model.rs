@@ -439,9 +439,9 @@ impl Model {
             assert!(grants > 0 || r.expiry_s.is_some() == e.expiry_s.is_some(), "{what}: expiry");
         }
         if let (Some(left_s), Some(at), Some(all_s)) = (r.expiry_s, e.expires_at_ms, e.expiry_s) {
-            let left = at.saturating_sub(now.wall_ms).div_ceil(1000).max(1);
+            let left = at.saturating_sub(now.wall_ms).div_ceil(1000);
             // A share may be of an earlier publication, handed on.
-            let at_least = if is_shared { 1 } else { left };
+            let at_least = if is_shared { 0 } else { left };
             assert!(
                 (at_least..=u64::from(all_s)).contains(&u64::from(left_s)),
                 "{what}: expiry {left_s} of {all_s}, at least {at_least}"

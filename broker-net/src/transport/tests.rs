@@ -20,7 +20,7 @@ const PEER: &str = "10.0.0.1:4000";
 /// A server's connection and the raw other end.
 struct Server {
     reader: Reader,
-    writer: Writer,
+    writer: Arc<Writer>,
 }
 
 impl Server {
@@ -30,7 +30,7 @@ impl Server {
         server.set_nonblocking(true).unwrap();
         let socket = Socket::Unix(mio::net::UnixStream::from_std(server));
         let (reader, writer) = open(socket, listener, Some(PEER.parse().unwrap()));
-        (Self { reader, writer }, client)
+        (Self { reader, writer: Arc::new(writer) }, client)
     }
 
     /// All MQTT bytes there are, and how it ended: `None` for "nothing more for now".
