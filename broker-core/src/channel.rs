@@ -183,33 +183,37 @@ impl Channel {
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
         self.check_serves()?;
-        let flow = match packet {
-            Packet::Publish(publish) => self.handle_publish(publish, turn)?,
-            Packet::PubAck(ack) => self.handle_puback(ack, turn)?,
-            Packet::PubRec(ack) => self.handle_pubrec(ack, turn)?,
-            Packet::PubRel(ack) => self.handle_pubrel(ack, turn)?,
-            Packet::PubComp(ack) => self.handle_pubcomp(ack, turn)?,
-            Packet::PingReq => self.handle_pingreq(turn)?,
-            Packet::Connect(connect) => self.handle_connect(connect, turn)?,
-            Packet::Subscribe(subscribe) => self.handle_subscribe(subscribe, turn)?,
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe, turn)?,
-            Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect, turn)),
-            Packet::Auth(auth) => self.handle_auth(auth, turn)?,
-            // The decoder of a server lets none of them through.
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                return Err(Close::protocol_error("packet that only a server sends"));
-            }
-        };
-        match flow {
+        let result = self.dispatch(packet, turn);
+        match &result {
             // Counted when it is done with: a packet that waits is fed twice.
-            Flow::Next => {
+            Ok(Flow::Next) | Err(_) => {
                 turn.out.counters.inc(Metric::PacketsReceived);
                 self.verdicts = None;
             }
-            Flow::Wait(_) => self.is_waiting = true,
-            Flow::Pause => {}
+            Ok(Flow::Wait(_)) => self.is_waiting = true,
+            Ok(Flow::Pause) => {}
         }
-        Ok(flow)
+        result
+    }
+
+    fn dispatch(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(publish, turn),
+            Packet::PubAck(ack) => self.handle_puback(ack, turn),
+            Packet::PubRec(ack) => self.handle_pubrec(ack, turn),
+            Packet::PubRel(ack) => self.handle_pubrel(ack, turn),
+            Packet::PubComp(ack) => self.handle_pubcomp(ack, turn),
+            Packet::PingReq => self.handle_pingreq(turn),
+            Packet::Connect(connect) => self.handle_connect(connect, turn),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(subscribe, turn),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe, turn),
+            Packet::Disconnect(disconnect) => Err(self.handle_disconnect(disconnect, turn)),
+            Packet::Auth(auth) => self.handle_auth(auth, turn),
+            // The decoder of a server lets none of them through.
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Close::protocol_error("packet that only a server sends"))
+            }
+        }
     }
 
     /// The bytes of the client are no packet. `version` is what the decoder knows of the client.
