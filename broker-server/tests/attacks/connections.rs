@@ -85,6 +85,7 @@ fn a08_half_open_connections_of_one_address_are_bounded() {
     for stream in &mut half_open {
         end_of(stream, PATIENCE).expect("the broker closes");
     }
+    drop(half_open);
     bystanders.assert_fine();
     process.assert_serves();
 }

@@ -53,7 +53,7 @@ fn b15_wills_to_reserved_topics_are_refused_and_a_take_over_cancels_delayed_ones
 
 #[test]
 fn b15_the_stop_of_the_broker_is_no_storm() {
-    let mut process = start("[node]\nshutdown_timeout = \"10s\"\n", "");
+    let mut process = start("", "");
     let topic = unique_topic();
     let mut watchers: Vec<Client> = (0..100).map(|_| v5().open()).collect();
     watchers.iter_mut().for_each(|watcher| watcher.subscribe(&topic, 1));

@@ -74,10 +74,13 @@ fn b14_the_queue_of_who_does_not_acknowledge_is_bounded() {
 fn pour(stream: &mut TcpStream, bytes: &[u8]) -> u64 {
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let began = Instant::now();
-    let mut n_taken = 0;
+    let (mut n_taken, mut at) = (0, 0);
     loop {
-        match stream.write(bytes) {
-            Ok(n) => n_taken += n as u64,
+        match stream.write(&bytes[at..]) {
+            Ok(n) => {
+                n_taken += n as u64;
+                at = (at + n) % bytes.len();
+            }
             Err(_) => return n_taken,
         }
         assert!(began.elapsed() < DEADLINE, "the broker reads on: {} MB", n_taken / MB);

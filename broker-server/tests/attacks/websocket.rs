@@ -7,7 +7,8 @@ use crate::broker::{MB, Process, end_of, start};
 use crate::client::{PATIENCE, v5};
 use crate::wire::PINGREQ;
 
-const WS: &str = "[mqtt]\nidle_timeout = \"1s\"\n[listener.ws.external]\nbind = \"127.0.0.1:0\"\n";
+const WS: &str = "[mqtt]\nidle_timeout = \"1s\"\n[listener.ws.external]\nbind = \"127.0.0.1:0\"\n\
+                  max_frame_size = \"2MB\"\n";
 
 const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
@@ -71,10 +72,12 @@ fn a07_frames_against_the_protocol_close_before_and_after_connect() {
     for bytes in broken {
         let mut stream = upgraded(&process);
         let _ = stream.write_all(bytes);
-        end_of(&mut stream, PATIENCE).expect("closed before CONNECT");
+        end_of(&mut stream, PATIENCE)
+            .unwrap_or_else(|| panic!("open before CONNECT after {bytes:02x?}"));
         let mut stream = upgraded(&process);
         let _ = stream.write_all(&[&hello[..], bytes].concat());
-        end_of(&mut stream, PATIENCE).expect("closed after CONNECT");
+        end_of(&mut stream, PATIENCE)
+            .unwrap_or_else(|| panic!("open after CONNECT and {bytes:02x?}"));
     }
     bystanders.assert_fine();
     process.assert_serves();
