@@ -43,16 +43,16 @@ fn b13_retained_topics_are_bounded_and_replayed_at_the_subscribers_pace() {
     process.assert_serves();
 }
 
-/// 2,000 filters that match none of 30,000 topics: sixty million comparisons that nobody waits for.
+/// 1,000 filters that match none of 20,000 topics: twenty million comparisons that nobody waits for.
 #[test]
 fn b13_filters_that_match_nothing_do_not_hold_up_others() {
     let mut process = start("", "");
-    retain("haystack", 30_000);
+    retain("haystack", 20_000);
     let bystanders = process.bystanders();
     let before = process.peak_bytes();
     let mut attackers: Vec<Client> = (0..2).map(|_| v5().open()).collect();
     for attacker in &mut attackers {
-        let filters: Vec<String> = (0..1000).map(|n| format!("+/+/needle/{n}")).collect();
+        let filters: Vec<String> = (0..500).map(|n| format!("+/+/needle/{n}")).collect();
         let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
         attacker.subscribe_many(&filters, &[]);
         attacker.ping();
@@ -61,9 +61,13 @@ fn b13_filters_that_match_nothing_do_not_hold_up_others() {
     process.assert_serves();
     attackers.iter_mut().for_each(Client::expect_nothing);
     // Subscribing again and again while nothing is acknowledged does not pile up.
+    let mut publisher = v5().open();
+    for n in 0..10 {
+        publisher.publish(publish(&format!("pile/{n}"), 1, "x").retain());
+    }
     let mut piling = v5().prop(Prop::ReceiveMaximum(1)).open();
     for _ in 0..200 {
-        let filters = [("haystack/+", 1); 100];
+        let filters = [("pile/+", 1); 100];
         piling.subscribe_many(&filters, &[]);
     }
     drop((attackers, piling));
