@@ -1,5 +1,7 @@
 //! The fuzz targets on a stable toolchain: seeds of `fuzz/corpus`, mutated for `FUZZ_SECS` seconds each.
 
+#![expect(clippy::disallowed_methods, reason = "only tests measure time")]
+
 #[path = "../../fuzz/checks.rs"]
 mod checks;
 

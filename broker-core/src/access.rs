@@ -24,6 +24,20 @@ pub(crate) struct AclCache {
     generation: u64,
 }
 
+/// What extensions have answered to the packet at work, by what they were asked.
+#[derive(Default)]
+pub(crate) struct Verdicts(HashMap<(Action, Box<str>), Verdict, RandomState>);
+
+impl Verdicts {
+    pub(crate) fn add(&mut self, action: Action, topic: Box<str>, verdict: Verdict) {
+        self.0.insert((action, topic), verdict);
+    }
+
+    pub(crate) fn look_up(&self, action: Action, topic: &str) -> Option<Verdict> {
+        self.0.get(&(action, topic) as &dyn Key).copied()
+    }
+}
+
 /// `acl_cache_max_size` and `acl_cache_ttl` of the original.
 const CACHE_SIZE: usize = 32;
 const CACHE_TTL_MS: u64 = 60_000;
@@ -52,7 +66,8 @@ impl Channel {
             return Ok(Decision::Allow);
         }
         let client = Arc::clone(client);
-        if let Some(verdict) = self.take_verdict() {
+        // The answer counts for what it was asked about: a SUBSCRIBE asks for many filters.
+        if let Some(verdict) = self.verdict(action, topic) {
             let allowed = self.conclude(verdict, &client.zone);
             self.remember(action, topic, allowed, turn);
             return Ok(if allowed { Decision::Allow } else { Decision::Deny });
@@ -66,9 +81,12 @@ impl Channel {
                 self.remember(action, topic, allowed, turn);
                 Ok(if allowed { Decision::Allow } else { Decision::Deny })
             }
-            Answer::Later(verdict) => Ok(Decision::Wait(Flow::Wait(Box::pin(async move {
-                Answered(AnsweredKind::Verdict(verdict.await))
-            })))),
+            Answer::Later(verdict) => {
+                let topic = topic.into();
+                Ok(Decision::Wait(Flow::Wait(Box::pin(async move {
+                    Answered(AnsweredKind::Verdict(action, topic, verdict.await))
+                }))))
+            }
         }
     }
 
@@ -115,7 +133,10 @@ impl Channel {
 
     fn remember(&mut self, action: Action, topic: &str, allowed: bool, turn: &Turn) {
         let cache = self.acl_cache_mut().get_or_insert_default();
-        cache.generation = turn.extensions_generation;
+        if cache.generation != turn.extensions_generation {
+            cache.verdicts.clear();
+            cache.generation = turn.extensions_generation;
+        }
         if cache.verdicts.len() >= CACHE_SIZE {
             let oldest = cache.verdicts.iter().min_by_key(|(_, (_, until_ms))| *until_ms);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {

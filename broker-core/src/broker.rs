@@ -15,7 +15,7 @@ use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, SharedStrategy};
 use crate::control::Peaks;
 use crate::delayed::Delayed;
-use crate::extension::{Extensions, Store};
+use crate::extension::{Extensions, Lsn, Store};
 use crate::message::{Message, Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -48,6 +48,8 @@ pub struct Broker {
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
+    /// Position of the last frame that any thread appended.
+    appended: AtomicU64,
     shared_strategy: AtomicU8,
     /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
     /// here once at most, so that who connects again and again leaves nothing behind.
@@ -109,6 +111,7 @@ impl BrokerBuilder {
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
+            appended: AtomicU64::new(0),
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
@@ -165,6 +168,18 @@ impl Broker {
 
     pub(crate) fn store(&self) -> Option<&Arc<dyn Store>> {
         self.store.as_ref()
+    }
+
+    /// Hands a frame to the store.
+    pub(crate) fn append(&self, store: &dyn Store, frame: &[u8]) -> Lsn {
+        let lsn = store.append(frame);
+        self.appended.fetch_max(lsn, Ordering::Relaxed);
+        lsn
+    }
+
+    /// A position that covers everything appended so far; 0 without a store.
+    pub(crate) fn appended(&self) -> Lsn {
+        self.appended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {
@@ -255,7 +270,7 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         if is_over {
-            self.end_session(session, turn);
+            self.end_session(session, CloseCause::TakenOver, turn);
         }
     }
 
@@ -295,7 +310,7 @@ impl Broker {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    self.end_session(&session, turn);
+                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let mut state = session.lock();
@@ -306,14 +321,16 @@ impl Broker {
                 }
                 if state.is_expired(turn.now.mono_ms) {
                     drop(state);
-                    self.end_session(&session, turn);
+                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let old_client = Arc::clone(&state.client);
                 let taken_over = state.connection.is_some();
                 // A Will that waits is cancelled by the new connection [MQTT-3.1.3-9]; one without delay
                 // belongs to the connection that ends here.
-                let old_will = state.will.take().filter(|w| taken_over && w.delay_s == 0);
+                let is_due = state.will_due_ms().is_some_and(|due_ms| due_ms <= turn.now.mono_ms);
+                let old_will =
+                    state.will.take().filter(|w| is_due || (taken_over && w.delay_s == 0));
                 session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
                 state.expiry_s = asked.expiry_s;
                 state.will = will.cloned().map(Box::new);
@@ -356,8 +373,8 @@ impl Broker {
         }
     }
 
-    /// Ends a session: its connection is told, its Will published, its subscriptions removed.
-    pub(crate) fn end_session(&self, session: &Arc<Session>, turn: &mut Turn) {
+    /// Ends a session: its connection is told why, its Will published, its subscriptions removed.
+    pub(crate) fn end_session(&self, session: &Arc<Session>, cause: CloseCause, turn: &mut Turn) {
         let mut state = session.lock();
         if std::mem::replace(&mut state.ended, true) {
             drop(state);
@@ -366,11 +383,11 @@ impl Broker {
         }
         self.unschedule(session, &mut state);
         let was_connected = state.connection.is_some();
-        session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
+        session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
         let client = Arc::clone(&state.client);
         let subscriptions: Vec<_> = state.subscriptions.iter().cloned().collect();
-        let back = state.give_back(None);
+        let back = state.give_back(|_| true);
         state.discard();
         drop(state);
         self.sessions.remove(session);
@@ -393,10 +410,10 @@ impl Broker {
         session: &Arc<Session>,
         subscription: &crate::session::subscriptions::Subscription,
     ) -> Option<Arc<ShareGroup>> {
-        match &subscription.share {
-            Some(name) => self.router.leave(&subscription.route, name, session.number()),
+        match subscription.share() {
+            Some(name) => self.router.leave(subscription.route(), name, session.number()),
             None => {
-                self.router.unsubscribe(&subscription.route, session.number());
+                self.router.unsubscribe(subscription.route(), session.number());
                 None
             }
         }
@@ -413,7 +430,6 @@ impl Broker {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
         state.disconnected_at_ms = Some(turn.now.mono_ms);
-        state.replays = None;
         if !publish_will {
             state.will = None;
         }
@@ -421,7 +437,7 @@ impl Broker {
         let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
         let client = Arc::clone(&state.client);
         let back = if !ends && self.config.read().shared_dispatch_ack {
-            state.give_back(None)
+            state.give_back(|group| group.has_others_than(session.number()))
         } else {
             Vec::new()
         };
@@ -434,7 +450,7 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         if ends {
-            self.end_session(session, turn);
+            self.end_session(session, CloseCause::TakenOver, turn);
         }
         self.deal_out_again(back, session, turn);
         true

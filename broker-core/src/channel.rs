@@ -15,12 +15,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use broker_codec::{DecodeError, Packet, PacketId, ProtocolVersion, ReasonCode};
+use broker_codec::{DecodeError, Packet, PacketId, PacketKind, ProtocolVersion, ReasonCode};
 
-use crate::access::AclCache;
+use crate::access::{AclCache, Verdicts};
 use crate::client::{ClientInfo, Peer};
 use crate::config::ZoneConfig;
-use crate::extension::{Lsn, Verdict};
+use crate::extension::{Action, Lsn, Verdict};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
@@ -49,10 +49,8 @@ pub struct Channel {
     next_check_ms: u64,
     aliases: Option<Box<TopicAliases>>,
     acl_cache: Option<Box<AclCache>>,
-    /// Answer of an extension to the packet that is fed again.
-    verdict: Option<Verdict>,
-    /// Filters decided on of a SUBSCRIBE that waits for the verdict on the next.
-    subscribe_verdicts: Vec<bool>,
+    /// Answers of extensions to what the packet that is fed again asks for.
+    verdicts: Option<Box<Verdicts>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     pending_acks: VecDeque<PendingAck>,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
@@ -69,19 +67,24 @@ pub struct Channel {
 
 enum State {
     /// The peer has until `deadline_ms` to send CONNECT.
-    AwaitConnect {
-        peer: Box<Peer>,
-        deadline_ms: u64,
-        admission: Option<Box<Admission>>,
-    },
+    AwaitConnect(Box<AwaitConnect>),
     /// An AUTH exchange decides on the CONNECT.
-    Authenticating {
-        peer: Box<Peer>,
-        deadline_ms: u64,
-        exchange: Box<Exchange>,
-    },
+    Authenticating(Box<Authenticating>),
     Connected(Box<Connected>),
     Closed,
+}
+
+struct AwaitConnect {
+    peer: Peer,
+    deadline_ms: u64,
+    /// The answer to a CONNECT that is fed again.
+    admission: Option<Admission>,
+}
+
+struct Authenticating {
+    peer: Peer,
+    deadline_ms: u64,
+    exchange: Exchange,
 }
 
 /// What a channel has once its CONNECT is accepted.
@@ -107,6 +110,7 @@ struct PendingAck {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the specification's names")]
 enum AckKind {
     PubAck,
     PubRec,
@@ -130,7 +134,7 @@ pub struct Answered(pub(crate) AnsweredKind);
 
 pub(crate) enum AnsweredKind {
     Admission(Admission),
-    Verdict(Verdict),
+    Verdict(Action, Box<str>, Verdict),
 }
 
 impl Channel {
@@ -141,15 +145,18 @@ impl Channel {
         Self {
             id: turn.broker.next_connection_id(),
             sink,
-            state: State::AwaitConnect { peer: Box::new(peer), deadline_ms, admission: None },
+            state: State::AwaitConnect(Box::new(AwaitConnect {
+                peer,
+                deadline_ms,
+                admission: None,
+            })),
             version: ProtocolVersion::V3_1_1,
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
             next_check_ms: u64::MAX,
             aliases: None,
             acl_cache: None,
-            verdict: None,
-            subscribe_verdicts: Vec::new(),
+            verdicts: None,
             pending_acks: VecDeque::new(),
             is_congested: false,
             is_waiting: false,
@@ -166,6 +173,7 @@ impl Channel {
     /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
+        self.check_serves()?;
         let flow = match packet {
             Packet::Publish(publish) => self.handle_publish(publish, turn)?,
             Packet::PubAck(ack) => self.handle_puback(ack, turn)?,
@@ -185,7 +193,10 @@ impl Channel {
         };
         match flow {
             // Counted when it is done with: a packet that waits is fed twice.
-            Flow::Next => turn.out.counters.inc(Metric::PacketsReceived),
+            Flow::Next => {
+                turn.out.counters.inc(Metric::PacketsReceived);
+                self.verdicts = None;
+            }
             Flow::Wait(_) => self.is_waiting = true,
             Flow::Pause => {}
         }
@@ -205,7 +216,7 @@ impl Channel {
         turn: &mut Turn,
     ) -> Close {
         let close = Close::malformed(error);
-        let is_first = matches!(self.state, State::AwaitConnect { .. });
+        let is_first = matches!(self.state, State::AwaitConnect(_));
         match error {
             // In the form of 3.1.1, which every client of whatever level can be expected to know.
             DecodeError::UnsupportedProtocolVersion { .. } if is_first => {
@@ -221,11 +232,13 @@ impl Channel {
         self.is_waiting = false;
         match answered.0 {
             AnsweredKind::Admission(answer) => {
-                if let State::AwaitConnect { admission, .. } = &mut self.state {
-                    *admission = Some(Box::new(answer));
+                if let State::AwaitConnect(waiting) = &mut self.state {
+                    waiting.admission = Some(answer);
                 }
             }
-            AnsweredKind::Verdict(verdict) => self.verdict = Some(verdict),
+            AnsweredKind::Verdict(action, topic, verdict) => {
+                self.verdicts.get_or_insert_default().add(action, topic, verdict);
+            }
         }
     }
 
@@ -241,13 +254,14 @@ impl Channel {
         };
         let owes_pump = std::mem::take(&mut self.owes_pump);
         if owes_pump || !turn.reply.is_empty() {
-            let session = Arc::clone(&connected.session);
-            let Some(outbox_len) = session.reply(self.id, &turn.reply, &mut turn.out) else {
-                turn.reply.clear();
+            let is_congested = connected.session.reply(self.id, &turn.reply, &mut turn.out);
+            turn.reply.clear();
+            let Some(is_congested) = is_congested else {
                 return Err(Close::from(CloseCause::TakenOver));
             };
-            turn.reply.clear();
-            self.is_congested = outbox_len >= connected.client.zone.max_outbox_bytes;
+            self.is_congested = is_congested;
+        } else if self.is_congested {
+            self.is_congested = connected.session.is_congested();
         }
         Ok(())
     }
@@ -255,8 +269,8 @@ impl Channel {
     /// The socket takes bytes again.
     pub fn handle_writable(&mut self, turn: &mut Turn) {
         if let State::Connected(connected) = &self.state {
-            let left = connected.session.handle_writable(self.id, &mut turn.out);
-            self.is_congested &= left >= connected.client.zone.max_outbox_bytes;
+            connected.session.handle_writable(self.id, &mut turn.out);
+            self.is_congested = self.is_congested && connected.session.is_congested();
         }
     }
 
@@ -309,8 +323,8 @@ impl Channel {
 
     /// Corrects what is known of the peer once handshakes below MQTT are over.
     pub fn set_peer(&mut self, change: impl FnOnce(&mut Peer)) {
-        if let State::AwaitConnect { peer, .. } = &mut self.state {
-            change(peer);
+        if let State::AwaitConnect(waiting) = &mut self.state {
+            change(&mut waiting.peer);
         }
     }
 
@@ -323,6 +337,17 @@ impl Channel {
         }
     }
 
+    /// What a connection had still unread when its session was taken over must not touch the session: an
+    /// acknowledgement would count for the new connection, a PUBLISH come after its successors.
+    fn check_serves(&self) -> Result<(), Close> {
+        match &self.state {
+            State::Connected(connected) if !connected.session.is_served_by(self.id) => {
+                Err(Close::from(CloseCause::TakenOver))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn connected(&self) -> Result<&Connected, Close> {
         match &self.state {
             State::Connected(connected) => Ok(connected),
@@ -332,16 +357,16 @@ impl Channel {
 
     fn zone(&self) -> Option<&Arc<ZoneConfig>> {
         match &self.state {
-            State::AwaitConnect { peer, .. } | State::Authenticating { peer, .. } => {
-                Some(&peer.zone)
-            }
+            State::AwaitConnect(waiting) => Some(&waiting.peer.zone),
+            State::Authenticating(waiting) => Some(&waiting.peer.zone),
             State::Connected(connected) => Some(&connected.client.zone),
             State::Closed => None,
         }
     }
 
-    pub(crate) fn take_verdict(&mut self) -> Option<Verdict> {
-        self.verdict.take()
+    /// What an extension has answered to the packet at work.
+    pub(crate) fn verdict(&self, action: Action, topic: &str) -> Option<Verdict> {
+        self.verdicts.as_ref()?.look_up(action, topic)
     }
 
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {
@@ -351,6 +376,15 @@ impl Channel {
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         packet.encode(self.version, &mut turn.reply);
         turn.out.counters.inc(Metric::PacketsSent);
+    }
+}
+
+/// The Reason Code of an extension that refuses, if packets of that kind have it.
+fn code_for(kind: PacketKind, code: ReasonCode) -> ReasonCode {
+    if code.is_error() && code.is_valid_for(kind) {
+        code
+    } else {
+        ReasonCode::ImplementationSpecificError
     }
 }
 

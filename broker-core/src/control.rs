@@ -35,6 +35,8 @@ pub struct SessionView {
     pub dropped: u64,
     /// Session Expiry Interval in seconds.
     pub expiry_s: u32,
+    /// Bytes that wait for the socket.
+    pub outbox_bytes: usize,
     /// When the session was created, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
 }
@@ -51,7 +53,7 @@ impl Broker {
     /// Cost: one short lock per session of the page, none that all share.
     #[must_use]
     pub fn sessions(&self, page: usize) -> Option<Vec<SessionView>> {
-        Some(self.sessions.snapshot(page)?.iter().map(|session| view(session)).collect())
+        Some(self.sessions.snapshot(page)?.iter().map(view).collect())
     }
 
     /// The session of a client.
@@ -85,12 +87,12 @@ impl Broker {
 
     /// Bans a client, a user or an address; whoever is connected and concerned is closed.
     pub fn ban(&self, who: Who, ban: Ban, now_ms: u64) {
-        let concerned = |client: &ClientInfo| match &who {
+        self.banned.add(who.clone(), ban, now_ms);
+        let concerned = move |client: &ClientInfo| match &who {
             Who::ClientId(id) => client.client_id.as_str() == &**id,
             Who::Username(name) => client.username.as_deref() == Some(name),
             Who::Address(address) => client.peer.map(|peer| peer.ip()) == Some(*address),
         };
-        self.banned.add(who.clone(), ban, now_ms);
         for shard in 0.. {
             let Some(sessions) = self.sessions.snapshot(shard) else { break };
             for session in sessions.iter().filter(|session| session.is_connected()) {
@@ -116,7 +118,7 @@ impl Broker {
     /// Ends a session that no connection serves, or whose connection is closed by this.
     pub fn discard_session(&self, client_id: &str, turn: &mut Turn) -> bool {
         let Some(session) = self.sessions.get(client_id) else { return false };
-        self.end_session(&session, turn);
+        self.end_session(&session, CloseCause::Kicked, turn);
         true
     }
 
@@ -253,6 +255,7 @@ fn view(session: &Arc<Session>) -> SessionView {
         awaiting_rel: state.received.len(),
         dropped: state.dropped,
         expiry_s: state.expiry_s,
+        outbox_bytes: state.connection.as_ref().map_or(0, |c| c.outbox.len()),
         created_at_ms: state.created_at_ms,
     }
 }

@@ -67,7 +67,7 @@ impl Message {
 
     /// Seconds left of the Message Expiry Interval [MQTT-3.3.2-6], begun ones counted whole.
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
-        remaining_expiry_s(self.expires_at_ms, now)
+        remaining_expiry_s(self.expires_at_ms, self.published_at_ms, now)
     }
 
     /// Bytes the message is accounted with in queues and stores.
@@ -77,8 +77,10 @@ impl Message {
     }
 }
 
-fn remaining_expiry_s(expires_at_ms: Option<u64>, now: Now) -> Option<u32> {
-    let left_s = expires_at_ms?.saturating_sub(now.wall_ms).div_ceil(1000);
+fn remaining_expiry_s(expires_at_ms: Option<u64>, published_at_ms: u64, now: Now) -> Option<u32> {
+    // A clock that was set back since gives a message no more than it came with.
+    let now_ms = now.wall_ms.max(published_at_ms);
+    let left_s = expires_at_ms?.saturating_sub(now_ms).div_ceil(1000);
     Some(u32::try_from(left_s).unwrap_or(u32::MAX))
 }
 
@@ -179,7 +181,7 @@ impl<'a> Publication<'a> {
     }
 
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
-        remaining_expiry_s(self.expires_at_ms, now)
+        remaining_expiry_s(self.expires_at_ms, self.published_at_ms, now)
     }
 }
 

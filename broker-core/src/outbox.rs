@@ -64,7 +64,7 @@ pub(crate) struct BufferPool {
 
 const SPARE_BUFFERS: usize = 256;
 const SPARE_BUFFER_BYTES: usize = 64 * 1024;
-const FIRST_BUFFER_BYTES: usize = 2 * 1024;
+const FIRST_BUFFER_BYTES: usize = 256;
 
 impl BufferPool {
     pub(crate) fn take(&mut self) -> Vec<u8> {

@@ -26,6 +26,7 @@ pub(crate) struct Retained {
     sweep_at_ms: AtomicU64,
 }
 
+/// Messages by topic.
 type Shard = RwLock<BTreeMap<Arc<str>, Arc<Message>>>;
 
 const SHARDS: usize = 16;
@@ -118,6 +119,12 @@ impl Retained {
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
         self.shards[shard_of(topic)].read().get(topic).cloned()
+    }
+
+    /// True if `message` is still the retained one of its topic.
+    pub(crate) fn is_current(&self, message: &Arc<Message>) -> bool {
+        let shard = self.shards[shard_of(&message.topic)].read();
+        shard.get(&message.topic).is_some_and(|kept| Arc::ptr_eq(kept, message))
     }
 
     /// The next messages whose topic matches `filter`, in the order of their topics.

@@ -105,6 +105,7 @@ impl Router {
         if is_new {
             self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
             self.counts.shared.fetch_add(1, Ordering::Relaxed);
+            self.count_event_filter(filter, 1);
         }
         is_new
     }
@@ -119,6 +120,7 @@ impl Router {
         if left.is_some() {
             self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
             self.counts.shared.fetch_sub(1, Ordering::Relaxed);
+            self.count_event_filter(filter, usize::MAX);
         }
         left
     }
@@ -210,6 +212,16 @@ impl Router {
             shard.generation.load(Ordering::Acquire)
         };
         (builder.build(topic), Generation { own, wild })
+    }
+
+    /// True if anybody at all gets messages of `topic`.
+    pub(crate) fn has_receivers(&self, topic: &str) -> bool {
+        let own = self.shards[shard_of_level(first_level(topic))].routes.read();
+        if own.exact.contains_key(topic) || own.wild.has_match(topic) {
+            return true;
+        }
+        drop(own);
+        !topic.starts_with('$') && self.shards[WILD].routes.read().wild.has_match(topic)
     }
 
     /// Calls `visit` with every filter and its sessions, one shard's read lock at a time.

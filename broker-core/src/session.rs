@@ -13,7 +13,7 @@ pub(crate) mod subscriptions;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{PacketId, ProtocolVersion, QoS};
 use foldhash::fast::RandomState;
@@ -35,8 +35,8 @@ use subscriptions::Subscriptions;
 pub(crate) struct Session {
     number: u64,
     client_id: ClientId,
-    /// Mirrors `state.connection`, for those who choose among sessions without locking them.
-    connected: AtomicBool,
+    /// Mirrors the number of `state.connection`, 0 without one, for those who look without locking.
+    served_by: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -49,6 +49,7 @@ pub(crate) struct State {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
+    #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
     pub(crate) replays: Option<Box<VecDeque<Replay>>>,
     /// They go on in the next pass: this one has looked at enough topics.
     replays_rest: bool,
@@ -84,6 +85,8 @@ pub(crate) struct Connection {
     has_mountpoint: bool,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
+    /// The channel stopped reading because of its outbox: it is woken once that holds less than this.
+    wake_below: usize,
     /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
     stalled_at_ms: u64,
     /// The shell knows that the socket refused bytes and looks after it.
@@ -133,6 +136,7 @@ impl Connection {
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             aliases,
+            wake_below: 0,
             stalled_at_ms: 0,
             is_watched: false,
             close: None,
@@ -145,13 +149,6 @@ impl Connection {
         if !std::mem::replace(&mut self.is_watched, true) {
             self.sink.wake();
         }
-    }
-
-    /// Bytes that wait for a socket which takes none now.
-    ///
-    /// What the end of this turn is going to write does not count: no word of the socket would follow it.
-    fn blocked_bytes(&self) -> usize {
-        if self.outbox.is_blocked() { self.outbox.len() } else { 0 }
     }
 
     /// A PUBLISH was acknowledged [MQTT-4.9.0-2]: the quota grows, never beyond its start.
@@ -170,6 +167,7 @@ pub(crate) enum Acked {
 
 impl Session {
     pub(crate) fn new(number: u64, client: Arc<ClientInfo>, expiry_s: u32, now_ms: u64) -> Self {
+        let client_id = client.client_id.clone();
         let state = State {
             connection: None,
             subscriptions: Subscriptions::default(),
@@ -186,14 +184,9 @@ impl Session {
             dropped: 0,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
-            client: Arc::clone(&client),
+            client,
         };
-        Self {
-            number,
-            client_id: client.client_id.clone(),
-            connected: AtomicBool::new(false),
-            state: Mutex::new(state),
-        }
+        Self { number, client_id, served_by: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// A number no other session of this process has.
@@ -208,7 +201,12 @@ impl Session {
 
     /// True while a Network Connection serves the session.
     pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.served_by.load(Ordering::Relaxed) != 0
+    }
+
+    /// True while the Network Connection of that number serves the session.
+    pub(crate) fn is_served_by(&self, connection: u64) -> bool {
+        self.served_by.load(Ordering::Relaxed) == connection
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -226,11 +224,11 @@ impl Session {
     ) {
         connection.outbox.append(connack, &mut out.pool);
         state.upgrades_qos = client.zone.upgrade_qos;
+        self.served_by.store(connection.id, Ordering::Relaxed);
         state.client = client;
         state.connection = Some(connection);
         state.disconnected_at_ms = None;
         state.inflight.start_over();
-        self.connected.store(true, Ordering::Relaxed);
         state.pump(out);
         self.touch(state, out);
     }
@@ -238,7 +236,7 @@ impl Session {
     /// Takes the connection away, if it is still the one of that number.
     pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Connection> {
         state.connection.take_if(|c| c.id == connection).inspect(|_| {
-            self.connected.store(false, Ordering::Relaxed);
+            self.served_by.store(0, Ordering::Relaxed);
         })
     }
 
@@ -254,7 +252,7 @@ impl Session {
     /// Replaces the connection by nothing and tells the old one why [MQTT-3.1.4-3].
     pub(crate) fn expel(&self, state: &mut State, cause: CloseCause, out: &mut Out) {
         let Some(mut old) = state.connection.take() else { return };
-        self.connected.store(false, Ordering::Relaxed);
+        self.served_by.store(0, Ordering::Relaxed);
         let close = Close::from(cause);
         if old.version.is_v5() {
             let mut packet = Vec::new();
@@ -287,13 +285,13 @@ impl Session {
     /// Ends the part of the channel `connection` in a turn: its packets join the outbox, and what its
     /// acknowledgements made room for is sent.
     ///
-    /// Returns the bytes that wait for a full socket; `None` if the channel does not serve the session any more.
+    /// Returns whether reading must wait for the socket, as [`is_congested`](Self::is_congested) does.
     pub(crate) fn reply(
         self: &Arc<Self>,
         connection: u64,
         packets: &[u8],
         out: &mut Out,
-    ) -> Option<usize> {
+    ) -> Option<bool> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
         if !packets.is_empty() {
@@ -304,7 +302,12 @@ impl Session {
             state.pump(out);
         }
         self.touch(&mut state, out);
-        state.connection.as_ref().map(Connection::blocked_bytes)
+        Some(state.is_congested())
+    }
+
+    /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.lock().is_congested()
     }
 
     /// Since when, on the monotonic clock, the socket of the connection has taken no byte.
@@ -335,7 +338,7 @@ impl Session {
     /// Begins to send the retained messages of new subscriptions.
     pub(crate) fn start_replays(self: &Arc<Self>, replays: Vec<Replay>, out: &mut Out) {
         let mut state = self.lock();
-        state.replays.get_or_insert_default().extend(replays);
+        state.add_replays(replays);
         state.pump(out);
         self.touch(&mut state, out);
     }
@@ -380,17 +383,21 @@ impl Session {
         self.touch(&mut state, out);
     }
 
-    /// The socket takes bytes again. Returns those that wait because it is full once more.
-    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) -> usize {
+    /// Gives back what a burst of messages has left behind.
+    pub(crate) fn trim(&self) {
+        self.lock().queue.trim();
+    }
+
+    /// The socket takes bytes again.
+    pub(crate) fn handle_writable(self: &Arc<Self>, connection: u64, out: &mut Out) {
         {
             let mut state = self.lock();
             let Some(current) = state.connection.as_mut().filter(|c| c.id == connection) else {
-                return 0;
+                return;
             };
             current.outbox.set_writable();
         }
         self.flush(out);
-        self.lock().connection.as_ref().map_or(0, Connection::blocked_bytes)
     }
 
     /// Writes the outbox to the socket, without holding the lock while the system copies.
@@ -416,6 +423,10 @@ impl Session {
             // Taken over meanwhile: what is left belongs to nobody.
             let Some(connection) = state.connection.as_mut().filter(|c| c.id == id) else { return };
             let next = connection.outbox.end_flush(batch, &outcome, written, &mut out.pool);
+            if connection.outbox.len() < connection.wake_below {
+                connection.wake_below = 0;
+                connection.sink.wake();
+            }
             if let Some(next) = next {
                 batch = next;
                 continue;
@@ -455,13 +466,21 @@ impl State {
     /// Ends the exchange of an identifier if it has come so far; the window has room for another.
     fn finish_exchange(&mut self, id: PacketId, is_due: impl FnOnce(&Phase) -> bool) -> Acked {
         let Some(entry) = self.inflight.remove_if(id, is_due) else { return Acked::Unknown };
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = self.connection.as_mut().filter(|_| entry.in_window) {
             connection.grant();
         }
         match entry.phase {
             Phase::Published(delivery) => Acked::Known(Some(delivery)),
             Phase::Released => Acked::Known(None),
         }
+    }
+
+    fn is_congested(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        let max = connection.max_outbox_bytes;
+        let is_congested = connection.outbox.len() >= max;
+        connection.wake_below = if is_congested { max } else { 0 };
+        is_congested
     }
 
     /// True if something waits for room in the window or the outbox.

@@ -158,7 +158,7 @@ impl Turn {
         if !records.frame.is_empty()
             && let Some(store) = self.broker.store()
         {
-            records.last = store.append(&records.frame);
+            records.last = self.broker.append(&**store, &records.frame);
             records.frame.clear();
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
-use broker_core::{Broker, Peer};
+use broker_core::{Broker, Now, Peer};
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -52,11 +52,16 @@ pub(crate) struct Acceptor {
     next_token: usize,
     loops: Vec<Arc<LoopHandle>>,
     broker: Arc<Broker>,
-    /// A descriptor in reserve: when there are no more, it is given up for long enough to accept and close
-    /// a connection, so that the peer is not left waiting.
-    reserve: Option<File>,
+    descriptors: Descriptors,
     /// Listeners to come back to: more is waiting, or descriptors ran out.
     again: Vec<Token>,
+}
+
+/// Whether there are file descriptors to accept with.
+struct Descriptors {
+    /// One in reserve: when there are no more, it is given up for long enough to accept and close
+    /// a connection, so that the peer is not left waiting.
+    reserve: Option<File>,
     is_exhausted: bool,
 }
 
@@ -78,9 +83,8 @@ impl Acceptor {
             next_token: 1,
             loops,
             broker: Arc::clone(broker),
-            reserve: open_reserve(),
+            descriptors: Descriptors { reserve: open_reserve(), is_exhausted: false },
             again: Vec::new(),
-            is_exhausted: false,
         };
         Ok((acceptor, handle))
     }
@@ -96,7 +100,7 @@ impl Acceptor {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
         loop {
-            let timeout = match (self.again.is_empty(), self.is_exhausted) {
+            let timeout = match (self.again.is_empty(), self.descriptors.is_exhausted) {
                 (true, _) => None,
                 (false, false) => Some(Duration::ZERO),
                 // Calm: descriptors come back when connections end, not by asking often.
@@ -145,9 +149,7 @@ impl Acceptor {
         for _ in 0..opened.setup.config().acceptors.max(1) {
             match opened.listener.accept() {
                 Ok((socket, addr)) => {
-                    if std::mem::take(&mut self.is_exhausted) {
-                        self.broker.alarms().clear(ALARM, now.wall_ms);
-                    }
+                    self.descriptors.are_back(&self.broker, now);
                     let ip = addr.map(|addr| addr.ip());
                     let admission = match opened.setup.admit(ip, now.mono_ms) {
                         Ok(admission) => admission,
@@ -176,15 +178,19 @@ impl Acceptor {
                         chosen.send(Command::Serve(Box::new(newcomer)));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // The kernel takes the descriptor before it looks for a connection, so there is one.
+                    self.descriptors.are_back(&self.broker, now);
+                    return;
+                }
                 Err(error) if is_exhaustion(&error) => {
-                    self.is_exhausted = true;
+                    self.descriptors.is_exhausted = true;
                     let what = format!("connections cannot be accepted: {error}");
                     self.broker.alarms().raise(ALARM, what, now.wall_ms);
-                    if self.reserve.take().is_some() {
+                    if self.descriptors.reserve.take().is_some() {
                         // Accepted into the place of the reserve, and closed at once.
                         drop(opened.listener.accept());
-                        self.reserve = open_reserve();
+                        self.descriptors.reserve = open_reserve();
                     }
                     break;
                 }
@@ -193,6 +199,15 @@ impl Acceptor {
             }
         }
         self.again.push(token);
+    }
+}
+
+impl Descriptors {
+    fn are_back(&mut self, broker: &Broker, now: Now) {
+        if std::mem::take(&mut self.is_exhausted) {
+            broker.alarms().clear(ALARM, now.wall_ms);
+            self.reserve = self.reserve.take().or_else(open_reserve);
+        }
     }
 }
 

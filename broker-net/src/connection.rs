@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_codec::Decoder;
 use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
@@ -14,6 +15,9 @@ use crate::transport::{ReadOutcome, Reader, Writer};
 /// The writing half of a connection, and the way back to the loop that owns it.
 pub(crate) struct Link {
     pub(crate) writer: Writer,
+    /// The socket has refused bytes: a writable event is awaited. Without it such events, which come with
+    /// every readable one, mean nothing.
+    is_blocked: AtomicBool,
     pub(crate) home: Mutex<Home>,
 }
 
@@ -25,9 +29,27 @@ pub(crate) struct Home {
     pub(crate) is_woken: bool,
 }
 
+impl Link {
+    pub(crate) fn new(writer: Writer, owner: Arc<LoopHandle>, key: u64) -> Self {
+        let home = Mutex::new(Home { owner, key, is_woken: false });
+        Self { writer, is_blocked: AtomicBool::new(false), home }
+    }
+
+    /// True if a writable event is to be followed.
+    pub(crate) fn awaits_writable(&self) -> bool {
+        !self.writer.is_plain() || self.is_blocked.swap(false, Ordering::AcqRel)
+    }
+}
+
 impl Sink for Link {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.writer.try_write(slices)
+        let written = self.writer.try_write(slices);
+        if matches!(&written, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.is_blocked.store(true, Ordering::Release);
+            // The socket may have become writable in between, and its event have passed unheeded.
+            return self.writer.try_write(slices);
+        }
+        written
     }
 
     fn wake(&self) {

@@ -12,7 +12,6 @@ use broker_codec::Decoder;
 use broker_core::{Answered, Broker, Channel, Close, CloseCause, Flow, Peer, Sink, Turn};
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
-use parking_lot::Mutex;
 use slab::Slab;
 
 use crate::balance::{Balance, Load};
@@ -240,9 +239,7 @@ impl IoLoop {
         let Newcomer { socket, peer, admission } = newcomer;
         let (reader, writer) = transport::open(socket, admission.setup(), peer.addr);
         let key = self.next_key();
-        let owner = Arc::clone(&self.handle);
-        let home = Mutex::new(Home { owner, key, is_woken: false });
-        let link = Arc::new(Link { writer, home });
+        let link = Arc::new(Link::new(writer, Arc::clone(&self.handle), key));
         let mut decoder = Decoder::for_server(peer.zone.max_packet_size);
         decoder.set_strict(peer.zone.strict_mode);
         let channel = Channel::new(peer, Arc::clone(&link) as Arc<dyn Sink>, &self.turn);
@@ -328,6 +325,9 @@ impl IoLoop {
             return;
         };
         if *generation != (key >> 32) as u32 {
+            return;
+        }
+        if !connection.link.awaits_writable() {
             return;
         }
         match connection.link.writer.flush_pending() {

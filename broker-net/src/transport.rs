@@ -134,6 +134,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// True if there is nothing between MQTT and the socket.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.layers.is_none()
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }

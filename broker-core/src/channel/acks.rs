@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker_codec::{Ack, Packet, PacketId, Properties, ReasonCode};
 
 use super::{AckKind, Channel, Close, Flow, PendingAck};
+use crate::extension::Lsn;
 use crate::metrics::Metric;
 use crate::session::Acked;
 use crate::turn::Turn;
@@ -89,10 +90,22 @@ impl Channel {
         reason_code: ReasonCode,
         turn: &mut Turn,
     ) {
-        let must_wait = !turn.out.records.frame.is_empty();
-        if must_wait || !self.pending_acks.is_empty() {
+        self.acknowledge_at(0, kind, packet_id, reason_code, turn);
+    }
+
+    /// The same for what also depends on the records up to `lsn`.
+    pub(super) fn acknowledge_at(
+        &mut self,
+        lsn: Lsn,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason_code: ReasonCode,
+        turn: &mut Turn,
+    ) {
+        let has_records = !turn.out.records.frame.is_empty();
+        if has_records || lsn > 0 || !self.pending_acks.is_empty() {
             // What is recorded in this turn gets its position when the turn is sealed.
-            let lsn = if must_wait { UNSEALED } else { 0 };
+            let lsn = if has_records { UNSEALED } else { lsn };
             self.pending_acks.push_back(PendingAck { lsn, kind, packet_id, reason_code });
         } else {
             self.send_ack(kind, packet_id, reason_code, turn);
@@ -106,12 +119,9 @@ impl Channel {
         }
         turn.seal();
         let last = turn.out.records.last;
-        for ack in
-            self.pending_acks.iter_mut().rev().take_while(|ack| ack.lsn == UNSEALED || ack.lsn == 0)
-        {
-            if ack.lsn == UNSEALED {
-                ack.lsn = last;
-            }
+        // Those of this turn stand at the end: once one depends on its records, all after it do.
+        for ack in self.pending_acks.iter_mut().rev().take_while(|ack| ack.lsn == UNSEALED) {
+            ack.lsn = last;
         }
         let Some(store) = turn.broker.store().cloned() else { return };
         let durable = store.durable();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use broker_codec::{DecodeError, Disconnect, Packet, Properties, ReasonCode};
+use broker_codec::{DecodeError, Disconnect, Packet, PacketKind, Properties, ReasonCode};
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,12 @@ impl Close {
     /// The DISCONNECT that tells a client.
     pub(crate) fn disconnect(&self) -> Packet<'static> {
         Packet::Disconnect(Disconnect {
-            reason_code: self.cause.reason_code(),
+            reason_code: match self.cause.reason_code() {
+                // Codes that only CONNACK has (MQTT 5.0, table 2-6), of ours or of an extension's.
+                ReasonCode::Banned => ReasonCode::AdministrativeAction,
+                code if code.is_valid_for(PacketKind::Disconnect) => code,
+                _ => ReasonCode::NotAuthorized,
+            },
             properties: Properties::EMPTY,
         })
     }

@@ -50,16 +50,16 @@ impl Channel {
         connect: &Connect<'_>,
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
-        let State::AwaitConnect { peer, admission, .. } = &mut self.state else {
+        let State::AwaitConnect(waiting) = &mut self.state else {
             // [MQTT-3.1.0-2]
             return Err(Close::protocol_error("second CONNECT"));
         };
-        let peer = Peer::clone(peer);
-        let admission = admission.take();
+        let peer = waiting.peer.clone();
+        let admission = waiting.admission.take();
         self.version = connect.version;
         if let Some(admission) = admission {
             turn.out.counters.inc(Metric::PacketsConnect);
-            return self.conclude_connect(connect, &peer, *admission, turn);
+            return self.conclude_connect(connect, &peer, admission, turn);
         }
         let credentials = match self.identify(connect, &peer, turn) {
             Ok(credentials) => Arc::new(credentials),
@@ -235,7 +235,7 @@ impl Channel {
         turn.out.counters.inc(Metric::PacketsSent);
         turn.out.counters.inc(Metric::PacketsConnAck);
         let publisher = Publisher::Client(Arc::clone(&client), session.number());
-        self.enter(connect, client, session, publisher, turn);
+        self.enter(connect, &client, session, publisher, turn);
         if !session_present {
             self.subscribe_automatically(turn);
         }
@@ -246,7 +246,7 @@ impl Channel {
     fn enter(
         &mut self,
         connect: &Connect<'_>,
-        client: Arc<ClientInfo>,
+        client: &Arc<ClientInfo>,
         session: Arc<crate::session::Session>,
         publisher: Publisher,
         turn: &mut Turn,
@@ -267,10 +267,10 @@ impl Channel {
             auth_method: connect.properties.authentication_method().map(Into::into),
             exchange: None,
             is_bridge: connect.is_bridge,
-            client: Arc::clone(&client),
+            client: Arc::clone(client),
         }));
         self.schedule_check(turn.now.mono_ms);
-        turn.client_connected(&client);
+        turn.client_connected(client);
     }
 
     /// Answers CONNACK with an error; the connection ends [MQTT-3.2.2-7].

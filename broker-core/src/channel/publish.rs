@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use broker_codec::{PacketId, Properties, Publish, QoS, ReasonCode, topic};
+use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, topic};
 
-use super::{AckKind, Channel, Close, Connected, Flow};
+use super::{AckKind, Channel, Close, Connected, Flow, code_for};
 use crate::access::Decision;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
@@ -23,7 +23,9 @@ impl Channel {
         let zone = &connected.client.zone;
         check_capabilities(publish, zone)?;
         let deny_disconnects = zone.acl_deny_disconnect;
+        // One that was waiting for a verdict has been paced before.
         if let Some((count, interval_ms)) = zone.publish_limit
+            && self.verdicts.is_none()
             && let Some(wait) = self.pace(count, interval_ms, turn)
         {
             return Ok(wait);
@@ -69,7 +71,9 @@ impl Channel {
         };
         if is_known {
             count_received(publish, turn);
-            self.acknowledge(AckKind::PubRec, id, ReasonCode::Success, turn);
+            // The first one may have come in another connection, whose record is not safe yet.
+            let lsn = turn.broker.appended();
+            self.acknowledge_at(lsn, AckKind::PubRec, id, ReasonCode::Success, turn);
             return Ok(true);
         }
         if held >= usize::from(*receive_maximum) {
@@ -228,7 +232,8 @@ fn intercept(
     turn: &Turn,
 ) -> Result<(), ReasonCode> {
     for interceptor in &turn.extensions.interceptors {
-        interceptor.publish(&connected.client, draft)?;
+        let answer = interceptor.publish(&connected.client, draft);
+        answer.map_err(|code| code_for(PacketKind::PubAck, code))?;
     }
     if !turn.extensions.interceptors.is_empty() && topic::validate_name(&draft.topic).is_err() {
         return Err(ReasonCode::TopicNameInvalid);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use broker_codec::topic::{self, Share};
 use broker_codec::{
-    Packet, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions,
-    UnsubAck, Unsubscribe,
+    Packet, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 
-use super::{Channel, Close, Flow};
+use super::{Channel, Close, Flow, code_for};
 use crate::access::Decision;
 use crate::broker::Broker;
 use crate::client::ClientInfo;
@@ -31,14 +31,10 @@ impl Channel {
     ) -> Result<Flow, Close> {
         // Rights first, for all filters: a filter that must wait makes the whole packet wait.
         self.connected()?;
-        let mut verdicts = std::mem::take(&mut self.subscribe_verdicts);
-        for request in &subscribe.filters[verdicts.len()..] {
+        let mut verdicts = Vec::with_capacity(subscribe.filters.len());
+        for request in &subscribe.filters {
             match self.authorize(Action::Subscribe, plain_filter(request.filter), turn)? {
-                Decision::Wait(flow) => {
-                    // The answer is for this filter: those before it are not asked for again.
-                    self.subscribe_verdicts = verdicts;
-                    return Ok(flow);
-                }
+                Decision::Wait(flow) => return Ok(flow),
                 Decision::Allow => verdicts.push(true),
                 Decision::Deny => verdicts.push(false),
             }
@@ -159,20 +155,16 @@ pub(crate) fn subscribe_one(
     let zone = &client.zone;
     let mut draft = SubscribeDraft { filter: Cow::Borrowed(wish.filter), options: wish.options };
     for interceptor in &turn.extensions.interceptors {
-        interceptor.subscribe(client, &mut draft)?;
+        let answer = interceptor.subscribe(client, &mut draft);
+        answer.map_err(|code| code_for(PacketKind::SubAck, code))?;
     }
     let filter: Arc<str> = draft.filter.as_ref().into();
     let mut options = draft.options;
     options.qos = options.qos.min(zone.max_qos_allowed);
     let (share, plain) = check_filter(&filter, zone)?;
     let route = route_of(plain, client, &turn.broker);
-    let subscription = Subscription {
-        filter: Arc::clone(&filter),
-        route: if *route == *filter { Arc::clone(&filter) } else { route.as_ref().into() },
-        share: share.map(Into::into),
-        options,
-        identifier: wish.identifier,
-    };
+    let subscription =
+        Subscription::new(Arc::clone(&filter), &route, share, options, wish.identifier);
     let old = {
         let mut state = session.lock();
         let is_full = zone.max_subscriptions > 0
@@ -192,7 +184,7 @@ pub(crate) fn subscribe_one(
             RetainHandling::DoNotSend => false,
         };
     let replay = (sends_retained && turn.broker.retained.len() > 0).then(|| Replay {
-        filter: Arc::clone(&subscription.route),
+        filter: Arc::clone(subscription.route()),
         qos: options.qos,
         no_local: options.no_local,
         identifiers: (wish.identifier > 0).then(|| [wish.identifier].into()),
@@ -213,9 +205,9 @@ pub(crate) fn route_subscription(
         options: subscription.options,
         identifier: subscription.identifier,
     };
-    match &subscription.share {
-        Some(name) => broker.router.join(&subscription.route, name, subscriber),
-        None => broker.router.subscribe(&subscription.route, subscriber),
+    match subscription.share() {
+        Some(name) => broker.router.join(subscription.route(), name, subscriber),
+        None => broker.router.subscribe(subscription.route(), subscriber),
     };
     // A session that was ended meanwhile has removed its subscriptions before this one was there.
     if session.lock().ended {
@@ -233,12 +225,16 @@ pub(crate) fn unsubscribe_one(
     if topic::validate_filter(filter).is_err() {
         return ReasonCode::TopicFilterInvalid;
     }
-    let removed = session.lock().subscriptions.remove(filter);
-    let Some(subscription) = removed else { return ReasonCode::NoSubscriptionExisted };
+    let mut state = session.lock();
+    let Some(subscription) = state.subscriptions.remove(filter) else {
+        return ReasonCode::NoSubscriptionExisted;
+    };
+    state.end_replay(subscription.route());
+    drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);
     if let Some(group) = left {
-        let back = session.lock().give_back(Some(&group));
+        let back = session.lock().give_back_unsent(&group);
         broker.deal_out_again(back, session, turn);
     }
     turn.session_unsubscribed(client, &subscription);

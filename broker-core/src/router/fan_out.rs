@@ -45,10 +45,6 @@ impl FanOut {
             + size_of_val(&*self.groups)
             + size_of_val(&*self.consumers)
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty() && self.consumers.is_empty()
-    }
 }
 
 #[derive(Default)]
@@ -68,14 +64,14 @@ impl FanOutBuilder {
     pub(super) fn add(&mut self, entry: &Subscribers) {
         self.groups.extend(entry.groups().iter().cloned());
         self.consumers.extend(entry.consumers().iter().map(|(_, consumer)| Arc::clone(consumer)));
-        if entry.len() == 0 {
+        if entry.n_subscribers() == 0 {
             return;
         }
         self.filters += 1;
         if self.filters == 2 {
             self.places = self.targets.iter().map(|t| t.session.number()).zip(0..).collect();
         }
-        self.targets.reserve(entry.len());
+        self.targets.reserve(entry.n_subscribers());
         entry.for_each(|subscriber| {
             let terms = Terms {
                 qos: subscriber.options.qos,

@@ -63,6 +63,11 @@ impl ShareGroup {
         self.members.lock().list.is_empty()
     }
 
+    /// True if somebody else than this session is a member.
+    pub(crate) fn has_others_than(&self, session: u64) -> bool {
+        self.members.lock().list.iter().any(|member| member.number() != session)
+    }
+
     /// The member that gets the next message; one that is connected if there is any.
     ///
     /// `except` names a session that gave the message back.

@@ -31,7 +31,16 @@ enum List {
     #[default]
     None,
     One(Subscriber),
-    Few(Vec<Subscriber>),
+    // Boxed, or every entry of the router would be larger for the few that have several.
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variants, and there are many, are smaller"
+    )]
+    Few(Box<Vec<Subscriber>>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the other variants, and there are many, are smaller"
+    )]
     Many(Box<HashMap<u64, Subscriber, RandomState>>),
 }
 
@@ -65,7 +74,7 @@ impl Subscribers {
                 *one = subscriber;
                 return false;
             }
-            List::One(one) => self.list = List::Few(vec![one.clone(), subscriber]),
+            List::One(one) => self.list = List::Few(Box::new(vec![one.clone(), subscriber])),
             List::Few(list) => {
                 if let Some(old) = list.iter_mut().find(|s| s.number() == subscriber.number()) {
                     *old = subscriber;
@@ -103,7 +112,7 @@ impl Subscribers {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn n_subscribers(&self) -> usize {
         match &self.list {
             List::None => 0,
             List::One(_) => 1,

@@ -58,7 +58,7 @@ impl Session {
         }
         let qos = if state.upgrades_qos { terms.qos } else { terms.qos.min(publication.qos) };
         let retain = terms.retain_as_published && publication.retain;
-        if qos == QoS::AtMostOnce && state.connection.is_some() {
+        if qos == QoS::AtMostOnce && state.connection.is_some() && !state.queue.holds_qos0() {
             return self.deliver_now(state, terms, publication, retain, out);
         }
         if qos == QoS::AtMostOnce && !state.client.zone.mqueue_store_qos0 {
@@ -203,8 +203,12 @@ impl State {
         let Some(connection) = &mut self.connection else { return false };
         let Some(entry) = self.inflight.next_resend() else { return false };
         match &entry.phase {
-            Phase::Released => connection.send_pubrel(entry.packet_id, out),
-            Phase::Published(_) if !has_quota => return false,
+            // PUBCOMP gives back what an entry took, so PUBREL takes it too [MQTT-3.3.4-9].
+            _ if !has_quota => return false,
+            Phase::Released => {
+                connection.send_pubrel(entry.packet_id, out);
+                connection.quota -= 1;
+            }
             // Nobody waits for it any more. A QoS 2 message must go on: the client may hold its identifier.
             Phase::Published(d) if d.qos == QoS::AtLeastOnce && d.message.is_expired(out.now) => {
                 let id = entry.packet_id;
@@ -234,7 +238,7 @@ impl State {
         let Some(connection) = &mut self.connection else { return };
         let max_outbox_bytes = connection.max_outbox_bytes;
         for entry in self.inflight.iter_mut() {
-            if entry.sent_at_ms + interval_ms > out.now.mono_ms {
+            if !entry.in_window || entry.sent_at_ms + interval_ms > out.now.mono_ms {
                 continue;
             }
             if connection.outbox.len() >= max_outbox_bytes {
@@ -251,23 +255,35 @@ impl State {
         }
     }
 
-    /// Takes the unsent messages of a shared subscription, and those unacknowledged at QoS 1, to be given to
-    /// another member. What was begun at QoS 2 stays [MQTT-4.8.2-4] [MQTT-4.8.2-5].
-    pub(crate) fn give_back(&mut self, only: Option<&Arc<ShareGroup>>) -> Vec<Delivery> {
-        let is_shared = |delivery: &Delivery| match (&delivery.group, only) {
-            (Some(group), Some(only)) => Arc::ptr_eq(group, only),
-            (group, None) => group.is_some(),
-            (None, Some(_)) => false,
-        };
+    /// Takes the messages of shared subscriptions from a session without a connection, to be given to other
+    /// members: those unsent, and those unacknowledged at QoS 1. What was begun at QoS 2 stays
+    /// [MQTT-4.8.2-4] [MQTT-4.8.2-5], and so does what `has_other_members` says nobody else can take.
+    pub(crate) fn give_back(
+        &mut self,
+        has_other_members: impl Fn(&ShareGroup) -> bool,
+    ) -> Vec<Delivery> {
+        let may_go =
+            |delivery: &Delivery| delivery.group.as_deref().is_some_and(&has_other_members);
         let mut back = self.inflight.extract(|entry| match &entry.phase {
-            Phase::Published(d) => d.qos == QoS::AtLeastOnce && is_shared(d),
+            Phase::Published(d) => d.qos == QoS::AtLeastOnce && may_go(d),
             Phase::Released => false,
         });
-        if !self.queue.is_empty() {
-            let zone = Arc::clone(&self.client.zone);
-            back.extend(self.queue.extract(is_shared, &zone));
-        }
+        back.extend(self.take_unsent(may_go));
         back
+    }
+
+    /// Takes the unsent messages of a group that the session leaves. What was begun is completed by it
+    /// [MQTT-3.10.4-3].
+    pub(crate) fn give_back_unsent(&mut self, left: &Arc<ShareGroup>) -> Vec<Delivery> {
+        self.take_unsent(|delivery| delivery.group.as_ref().is_some_and(|g| Arc::ptr_eq(g, left)))
+    }
+
+    fn take_unsent(&mut self, filter: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
+        if self.queue.is_empty() {
+            return Vec::new();
+        }
+        let zone = Arc::clone(&self.client.zone);
+        self.queue.extract(filter, &zone)
     }
 }
 
@@ -378,6 +394,10 @@ enum Known {
 impl super::Aliases {
     /// The alias of a topic, or one that is free.
     fn alias(&self, topic: &str) -> Option<(u16, Known)> {
+        // The property may take four bytes: for less it is no gain, and the packet could grow too large.
+        if topic.len() < 4 {
+            return None;
+        }
         match self.by_topic.get(topic) {
             Some(alias) => Some((*alias, Known::Yes)),
             None if self.by_topic.len() < usize::from(self.maximum)

@@ -29,6 +29,21 @@ pub(crate) struct Replay {
 }
 
 impl State {
+    /// Owes the client retained messages; those still owed for the same filter are owed anew, not twice.
+    pub(super) fn add_replays(&mut self, replays: Vec<Replay>) {
+        for replay in replays {
+            self.end_replay(&replay.filter);
+            self.replays.get_or_insert_default().push_back(replay);
+        }
+    }
+
+    /// The subscription is over: nothing more is sent for it [MQTT-3.10.4-2].
+    pub(crate) fn end_replay(&mut self, filter: &str) {
+        if let Some(replays) = &mut self.replays {
+            replays.retain(|replay| *replay.filter != *filter);
+        }
+    }
+
     /// Sends the next retained message that is owed. Returns false if there is none or it must wait.
     pub(super) fn send_retained(&mut self, has_quota: bool, out: &mut Out) -> bool {
         let Some(replays) = &mut self.replays else { return false };
@@ -51,13 +66,16 @@ impl State {
             }
             return true;
         };
-        let qos = replay.qos.min(message.qos);
+        let is_upgraded = self.client.zone.upgrade_qos;
+        let qos = if is_upgraded { replay.qos } else { replay.qos.min(message.qos) };
         if qos > QoS::AtMostOnce && !has_quota {
             return false;
         }
         let is_own = replay.no_local && *message.publisher.client_id() == self.client.client_id;
         let Some(message) = replay.page.pop() else { return false };
-        if !is_own {
+        // The page may be old: what has replaced the message since went out when it was published.
+        let is_due = !message.is_expired(out.now) && out.broker.retained.is_current(&message);
+        if is_due && !is_own {
             let identifiers = replay.identifiers.clone();
             self.send(Delivery { message, qos, retain: true, identifiers, group: None }, out);
         }

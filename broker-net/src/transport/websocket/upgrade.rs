@@ -8,7 +8,7 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::config::WebSocketConfig;
 
-/// Collects the header block. Memory follows the bytes received, up to [`HEAD_BYTES_MAX`].
+/// Collects the header block. Memory follows the bytes received, up to `HEAD_BYTES_MAX`.
 #[derive(Debug, Default)]
 pub struct Upgrade {
     head: Vec<u8>,

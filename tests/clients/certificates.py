@@ -1,0 +1,59 @@
+"""A certificate authority made with openssl."""
+
+import subprocess
+
+
+def openssl(*args, input=None):
+    return subprocess.run(
+        ["openssl", *map(str, args)], input=input, check=True, capture_output=True, timeout=60
+    )
+
+
+class Authority:
+    """Files are `<name>.crt` and `<name>.key` in `folder`; `ca.crt` is the authority's own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._root("ca", "/CN=Test authority")
+        self._root("stranger", "/O=Elsewhere/CN=alice")
+        self.sign("server", "/CN=localhost")
+        self.sign("alice", "/O=Test/OU=Devices/CN=alice")
+
+    def crt(self, name):
+        return self.folder / f"{name}.crt"
+
+    def key(self, name):
+        return self.folder / f"{name}.key"
+
+    def _new_key(self, name):
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key(name))
+
+    def _root(self, name, subject):
+        self._new_key(name)
+        openssl(
+            *("req", "-x509", "-new", "-key", self.key(name), "-subj", subject),
+            *("-days", "30", "-out", self.crt(name)),
+        )
+
+    def sign(self, name, subject):
+        """Makes a key and a certificate for localhost and 127.0.0.1, over those of that name."""
+        self._new_key(name)
+        request = self.folder / f"{name}.csr"
+        extensions = self.folder / f"{name}.ext"
+        extensions.write_text("subjectAltName = DNS:localhost, IP:127.0.0.1\n")
+        openssl("req", "-new", "-key", self.key(name), "-subj", subject, "-out", request)
+        openssl(
+            *("x509", "-req", "-in", request, "-days", "30", "-extfile", extensions),
+            *("-CA", self.crt("ca"), "-CAkey", self.key("ca"), "-CAcreateserial"),
+            *("-out", self.crt(name)),
+        )
+
+    def listener(self, name="server", **keys):
+        """Keys of a TLS listener that shows the certificate of that name."""
+        return {
+            "enabled": True,
+            "bind": "127.0.0.1:0",
+            "certfile": str(self.crt(name)),
+            "keyfile": str(self.key(name)),
+            **keys,
+        }

@@ -1,0 +1,130 @@
+"""openssl s_client: versions, certificates, their reload, and what a peer without TLS meets."""
+
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from certificates import openssl
+from mosquitto import pub, run, tls
+from waiting import DEADLINE_S, wait_until
+
+CONNECT = bytes.fromhex("100c00044d5154540402003c0000")
+
+
+def s_client(port, *args):
+    """What s_client says of a handshake after which the peer closes its side."""
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"localhost:{port}", *map(str, args)],
+        input=b"",
+        capture_output=True,
+        timeout=DEADLINE_S,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
+
+
+def subject(port, ca):
+    code, said = s_client(port, "-CAfile", ca.crt("ca"), "-verify_return_error")
+    assert code == 0, said
+    return re.search(r"^subject=(.*)$", said, re.MULTILINE).group(1).replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("configured", "tls12", "tls13"),
+    [
+        (["tlsv1.2", "tlsv1.3"], True, True),
+        (["tlsv1.2"], True, False),
+        (["tlsv1.3"], False, True),
+    ],
+)
+def test_the_configured_versions_are_spoken_and_no_other(start, ca, configured, tls12, tls13):
+    broker = start(listener={"ssl": {"external": ca.listener(tls_versions=configured)}})
+    for flag, name, offered in ("-tls1_2", "TLSv1.2", tls12), ("-tls1_3", "TLSv1.3", tls13):
+        code, said = s_client(broker.ssl, flag, "-CAfile", ca.crt("ca"), "-verify_return_error")
+        assert (code == 0) == offered, said
+        assert (f"New, {name}, Cipher is" in said) == offered
+    # Older ones never, whatever the client is ready for.
+    code, _ = s_client(broker.ssl, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+    assert code != 0
+
+
+def test_the_certificate_is_the_configured_one(start, ca):
+    broker = start(listener={"ssl": {"external": ca.listener()}})
+    assert subject(broker.ssl, ca) == "CN=localhost"
+    code, _ = s_client(broker.ssl, "-CAfile", ca.crt("stranger"), "-verify_return_error")
+    assert code != 0
+
+
+def test_sighup_reloads_certificates_for_new_connections(start, ca, mosquitto_sub):
+    ca.sign("renewed", "/CN=before")
+    broker = start(listener={"ssl": {"external": ca.listener("renewed")}})
+    old = mosquitto_sub(*tls(broker.ssl, ca), "-q", 1, "-t", "a")
+    assert subject(broker.ssl, ca) == "CN=before"
+    ca.sign("renewed", "/CN=after")
+    assert subject(broker.ssl, ca) == "CN=before"
+    broker.signal(signal.SIGHUP)
+    broker.log.expect("certificates read again")
+    assert subject(broker.ssl, ca) == "CN=after"
+    # Who is connected stays so.
+    pub(*tls(broker.ssl, ca), "-q", 1, "-t", "a", "-m", "still here")
+    assert old.receive() == "a still here"
+
+
+def test_a_broken_certificate_leaves_the_old_one_in_force(start, ca):
+    ca.sign("broken", "/CN=good")
+    broker = start(listener={"ssl": {"external": ca.listener("broken")}})
+    ca.crt("broken").write_text("not a certificate\n")
+    broker.signal(signal.SIGHUP)
+    line = broker.log.expect("the old certificate stays: (.*)").group(1)
+    assert line.startswith(f"listener.ssl.external.certfile = {ca.crt('broken')}: ")
+    assert subject(broker.ssl, ca) == "CN=good"
+
+
+def test_the_self_signed_certificate_survives_a_restart(start):
+    listener = {"ssl": {"external": {"enabled": True, "bind": "127.0.0.1:0"}}}
+    first = start(listener=listener)
+    made = first.data_dir / "certs/server.crt"
+    fingerprint = openssl("x509", "-in", made, "-noout", "-fingerprint").stdout
+    code, said = s_client(first.ssl, "-CAfile", made, "-verify_return_error")
+    assert code == 0, said
+    assert first.stop() == 0
+    start(listener=listener, node={"data_dir": str(first.data_dir)})
+    assert openssl("x509", "-in", made, "-noout", "-fingerprint").stdout == fingerprint
+
+
+def test_the_distinguished_name_can_be_the_user(start, ca, mosquitto_sub):
+    verified = ca.listener(
+        cacertfile=str(ca.crt("ca")),
+        verify="verify_peer",
+        fail_if_no_peer_cert=True,
+        peer_cert_as_username="dn",
+    )
+    broker = start(listener={"ssl": {"external": verified}})
+    events = mosquitto_sub(*tls(broker.ssl, ca, "alice"), "-t", "$events/client_connected")
+    pub(*tls(broker.ssl, ca, "alice"), "-i", "second", "-t", "a", "-m", "x")
+    told = events.receive()
+    assert '"clientid":"second"' in told
+    assert '"username":"CN=alice,OU=Devices,O=Test"' in told
+
+
+def test_plain_text_at_a_tls_listener_is_hung_up_on(start, ca):
+    broker = start(listener={"ssl": {"external": ca.listener()}})
+    with socket.create_connection(("127.0.0.1", broker.ssl), DEADLINE_S) as plain:
+        plain.sendall(CONNECT)
+        said = b""
+        while data := plain.recv(4096):
+            said += data
+    assert not said.startswith(b"\x20"), "a CONNACK without TLS"
+    pub(*tls(broker.ssl, ca), "-q", 1, "-t", "a", "-m", "x")
+
+
+def test_a_handshake_has_a_deadline(start, ca):
+    broker = start(listener={"ssl": {"external": ca.listener(handshake_timeout="200ms")}})
+    with socket.create_connection(("127.0.0.1", broker.ssl), DEADLINE_S) as silent:
+        assert silent.recv(1) == b""
+    wait_until(
+        lambda: run("mosquitto_pub", *tls(broker.ssl, ca), "-t", "a", "-m", "x").returncode == 0,
+        "others connect",
+    )
