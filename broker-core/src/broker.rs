@@ -1,7 +1,6 @@
 //! Broker: the parts that every connection shares.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -52,32 +51,13 @@ pub struct Broker {
     /// Position of the last frame that any thread appended.
     appended: AtomicU64,
     shared_strategy: AtomicU8,
-    /// Sessions to be looked at, by monotonic time: expiry and Will Delay.
-    schedule: Mutex<BinaryHeap<Reverse<Scheduled>>>,
+    /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
+    /// here once at most, so that who connects again and again leaves nothing behind.
+    schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
     connection_ids: AtomicU64,
     pub(crate) peaks: Peaks,
     /// Makes assigned Client Identifiers unguessable from each other.
     pub(crate) id_seed: std::hash::RandomState,
-}
-
-/// Ordered by time; the number keeps entries apart.
-struct Scheduled(u64, u64, Weak<Session>);
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
 }
 
 /// Makes a [`Broker`].
@@ -236,8 +216,9 @@ impl Broker {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do, on the monotonic clock.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        let scheduled = self.schedule.lock().peek().map(|Reverse(entry)| entry.0);
-        [scheduled, self.delayed.next_due_ms(), self.sys.next_due_ms()].into_iter().flatten().min()
+        let scheduled = self.schedule.lock().first_key_value().map(|((due_ms, _), _)| *due_ms);
+        let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
+        [scheduled, delayed, sys, self.retained.next_sweep_ms()].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -253,13 +234,14 @@ impl Broker {
                 turn.publish_message(&message);
             }
         }
+        self.retained.sweep(turn.now);
         SysTopics::publish_due(turn);
     }
 
     fn next_scheduled(&self, now_ms: u64) -> Option<Arc<Session>> {
         let mut schedule = self.schedule.lock();
-        while schedule.peek().is_some_and(|Reverse(entry)| entry.0 <= now_ms) {
-            let session = schedule.pop().and_then(|Reverse(entry)| entry.2.upgrade());
+        while let Some(first) = schedule.first_entry().filter(|entry| entry.key().0 <= now_ms) {
+            let session = first.remove().upgrade();
             if session.is_some() {
                 return session;
             }
@@ -294,13 +276,21 @@ impl Broker {
 
     /// Puts an offline session on the schedule for what it waits for next.
     ///
-    /// A session has one entry at most that counts: where an earlier one stands already, it will do.
+    /// Where an earlier entry stands already, it will do.
     pub(crate) fn schedule(&self, session: &Arc<Session>, state: &mut State) {
         let due = [state.will_due_ms(), state.expires_at_ms()].into_iter().flatten().min();
         if let Some(due_ms) = due.filter(|due_ms| *due_ms < state.scheduled_ms) {
+            let mut schedule = self.schedule.lock();
+            schedule.remove(&(state.scheduled_ms, session.number()));
+            schedule.insert((due_ms, session.number()), Arc::downgrade(session));
             state.scheduled_ms = due_ms;
-            let entry = Scheduled(due_ms, session.number(), Arc::downgrade(session));
-            self.schedule.lock().push(Reverse(entry));
+        }
+    }
+
+    fn unschedule(&self, session: &Session, state: &mut State) {
+        let scheduled_ms = std::mem::replace(&mut state.scheduled_ms, u64::MAX);
+        if scheduled_ms < u64::MAX {
+            self.schedule.lock().remove(&(scheduled_ms, session.number()));
         }
     }
 
@@ -391,6 +381,7 @@ impl Broker {
             self.sessions.remove(session);
             return;
         }
+        self.unschedule(session, &mut state);
         let was_connected = state.connection.is_some();
         session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
@@ -419,10 +410,10 @@ impl Broker {
         session: &Arc<Session>,
         subscription: &crate::session::subscriptions::Subscription,
     ) -> Option<Arc<ShareGroup>> {
-        match &subscription.share {
-            Some(name) => self.router.leave(&subscription.route, name, session.number()),
+        match subscription.share() {
+            Some(name) => self.router.leave(subscription.route(), name, session.number()),
             None => {
-                self.router.unsubscribe(&subscription.route, session.number());
+                self.router.unsubscribe(subscription.route(), session.number());
                 None
             }
         }

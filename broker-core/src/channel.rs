@@ -67,19 +67,24 @@ pub struct Channel {
 
 enum State {
     /// The peer has until `deadline_ms` to send CONNECT.
-    AwaitConnect {
-        peer: Box<Peer>,
-        deadline_ms: u64,
-        admission: Option<Box<Admission>>,
-    },
+    AwaitConnect(Box<AwaitConnect>),
     /// An AUTH exchange decides on the CONNECT.
-    Authenticating {
-        peer: Box<Peer>,
-        deadline_ms: u64,
-        exchange: Box<Exchange>,
-    },
+    Authenticating(Box<Authenticating>),
     Connected(Box<Connected>),
     Closed,
+}
+
+struct AwaitConnect {
+    peer: Peer,
+    deadline_ms: u64,
+    /// The answer to a CONNECT that is fed again.
+    admission: Option<Admission>,
+}
+
+struct Authenticating {
+    peer: Peer,
+    deadline_ms: u64,
+    exchange: Exchange,
 }
 
 /// What a channel has once its CONNECT is accepted.
@@ -140,7 +145,11 @@ impl Channel {
         Self {
             id: turn.broker.next_connection_id(),
             sink,
-            state: State::AwaitConnect { peer: Box::new(peer), deadline_ms, admission: None },
+            state: State::AwaitConnect(Box::new(AwaitConnect {
+                peer,
+                deadline_ms,
+                admission: None,
+            })),
             version: ProtocolVersion::V3_1_1,
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
@@ -207,7 +216,7 @@ impl Channel {
         turn: &mut Turn,
     ) -> Close {
         let close = Close::malformed(error);
-        let is_first = matches!(self.state, State::AwaitConnect { .. });
+        let is_first = matches!(self.state, State::AwaitConnect(_));
         match error {
             // In the form of 3.1.1, which every client of whatever level can be expected to know.
             DecodeError::UnsupportedProtocolVersion { .. } if is_first => {
@@ -223,8 +232,8 @@ impl Channel {
         self.is_waiting = false;
         match answered.0 {
             AnsweredKind::Admission(answer) => {
-                if let State::AwaitConnect { admission, .. } = &mut self.state {
-                    *admission = Some(Box::new(answer));
+                if let State::AwaitConnect(waiting) = &mut self.state {
+                    waiting.admission = Some(answer);
                 }
             }
             AnsweredKind::Verdict(action, topic, verdict) => {
@@ -265,6 +274,25 @@ impl Channel {
         }
     }
 
+    /// Since when, on the monotonic clock, the socket has taken no byte of those that wait for it.
+    ///
+    /// `None` if none wait. The [`Sink`] is woken when that begins; it is for the shell to say how long it
+    /// may last, and to close with [`CloseCause::SendTimeout`].
+    #[must_use]
+    pub fn stalled_since_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Connected(connected) => connected.session.stalled_since_ms(self.id),
+            _ => None,
+        }
+    }
+
+    /// The socket took bytes that the shell had taken over before, and has room for no more.
+    pub fn note_progress(&self, turn: &Turn) {
+        if let State::Connected(connected) = &self.state {
+            connected.session.note_progress(self.id, turn.now.mono_ms);
+        }
+    }
+
     /// The [`Sink`] was woken: somebody wants something of this channel.
     ///
     /// # Errors
@@ -295,8 +323,8 @@ impl Channel {
 
     /// Corrects what is known of the peer once handshakes below MQTT are over.
     pub fn set_peer(&mut self, change: impl FnOnce(&mut Peer)) {
-        if let State::AwaitConnect { peer, .. } = &mut self.state {
-            change(peer);
+        if let State::AwaitConnect(waiting) = &mut self.state {
+            change(&mut waiting.peer);
         }
     }
 
@@ -329,9 +357,8 @@ impl Channel {
 
     fn zone(&self) -> Option<&Arc<ZoneConfig>> {
         match &self.state {
-            State::AwaitConnect { peer, .. } | State::Authenticating { peer, .. } => {
-                Some(&peer.zone)
-            }
+            State::AwaitConnect(waiting) => Some(&waiting.peer.zone),
+            State::Authenticating(waiting) => Some(&waiting.peer.zone),
             State::Connected(connected) => Some(&connected.client.zone),
             State::Closed => None,
         }

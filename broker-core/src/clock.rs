@@ -1,5 +1,7 @@
 //! Time as an argument: the core never asks for it.
 
+use std::time::Duration;
+
 /// A reading of both clocks, taken by the shell once per turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
@@ -10,6 +12,23 @@ pub struct Now {
 }
 
 impl Now {
+    /// A reading of two clocks of the embedding program: the time since a moment it has chosen, mostly its
+    /// start, and the time since the Unix epoch.
+    ///
+    /// ```
+    /// use std::time::{Instant, SystemTime, UNIX_EPOCH};
+    ///
+    /// use broker_core::Now;
+    ///
+    /// let start = Instant::now();
+    /// let now = || Now::new(start.elapsed(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    /// assert!(now().wall_ms > 0);
+    /// ```
+    #[must_use]
+    pub const fn new(since_start: Duration, since_epoch: Duration) -> Self {
+        Self { mono_ms: since_start.as_millis() as u64, wall_ms: since_epoch.as_millis() as u64 }
+    }
+
     /// The same moment, later.
     #[must_use]
     pub const fn plus_ms(self, ms: u64) -> Self {

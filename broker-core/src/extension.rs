@@ -22,6 +22,13 @@ pub enum Answer<T> {
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 
+impl<T> Answer<T> {
+    /// An answer that `future` will bring.
+    pub fn later(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::Later(Box::pin(future))
+    }
+}
+
 /// Whom a CONNECT claims to be.
 #[derive(Clone)]
 pub struct Credentials {

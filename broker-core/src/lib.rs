@@ -8,20 +8,26 @@
 //! use broker_core::{Broker, Now, QoS};
 //!
 //! let broker = Broker::builder().build()?;
+//! // Time is an argument: `Now::new` takes the readings of two clocks, a test makes them up.
 //! let now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
 //! let inbox = broker.subscribe_local("sensors/+/temperature", 100, now)?;
 //! let mut client = broker.local_client("thermometer");
-//! client.publish("sensors/7/temperature", "21.5", QoS::AtMostOnce, false, now)?;
+//! client.publish("sensors/7/temperature", "21.5", QoS::AtMostOnce, now)?;
 //! let message = inbox.receiver().try_recv()?;
 //! assert_eq!(&message.payload[..], b"21.5");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! What happens by time alone (delayed messages, the end of sessions, `$SYS` topics) is done in
+//! [`Broker::handle_timeout`], due when [`Broker::poll_timeout`] says; `broker-net` calls it by itself.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod access;
 mod alarms;
+#[doc(hidden)]
+pub mod bench;
 mod broker;
 mod channel;
 mod client;

@@ -64,7 +64,7 @@ pub(crate) struct BufferPool {
 
 const SPARE_BUFFERS: usize = 256;
 const SPARE_BUFFER_BYTES: usize = 64 * 1024;
-const FIRST_BUFFER_BYTES: usize = 2 * 1024;
+const FIRST_BUFFER_BYTES: usize = 256;
 
 impl BufferPool {
     pub(crate) fn take(&mut self) -> Vec<u8> {
@@ -109,6 +109,11 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// True while the socket refuses bytes: whatever waits goes on when the shell says so.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
     /// A buffer to append packets to; the bytes appended must be reported to [`grown`](Self::grown).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use broker_codec::topic;
 use foldhash::fast::FixedState;
@@ -23,15 +23,17 @@ pub(crate) struct Retained {
     config: RwLock<RetainedConfig>,
     len: AtomicUsize,
     bytes: AtomicUsize,
+    sweep_at_ms: AtomicU64,
 }
 
-/// Messages by topic.
 type Shard = RwLock<BTreeMap<Arc<str>, Arc<Message>>>;
 
 const SHARDS: usize = 16;
 /// Messages of one page of a replay, and topics looked at for it.
 const PAGE: usize = 64;
 const PAGE_TOPICS: usize = 4096;
+/// Pause between two looks at what has expired.
+const SWEEP_EVERY_MS: u64 = 60_000;
 
 /// How far a replay has come.
 #[derive(Default)]
@@ -39,11 +41,17 @@ pub(crate) struct Cursor {
     shard: usize,
     after: Option<Arc<str>>,
     done: bool,
+    looked_at: usize,
 }
 
 impl Cursor {
     pub(crate) fn is_at_end(&self) -> bool {
         self.done
+    }
+
+    /// Topics that were looked at for the last page.
+    pub(crate) fn looked_at(&self) -> usize {
+        self.looked_at
     }
 }
 
@@ -58,6 +66,7 @@ impl Retained {
             config: RwLock::new(config),
             len: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            sweep_at_ms: AtomicU64::new(0),
         }
     }
 
@@ -121,6 +130,7 @@ impl Retained {
     pub(crate) fn page(&self, filter: &str, cursor: &mut Cursor, now: Now) -> Vec<Arc<Message>> {
         if !topic::has_wildcard(filter) {
             cursor.done = true;
+            cursor.looked_at = 1;
             return self.get(filter).into_iter().filter(|m| !m.is_expired(now)).collect();
         }
         let prefix = plain_prefix(filter);
@@ -129,7 +139,7 @@ impl Retained {
             cursor.shard = shard_of(filter);
         }
         let mut page = Vec::new();
-        let mut looked_at = 0;
+        cursor.looked_at = 1;
         let shard = self.shards[cursor.shard].read();
         let start = match &cursor.after {
             Some(after) => Bound::Excluded(&**after),
@@ -142,8 +152,8 @@ impl Retained {
             if topic::matches(filter, topic) && !message.is_expired(now) {
                 page.push(Arc::clone(message));
             }
-            looked_at += 1;
-            if page.len() >= PAGE || looked_at >= PAGE_TOPICS {
+            cursor.looked_at += 1;
+            if page.len() >= PAGE || cursor.looked_at > PAGE_TOPICS {
                 cursor.after = Some(Arc::clone(topic));
                 return page;
             }
@@ -154,19 +164,55 @@ impl Retained {
         page
     }
 
-    /// Drops the expired messages of one shard. Returns how many.
-    pub(crate) fn sweep(&self, shard: usize, now: Now) -> usize {
-        let mut topics = self.shards[shard % SHARDS].write();
-        let before = topics.len();
-        topics.retain(|_, message| {
-            let keep = !message.is_expired(now);
-            if !keep {
-                self.len.fetch_sub(1, Ordering::Relaxed);
-                self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+    /// When [`sweep`](Self::sweep) has something to do, on the monotonic clock.
+    pub(crate) fn next_sweep_ms(&self) -> Option<u64> {
+        (self.len() > 0).then(|| self.sweep_at_ms.load(Ordering::Relaxed))
+    }
+
+    /// Drops the expired messages if that is due. Returns how many.
+    ///
+    /// A page of topics at a time: publishers and subscribers wait for no more than one of them.
+    pub(crate) fn sweep(&self, now: Now) -> usize {
+        if self.next_sweep_ms().is_none_or(|at_ms| at_ms > now.mono_ms) {
+            return 0;
+        }
+        self.sweep_at_ms.store(now.mono_ms + SWEEP_EVERY_MS, Ordering::Relaxed);
+        self.shards.iter().map(|shard| self.sweep_shard(shard, now)).sum()
+    }
+
+    fn sweep_shard(&self, shard: &Shard, now: Now) -> usize {
+        let mut n_dropped = 0;
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let mut expired = Vec::new();
+            let last = {
+                let topics = shard.read();
+                let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let page = topics.range::<str, _>((start, Bound::Unbounded)).take(PAGE_TOPICS);
+                page.inspect(|(topic, message)| {
+                    if message.is_expired(now) {
+                        expired.push(Arc::clone(topic));
+                    }
+                })
+                .last()
+                .map(|(topic, _)| Arc::clone(topic))
+            };
+            for topic in expired {
+                let mut topics = shard.write();
+                // Not if it was replaced meanwhile.
+                if topics.get(&topic).is_some_and(|message| message.is_expired(now))
+                    && let Some(message) = topics.remove(&topic)
+                {
+                    self.len.fetch_sub(1, Ordering::Relaxed);
+                    self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+                    n_dropped += 1;
+                }
             }
-            keep
-        });
-        before - topics.len()
+            if last.is_none() {
+                return n_dropped;
+            }
+            after = last;
+        }
     }
 }
 
@@ -257,7 +303,7 @@ mod tests {
         let later = Now::default().plus_ms(2000);
         assert_eq!(all(&retained, "a/+", Now::default()).len(), 1);
         assert_eq!(all(&retained, "a/+", later).len(), 0);
-        assert_eq!((0..SHARDS).map(|shard| retained.sweep(shard, later)).sum::<usize>(), 1);
+        assert_eq!(retained.sweep(later), 1);
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
     }
 }

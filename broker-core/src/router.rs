@@ -214,6 +214,16 @@ impl Router {
         (builder.build(topic), Generation { own, wild })
     }
 
+    /// True if anybody at all gets messages of `topic`.
+    pub(crate) fn has_receivers(&self, topic: &str) -> bool {
+        let own = self.shards[shard_of_level(first_level(topic))].routes.read();
+        if own.exact.contains_key(topic) || own.wild.has_match(topic) {
+            return true;
+        }
+        drop(own);
+        !topic.starts_with('$') && self.shards[WILD].routes.read().wild.has_match(topic)
+    }
+
     /// Calls `visit` with every filter and its sessions, one shard's read lock at a time.
     pub(crate) fn for_each_route(&self, mut visit: impl FnMut(&str)) {
         for shard in &self.shards {

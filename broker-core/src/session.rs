@@ -11,7 +11,7 @@ mod received;
 pub(crate) mod replay;
 pub(crate) mod subscriptions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,8 +49,9 @@ pub(crate) struct State {
     pub(crate) received: Received,
     pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
-    #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
-    pub(crate) replays: Option<Box<Vec<Replay>>>,
+    pub(crate) replays: Option<Box<VecDeque<Replay>>>,
+    /// They go on in the next pass: this one has looked at enough topics.
+    replays_rest: bool,
     pub(crate) will: Option<Box<Will>>,
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
     pub(crate) expiry_s: u32,
@@ -85,12 +86,18 @@ pub(crate) struct Connection {
     aliases: Option<Box<Aliases>>,
     /// The channel stopped reading because of its outbox: it is woken once that holds less than this.
     wake_below: usize,
+    /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
+    stalled_at_ms: u64,
+    /// The shell knows that the socket refused bytes and looks after it.
+    is_watched: bool,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
 }
 
 struct Aliases {
     maximum: u16,
+    /// Bytes of the topics.
+    bytes: usize,
     by_topic: HashMap<Box<str>, u16, RandomState>,
 }
 
@@ -111,7 +118,11 @@ impl Connection {
         limits: &ConnectionLimits,
     ) -> Self {
         let aliases = (limits.topic_alias_maximum > 0).then(|| {
-            Box::new(Aliases { maximum: limits.topic_alias_maximum, by_topic: HashMap::default() })
+            Box::new(Aliases {
+                maximum: limits.topic_alias_maximum,
+                bytes: 0,
+                by_topic: HashMap::default(),
+            })
         });
         Self {
             id,
@@ -125,7 +136,17 @@ impl Connection {
             max_packet_size: limits.max_packet_size,
             aliases,
             wake_below: 0,
+            stalled_at_ms: 0,
+            is_watched: false,
             close: None,
+        }
+    }
+
+    /// The socket refused bytes. The shell is woken for it once, and looks again by itself then.
+    fn stall(&mut self, now_ms: u64) {
+        self.stalled_at_ms = now_ms;
+        if !std::mem::replace(&mut self.is_watched, true) {
+            self.sink.wake();
         }
     }
 
@@ -153,6 +174,7 @@ impl Session {
             received: Received::default(),
             queue: Queue::default(),
             replays: None,
+            replays_rest: false,
             will: None,
             expiry_s,
             created_at_ms: now_ms,
@@ -251,7 +273,8 @@ impl Session {
     fn touch(self: &Arc<Self>, state: &mut State, out: &mut Out) {
         if let Some(connection) = &mut state.connection
             && !connection.outbox.dirty
-            && !connection.outbox.is_empty()
+            && (!connection.outbox.is_empty()
+                || (state.replays_rest && !connection.outbox.is_blocked()))
         {
             connection.outbox.dirty = true;
             out.dirty.push(Arc::clone(self));
@@ -284,6 +307,23 @@ impl Session {
     /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
     pub(crate) fn is_congested(&self) -> bool {
         self.lock().is_congested()
+    }
+
+    /// Since when, on the monotonic clock, the socket of the connection has taken no byte.
+    ///
+    /// `None` if it takes them; then the shell is woken when it refuses the next time.
+    pub(crate) fn stalled_since_ms(&self, connection: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let current = state.connection.as_mut().filter(|c| c.id == connection)?;
+        current.is_watched = current.outbox.is_blocked();
+        current.is_watched.then_some(current.stalled_at_ms)
+    }
+
+    /// The socket took bytes, though not yet all that was encoded for it.
+    pub(crate) fn note_progress(&self, connection: u64, now_ms: u64) {
+        if let Some(current) = self.lock().connection.as_mut().filter(|c| c.id == connection) {
+            current.stalled_at_ms = now_ms;
+        }
     }
 
     /// Why the connection is asked to close, or that it serves the session no more.
@@ -359,7 +399,15 @@ impl Session {
         let mut state = self.lock();
         let Some(connection) = &mut state.connection else { return };
         let id = connection.id;
-        let Some(mut batch) = connection.outbox.begin_flush() else { return };
+        let mut next = connection.outbox.begin_flush();
+        let is_blocked = connection.outbox.is_blocked();
+        if next.is_none() && !is_blocked && state.replays_rest {
+            // Nothing was found for the outbox so far; the search goes on.
+            state.pump(out);
+            next = state.connection.as_mut().and_then(|c| c.outbox.begin_flush());
+            self.touch(&mut state, out);
+        }
+        let (Some(mut batch), Some(connection)) = (next, &state.connection) else { return };
         let sink = Arc::clone(&connection.sink);
         drop(state);
         for pass in 0.. {
@@ -377,6 +425,9 @@ impl Session {
                 batch = next;
                 continue;
             }
+            if connection.outbox.is_blocked() {
+                connection.stall(out.now.mono_ms);
+            }
             if !state.has_waiting() {
                 return;
             }
@@ -387,7 +438,11 @@ impl Session {
                 return;
             }
             let Some(connection) = &mut state.connection else { return };
-            let Some(next) = connection.outbox.begin_flush() else { return };
+            let next = connection.outbox.begin_flush();
+            if state.replays_rest {
+                self.touch(&mut state, out);
+            }
+            let Some(next) = next else { return };
             batch = next;
         }
     }

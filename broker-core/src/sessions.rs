@@ -1,26 +1,47 @@
 //! Sessions by Client Identifier, in shards so that connecting clients do not queue for one lock.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::fast::{FixedState, RandomState};
 use parking_lot::RwLock;
 
-use crate::client::ClientId;
 use crate::session::Session;
-
-type Shard = RwLock<HashMap<ClientId, Arc<Session>, RandomState>>;
 
 const SHARDS: usize = 64;
 
 pub(crate) struct Sessions {
-    shards: Box<[Shard]>,
+    shards: Box<[RwLock<HashSet<Entry, RandomState>>]>,
     len: AtomicUsize,
     connected: AtomicUsize,
     numbers: AtomicU64,
 }
+
+/// A session that is found by its Client Identifier: beside a key of its own it would cost three times as much.
+struct Entry(Arc<Session>);
+
+impl Borrow<str> for Entry {
+    fn borrow(&self) -> &str {
+        self.0.client_id().as_str()
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<str>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.client_id() == other.0.client_id()
+    }
+}
+
+impl Eq for Entry {}
 
 impl Sessions {
     pub(crate) fn new() -> Self {
@@ -32,7 +53,7 @@ impl Sessions {
         }
     }
 
-    fn shard(&self, client_id: &str) -> &Shard {
+    fn shard(&self, client_id: &str) -> &RwLock<HashSet<Entry, RandomState>> {
         &self.shards[FixedState::with_seed(0).hash_one(client_id.as_bytes()) as usize % SHARDS]
     }
 
@@ -41,25 +62,25 @@ impl Sessions {
     }
 
     pub(crate) fn get(&self, client_id: &str) -> Option<Arc<Session>> {
-        self.shard(client_id).read().get(client_id).cloned()
+        self.shard(client_id).read().get(client_id).map(|entry| Arc::clone(&entry.0))
     }
 
     /// Adds a session unless its Client Identifier has one. Returns false then.
     pub(crate) fn insert(&self, session: &Arc<Session>) -> bool {
         let mut shard = self.shard(session.client_id().as_str()).write();
-        if shard.contains_key(session.client_id()) {
-            return false;
+        let is_new = shard.insert(Entry(Arc::clone(session)));
+        if is_new {
+            self.len.fetch_add(1, Ordering::Relaxed);
         }
-        shard.insert(session.client_id().clone(), Arc::clone(session));
-        self.len.fetch_add(1, Ordering::Relaxed);
-        true
+        is_new
     }
 
     /// Removes exactly this session.
     pub(crate) fn remove(&self, session: &Arc<Session>) {
-        let mut shard = self.shard(session.client_id().as_str()).write();
-        if shard.get(session.client_id()).is_some_and(|s| Arc::ptr_eq(s, session)) {
-            shard.remove(session.client_id());
+        let client_id = session.client_id().as_str();
+        let mut shard = self.shard(client_id).write();
+        if shard.get(client_id).is_some_and(|entry| Arc::ptr_eq(&entry.0, session)) {
+            shard.remove(client_id);
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -79,6 +100,6 @@ impl Sessions {
 
     /// A copy of the sessions of one shard; `None` past the last. No lock is held while they are used.
     pub(crate) fn snapshot(&self, shard: usize) -> Option<Vec<Arc<Session>>> {
-        Some(self.shards.get(shard)?.read().values().cloned().collect())
+        Some(self.shards.get(shard)?.read().iter().map(|entry| Arc::clone(&entry.0)).collect())
     }
 }

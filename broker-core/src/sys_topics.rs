@@ -66,9 +66,6 @@ impl SysTopics {
             sys.started_ms.store(now_ms, Ordering::Relaxed);
         }
         sys.due_ms.store(now_ms + sys.interval_ms, Ordering::Relaxed);
-        for shard in 0..16 {
-            broker.retained.sweep(shard, turn.now);
-        }
         sys.publish_facts(turn);
         for (name, value) in broker.stats() {
             turn.publish_sys(&format!("stats/{name}"), &value.to_string(), Retain::No);

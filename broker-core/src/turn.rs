@@ -45,6 +45,8 @@ pub(crate) struct Out {
     /// The message at work goes to several sessions: its frames are worth keeping.
     pub(crate) share_frames: bool,
     pub(crate) records: Records,
+    /// Retained topics that may still be looked at in this pass for new subscriptions.
+    pub(crate) replay_budget: usize,
 }
 
 /// What of this turn must be stored.
@@ -87,6 +89,8 @@ impl Records {
 
 /// Bytes in dirty outboxes that end a pass early, so that memory and latency stay bounded.
 const FLUSH_AT_BYTES: usize = 1 << 20;
+/// Retained topics that one pass looks at; a few milliseconds.
+const REPLAY_TOPICS: usize = 32 * 1024;
 
 impl Turn {
     pub(crate) fn new(broker: &Arc<Broker>) -> Self {
@@ -105,6 +109,7 @@ impl Turn {
                 frames: PublishFrames::default(),
                 share_frames: false,
                 records: Records { enabled: broker.store().is_some(), ..Records::default() },
+                replay_budget: REPLAY_TOPICS,
             },
             extensions,
             extensions_generation,
@@ -117,6 +122,7 @@ impl Turn {
     pub fn begin(&mut self, now: Now) {
         self.now = now;
         self.out.now = now;
+        self.out.replay_budget = REPLAY_TOPICS;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
         }

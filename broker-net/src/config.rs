@@ -146,7 +146,41 @@ pub struct WebSocketConfig {
     pub proxy_port_header: Option<String>,
 }
 
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 1024,
+            nodelay: true,
+            reuseaddr: true,
+            recbuf: None,
+            sndbuf: None,
+            send_timeout_ms: 15_000,
+        }
+    }
+}
+
 impl ListenerConfig {
+    /// MQTT over plain TCP at an address, open to everybody, in zone `external`; port 0 takes a free one.
+    pub fn tcp(name: &str, addr: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol: Protocol::Tcp,
+            bind: Bind::Inet(addr),
+            zone: "external".into(),
+            acceptors: 8,
+            max_connections: 1_024_000,
+            max_conn_rate: 0,
+            max_half_open_per_ip: 4_096,
+            access: Vec::new(),
+            proxy_protocol: false,
+            proxy_protocol_peers: Vec::new(),
+            proxy_protocol_timeout_ms: 3_000,
+            tcp: TcpOptions::default(),
+            tls: None,
+            websocket: None,
+        }
+    }
+
     /// The start of its configuration keys: `listener.tcp.external`.
     pub fn key(&self) -> String {
         format!("listener.{}.{}", self.protocol.as_str(), self.name)

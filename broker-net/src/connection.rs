@@ -25,11 +25,13 @@ pub(crate) struct Link {
 pub(crate) struct Home {
     pub(crate) owner: Arc<LoopHandle>,
     pub(crate) key: u64,
+    /// A wake-up is on its way to the owner, so that a thousand of them are one command.
+    pub(crate) is_woken: bool,
 }
 
 impl Link {
     pub(crate) fn new(writer: Writer, owner: Arc<LoopHandle>, key: u64) -> Self {
-        let home = Mutex::new(Home { owner, key });
+        let home = Mutex::new(Home { owner, key, is_woken: false });
         Self { writer, is_blocked: AtomicBool::new(false), home }
     }
 
@@ -51,8 +53,10 @@ impl Sink for Link {
     }
 
     fn wake(&self) {
-        let home = self.home.lock();
-        home.owner.wake(home.key);
+        let mut home = self.home.lock();
+        if !std::mem::replace(&mut home.is_woken, true) {
+            home.owner.wake(home.key);
+        }
     }
 }
 
@@ -76,6 +80,8 @@ pub(crate) struct Connection {
     is_handshaken: bool,
     /// When the handshakes below MQTT must be over.
     handshake_until_ms: u64,
+    /// When the connection is closed if its socket takes no byte until then.
+    stall_until_ms: u64,
     is_counted_in: bool,
 }
 
@@ -115,6 +121,7 @@ impl Connection {
             lingers_until_ms: None,
             is_handshaken: false,
             handshake_until_ms,
+            stall_until_ms: u64::MAX,
             is_counted_in: false,
         }
     }
@@ -176,16 +183,30 @@ impl Connection {
     }
 
     /// When the loop must look at the connection, whatever the socket does.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self) -> u64 {
         let handshake = (!self.is_handshaken).then_some(self.handshake_until_ms);
         self.lingers_until_ms
             .or_else(|| [self.channel.poll_timeout(), handshake].into_iter().flatten().min())
+            .map_or(self.stall_until_ms, |due_ms| due_ms.min(self.stall_until_ms))
+    }
+
+    /// Holds a socket that takes nothing against `send_timeout`.
+    pub(crate) fn check_stall(&mut self, now_ms: u64) -> Result<(), Close> {
+        let timeout_ms = self.admission.setup().config().tcp.send_timeout_ms;
+        self.stall_until_ms = match self.channel.stalled_since_ms() {
+            Some(since_ms) if timeout_ms > 0 => since_ms + timeout_ms,
+            _ => u64::MAX,
+        };
+        if now_ms < self.stall_until_ms { Ok(()) } else { Err(CloseCause::SendTimeout.into()) }
     }
 
     /// Does what is due by time.
     pub(crate) fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         if !self.is_handshaken && turn.now.mono_ms >= self.handshake_until_ms {
             return Err(Close::from(CloseCause::ConnectTimeout));
+        }
+        if turn.now.mono_ms >= self.stall_until_ms {
+            self.check_stall(turn.now.mono_ms)?;
         }
         self.channel.handle_timeout(turn)
     }

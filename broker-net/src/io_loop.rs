@@ -223,7 +223,13 @@ impl IoLoop {
         if *generation != (key >> 32) as u32 || connection.lingers_until_ms.is_some() {
             return;
         }
-        match connection.channel.handle_wake(turn) {
+        // Before the look at what is wanted: what is wanted from now on wakes again.
+        connection.link.home.lock().is_woken = false;
+        let woken = connection
+            .channel
+            .handle_wake(turn)
+            .and_then(|()| connection.check_stall(turn.now.mono_ms));
+        match woken {
             Ok(()) => self.handle_readable(key),
             Err(close) => self.close(key, &close),
         }
@@ -271,8 +277,9 @@ impl IoLoop {
         self.handle.connections.fetch_sub(1, Ordering::Relaxed);
         let _ = connection.link.writer.socket().deregister(self.poll.registry());
         connection.timer_ms = u64::MAX;
-        // Who wakes it from here on asks the other loop, which looks at it once more when it has adopted it.
-        *connection.link.home.lock() = Home { owner: Arc::clone(&to), key: u64::MAX };
+        // Who wakes it from here on need ask nobody: the other loop looks at it when it has adopted it.
+        *connection.link.home.lock() =
+            Home { owner: Arc::clone(&to), key: u64::MAX, is_woken: true };
         to.send(Command::Adopt(Box::new(connection)));
     }
 
@@ -325,7 +332,7 @@ impl IoLoop {
         }
         match connection.link.writer.flush_pending() {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => return connection.channel.note_progress(turn),
             Err(_) => return self.close(key, &Close::from(CloseCause::ConnectionLost)),
         }
         let wanted_input = connection.channel.wants_input();
@@ -339,8 +346,8 @@ impl IoLoop {
     /// Puts the channel's deadline into the timers if it comes before the one that stands there.
     fn set_timer(&mut self, key: u64) {
         let Some(connection) = self.get(key) else { return };
-        let due = connection.deadline_ms().filter(|due_ms| *due_ms < connection.timer_ms);
-        if let Some(due_ms) = due {
+        let due_ms = connection.deadline_ms();
+        if due_ms < connection.timer_ms {
             connection.timer_ms = due_ms;
             self.timers.insert(Timer { due_ms, key });
         }
@@ -387,7 +394,7 @@ impl IoLoop {
         connection.channel.handle_closed(close, turn);
         connection.count_shutdown(close.cause);
         connection.link.writer.close();
-        let is_gone = matches!(close.cause, CloseCause::ConnectionLost);
+        let is_gone = matches!(close.cause, CloseCause::ConnectionLost | CloseCause::SendTimeout);
         if is_gone {
             self.drop_connection(key);
             return;

@@ -2,11 +2,12 @@
 //!
 //! ```no_run
 //! use broker_core::Broker;
+//! use broker_net::config::ListenerConfig;
 //! use broker_net::{Server, ServerOptions};
 //!
 //! let broker = Broker::builder().build()?;
-//! let options = ServerOptions { listeners: Vec::new(), io_threads: 0, data_dir: "data".into() };
-//! let server = Server::start(&broker, options)?;
+//! let listeners = vec![ListenerConfig::tcp("external", "0.0.0.0:1883".parse()?)];
+//! let server = Server::start(&broker, ServerOptions { listeners, ..ServerOptions::default() })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

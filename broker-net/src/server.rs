@@ -20,7 +20,7 @@ use crate::requests::{self, Requests};
 use crate::tls_setup::TlsSetupError;
 
 /// What a server is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ServerOptions {
     /// Listeners to open.
     pub listeners: Vec<ListenerConfig>,

@@ -29,6 +29,7 @@ use self::error::{ConfigError, Origin};
 pub(crate) use self::error::ConfigErrors;
 pub(crate) use self::print::markdown;
 use self::settings::Settings;
+use crate::auth::scram::Verifier;
 
 /// Everything a start of the server needs.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct ServerConfig {
     pub(crate) broker: BrokerConfig,
     /// The enabled listeners.
     pub(crate) listeners: Vec<ListenerConfig>,
+    /// `auth.scram_sha_256.users`.
+    pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// What the operator should know though it stops nothing; to be logged as warnings.
     pub(crate) notes: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod auth;
 mod config;
 mod logging;
 mod signals;

@@ -1,12 +1,15 @@
 //! Wiring: the one place where the parts meet.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
+use broker_core::extension::Extensions;
 use broker_net::{Server, ServerOptions};
 
+use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
 use crate::logging;
 use crate::signals::{Incoming, Signal};
@@ -21,7 +24,17 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     let mut signals = Incoming::new()?;
     raise_file_limit();
     make_data_dir(&config.node.data_dir)?;
-    let broker = Broker::builder().config(config.broker).build().context("module.rewrite")?;
+    let mut extensions = Extensions::default();
+    if !config.scram_users.is_empty() {
+        let method = ScramSha256::new(config.scram_users)
+            .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
+        extensions.auth_methods.push(Arc::new(method));
+    }
+    let broker = Broker::builder()
+        .config(config.broker)
+        .extensions(extensions)
+        .build()
+        .context("module.rewrite")?;
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use broker_codec::{Auth, Connect, Decoder, Packet, PropertiesBuf, Property, ReasonCode};
 
-use super::{Admission, Channel, Close, Flow, State};
+use super::{Admission, Authenticating, Channel, Close, Flow, State};
 use crate::client::Peer;
 use crate::extension::{AuthExchange, AuthMethod, AuthStep, Credentials};
 use crate::metrics::Metric;
@@ -37,14 +37,14 @@ impl Channel {
         data: &[u8],
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
-        let State::AwaitConnect { peer, deadline_ms, .. } = &self.state else {
+        let State::AwaitConnect(waiting) = &self.state else {
             return Err(Close::protocol_error("second CONNECT"));
         };
-        self.state = State::Authenticating {
-            peer: Box::new(Peer::clone(peer)),
-            deadline_ms: *deadline_ms,
-            exchange: Box::new(exchange),
-        };
+        self.state = State::Authenticating(Box::new(Authenticating {
+            peer: waiting.peer.clone(),
+            deadline_ms: waiting.deadline_ms,
+            exchange,
+        }));
         self.step(data, turn)
     }
 
@@ -53,12 +53,12 @@ impl Channel {
         let method = auth.properties.authentication_method();
         let data = auth.properties.authentication_data().unwrap_or_default();
         match &mut self.state {
-            State::Authenticating { exchange, .. } => {
+            State::Authenticating(waiting) => {
                 // [MQTT-4.12.0-3], [MQTT-4.12.0-5]
                 if auth.reason_code != ReasonCode::ContinueAuthentication {
                     return Err(Close::protocol_error("AUTH that does not continue the exchange"));
                 }
-                if method != Some(&*exchange.method) {
+                if method != Some(&*waiting.exchange.method) {
                     return Err(Close::protocol_error("AUTH names another method"));
                 }
                 self.step(data, turn)
@@ -75,7 +75,7 @@ impl Channel {
                     let methods = &turn.extensions.auth_methods;
                     let Some(method) = methods.iter().find(|m| m.name() == &**expected) else {
                         return Err(Close::violation(
-                            ReasonCode::BadAuthenticationMethod,
+                            ReasonCode::NotAuthorized,
                             "the authentication method is gone",
                         ));
                     };
@@ -98,12 +98,14 @@ impl Channel {
                         steps,
                         connect: Vec::new(),
                     }));
-                } else if connected.exchange.is_none() {
+                } else if auth.reason_code != ReasonCode::ContinueAuthentication
+                    || connected.exchange.is_none()
+                {
                     return Err(Close::protocol_error("AUTH that continues nothing"));
                 }
                 self.step_again(data, turn)
             }
-            State::AwaitConnect { .. } | State::Closed => {
+            State::AwaitConnect(_) | State::Closed => {
                 Err(Close::protocol_error("AUTH before CONNECT"))
             }
         }
@@ -111,9 +113,10 @@ impl Channel {
 
     /// One step towards an accepted CONNECT.
     fn step(&mut self, data: &[u8], turn: &mut Turn) -> Result<Flow, Close> {
-        let State::Authenticating { exchange, peer, .. } = &mut self.state else {
+        let State::Authenticating(waiting) = &mut self.state else {
             return Err(Close::protocol_error("AUTH out of place"));
         };
+        let Authenticating { exchange, peer, .. } = &mut **waiting;
         match exchange.steps.handle(data) {
             AuthStep::Continue(answer) => {
                 let method = exchange.method.clone();
@@ -150,13 +153,25 @@ impl Channel {
             AuthStep::Continue(answer) => {
                 self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
             }
+            AuthStep::Success { username: Some(name), .. }
+                if Some(&name) != connected.client.username.as_ref() =>
+            {
+                // What the client does was allowed to the user it was; it cannot become another.
+                return Err(Close::violation(
+                    ReasonCode::NotAuthorized,
+                    "re-authentication as another user",
+                ));
+            }
             AuthStep::Success { data, .. } => {
                 connected.exchange = None;
                 self.send_auth(ReasonCode::Success, &method, &data, turn);
             }
-            // [MQTT-4.12.1-2]
-            AuthStep::Deny(reason_code) => {
-                return Err(Close::violation(reason_code, "re-authentication failed"));
+            // [MQTT-4.12.1-2]. Of the Reason Codes of CONNACK this is the one that DISCONNECT has too.
+            AuthStep::Deny(_) => {
+                return Err(Close::violation(
+                    ReasonCode::NotAuthorized,
+                    "re-authentication failed",
+                ));
             }
         }
         Ok(Flow::Next)

@@ -17,6 +17,8 @@ pub enum CloseCause {
     KeepAliveTimeout,
     /// No CONNECT came in time.
     ConnectTimeout,
+    /// The socket took no byte for too long.
+    SendTimeout,
     /// The CONNECT was refused; CONNACK says why.
     Refused(ReasonCode),
     /// Another connection took the session over [MQTT-3.1.4-3].
@@ -81,7 +83,9 @@ impl CloseCause {
     #[must_use]
     pub const fn reason_code(self) -> ReasonCode {
         match self {
-            Self::ClientDisconnected | Self::ConnectionLost => ReasonCode::Success,
+            Self::ClientDisconnected | Self::ConnectionLost | Self::SendTimeout => {
+                ReasonCode::Success
+            }
             Self::ClientDisconnectedWithWill => ReasonCode::DisconnectWithWill,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::ConnectTimeout => ReasonCode::MaximumConnectTime,
@@ -101,6 +105,7 @@ impl CloseCause {
                 | Self::ClientDisconnectedWithWill
                 | Self::ConnectionLost
                 | Self::ConnectTimeout
+                | Self::SendTimeout
                 | Self::Refused(_)
         )
     }
@@ -118,6 +123,7 @@ impl CloseCause {
             Self::ConnectionLost => "closed",
             Self::KeepAliveTimeout => "keepalive_timeout",
             Self::ConnectTimeout => "idle_timeout",
+            Self::SendTimeout => "send_timeout",
             Self::Refused(_) => "refused",
             Self::TakenOver => "takeovered",
             Self::Kicked => "kicked",

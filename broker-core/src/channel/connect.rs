@@ -50,16 +50,16 @@ impl Channel {
         connect: &Connect<'_>,
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
-        let State::AwaitConnect { peer, admission, .. } = &mut self.state else {
+        let State::AwaitConnect(waiting) = &mut self.state else {
             // [MQTT-3.1.0-2]
             return Err(Close::protocol_error("second CONNECT"));
         };
-        let peer = Peer::clone(peer);
-        let admission = admission.take();
+        let peer = waiting.peer.clone();
+        let admission = waiting.admission.take();
         self.version = connect.version;
         if let Some(admission) = admission {
             turn.out.counters.inc(Metric::PacketsConnect);
-            return self.conclude_connect(connect, &peer, *admission, turn);
+            return self.conclude_connect(connect, &peer, admission, turn);
         }
         let credentials = match self.identify(connect, &peer, turn) {
             Ok(credentials) => Arc::new(credentials),

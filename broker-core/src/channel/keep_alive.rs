@@ -21,15 +21,21 @@ impl Channel {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         match &self.state {
-            State::AwaitConnect { deadline_ms, .. } | State::Authenticating { deadline_ms, .. } => {
-                Some(*deadline_ms)
-            }
+            State::AwaitConnect(_) | State::Authenticating(_) => self.connect_deadline_ms(),
             State::Connected(_) => {
                 let pause = if self.is_paused { self.allowance_until_ms } else { u64::MAX };
                 let due = self.keep_alive_due_ms().min(self.next_check_ms).min(pause);
                 Some(due).filter(|due| *due < u64::MAX)
             }
             State::Closed => None,
+        }
+    }
+
+    fn connect_deadline_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::AwaitConnect(waiting) => Some(waiting.deadline_ms),
+            State::Authenticating(waiting) => Some(waiting.deadline_ms),
+            State::Connected(_) | State::Closed => None,
         }
     }
 
@@ -49,12 +55,11 @@ impl Channel {
     pub fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         let now_ms = turn.now.mono_ms;
         self.check_serves()?;
+        if self.connect_deadline_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+            return Err(Close::from(CloseCause::ConnectTimeout));
+        }
         match &self.state {
-            State::AwaitConnect { deadline_ms, .. } | State::Authenticating { deadline_ms, .. } => {
-                if now_ms >= *deadline_ms {
-                    return Err(Close::from(CloseCause::ConnectTimeout));
-                }
-            }
+            State::AwaitConnect(_) | State::Authenticating(_) => {}
             State::Connected(connected) => {
                 if self.is_paused && now_ms >= self.allowance_until_ms {
                     self.is_paused = false;

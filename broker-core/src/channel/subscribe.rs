@@ -19,7 +19,7 @@ use crate::metrics::Metric;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
 use crate::session::Session;
-use crate::session::replay::Replay;
+use crate::session::replay::{REPLAYS_MAX, Replay};
 use crate::session::subscriptions::Subscription;
 use crate::turn::Turn;
 
@@ -163,18 +163,14 @@ pub(crate) fn subscribe_one(
     options.qos = options.qos.min(zone.max_qos_allowed);
     let (share, plain) = check_filter(&filter, zone)?;
     let route = route_of(plain, client, &turn.broker);
-    let subscription = Subscription {
-        filter: Arc::clone(&filter),
-        route: if *route == *filter { Arc::clone(&filter) } else { route.as_ref().into() },
-        share: share.map(Into::into),
-        options,
-        identifier: wish.identifier,
-    };
+    let subscription =
+        Subscription::new(Arc::clone(&filter), &route, share, options, wish.identifier);
     let old = {
         let mut state = session.lock();
         let is_full = zone.max_subscriptions > 0
             && state.subscriptions.len() >= zone.max_subscriptions as usize;
-        if state.ended || (is_full && state.subscriptions.get(&filter).is_none()) {
+        let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
+        if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
         }
         state.subscriptions.insert(subscription.clone())
@@ -188,7 +184,7 @@ pub(crate) fn subscribe_one(
             RetainHandling::DoNotSend => false,
         };
     let replay = (sends_retained && turn.broker.retained.len() > 0).then(|| Replay {
-        filter: Arc::clone(&subscription.route),
+        filter: Arc::clone(subscription.route()),
         qos: options.qos,
         no_local: options.no_local,
         identifiers: (wish.identifier > 0).then(|| [wish.identifier].into()),
@@ -209,9 +205,9 @@ pub(crate) fn route_subscription(
         options: subscription.options,
         identifier: subscription.identifier,
     };
-    match &subscription.share {
-        Some(name) => broker.router.join(&subscription.route, name, subscriber),
-        None => broker.router.subscribe(&subscription.route, subscriber),
+    match subscription.share() {
+        Some(name) => broker.router.join(subscription.route(), name, subscriber),
+        None => broker.router.subscribe(subscription.route(), subscriber),
     };
     // A session that was ended meanwhile has removed its subscriptions before this one was there.
     if session.lock().ended {
@@ -233,7 +229,7 @@ pub(crate) fn unsubscribe_one(
     let Some(subscription) = state.subscriptions.remove(filter) else {
         return ReasonCode::NoSubscriptionExisted;
     };
-    state.end_replay(&subscription.route);
+    state.end_replay(subscription.route());
     drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);

@@ -38,8 +38,12 @@ pub(crate) struct Terms {
 }
 
 impl FanOut {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty() && self.consumers.is_empty()
+    /// About the bytes it takes, with those of its topic as key of a table.
+    pub(super) fn weight(&self) -> usize {
+        2 * self.topic.len()
+            + size_of_val(&*self.targets)
+            + size_of_val(&*self.groups)
+            + size_of_val(&*self.consumers)
     }
 }
 
@@ -50,6 +54,9 @@ pub(super) struct FanOutBuilder {
     consumers: Vec<Arc<dyn Consumer>>,
     /// Session number to its place in `targets`, once more than one filter matched.
     places: HashMap<u64, usize, RandomState>,
+    /// Further Subscription Identifiers by place in `targets`; put together at the end, for a session may
+    /// have ten thousand overlapping subscriptions.
+    identifiers: HashMap<usize, Vec<u32>, RandomState>,
     filters: usize,
 }
 
@@ -75,7 +82,10 @@ impl FanOutBuilder {
             if self.filters > 1 {
                 let place = *self.places.entry(subscriber.number()).or_insert(self.targets.len());
                 if let Some(target) = self.targets.get_mut(place) {
-                    target.terms.merge(terms);
+                    target.terms.merge(&terms);
+                    if subscriber.identifier > 0 {
+                        self.identifiers.entry(place).or_default().push(subscriber.identifier);
+                    }
                     return;
                 }
             }
@@ -83,7 +93,12 @@ impl FanOutBuilder {
         });
     }
 
-    pub(super) fn build(self, topic: &str) -> FanOut {
+    pub(super) fn build(mut self, topic: &str) -> FanOut {
+        for (place, more) in self.identifiers {
+            let terms = &mut self.targets[place].terms;
+            let first = terms.identifiers.as_deref().unwrap_or_default();
+            terms.identifiers = Some(first.iter().chain(&more).copied().collect());
+        }
         FanOut {
             topic: topic.into(),
             targets: self.targets.into(),
@@ -94,15 +109,11 @@ impl FanOutBuilder {
 }
 
 impl Terms {
-    /// Adds another matching subscription of the same session.
-    fn merge(&mut self, other: Self) {
+    /// Adds another matching subscription of the same session, but for its identifier.
+    fn merge(&mut self, other: &Self) {
         self.qos = self.qos.max(other.qos);
         // A message of one's own is kept back only if every matching subscription says so.
         self.no_local &= other.no_local;
         self.retain_as_published |= other.retain_as_published;
-        self.identifiers = match (self.identifiers.take(), other.identifiers) {
-            (Some(mine), Some(more)) => Some(mine.iter().chain(more.iter()).copied().collect()),
-            (mine, more) => mine.or(more),
-        };
     }
 }

@@ -31,17 +31,15 @@ enum List {
     #[default]
     None,
     One(Subscriber),
-    Few(Vec<Subscriber>),
-    #[expect(
-        clippy::box_collection,
-        reason = "the other variants, and there are many, are smaller"
-    )]
+    // Boxed, or every entry of the router would be larger for the few that have several.
+    Few(Box<Vec<Subscriber>>),
     Many(Box<HashMap<u64, Subscriber, RandomState>>),
 }
 
 /// What most filters lack.
 #[derive(Default)]
 struct Rare {
+    /// By name: a filter may have a hundred thousand groups.
     groups: Vec<Arc<ShareGroup>>,
     consumers: Vec<(u64, Arc<dyn Consumer>)>,
 }
@@ -68,7 +66,7 @@ impl Subscribers {
                 *one = subscriber;
                 return false;
             }
-            List::One(one) => self.list = List::Few(vec![one.clone(), subscriber]),
+            List::One(one) => self.list = List::Few(Box::new(vec![one.clone(), subscriber])),
             List::Few(list) => {
                 if let Some(old) = list.iter_mut().find(|s| s.number() == subscriber.number()) {
                     *old = subscriber;
@@ -135,22 +133,22 @@ impl Subscribers {
     /// The group of that name, made if need be.
     pub(super) fn group(&mut self, name: &str) -> &Arc<ShareGroup> {
         let groups = &mut self.rare.get_or_insert_default().groups;
-        let at = groups.iter().position(|group| group.name() == name).unwrap_or_else(|| {
-            groups.push(Arc::new(ShareGroup::new(name)));
-            groups.len() - 1
+        let at = groups.binary_search_by(|group| group.name().cmp(name)).unwrap_or_else(|at| {
+            groups.insert(at, Arc::new(ShareGroup::new(name)));
+            at
         });
         &groups[at]
     }
 
     pub(super) fn leave(&mut self, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
         let groups = &mut self.rare.as_mut()?.groups;
-        let at = groups.iter().position(|group| group.name() == name)?;
+        let at = groups.binary_search_by(|group| group.name().cmp(name)).ok()?;
         let group = Arc::clone(&groups[at]);
         if !group.leave(session) {
             return None;
         }
         if group.is_empty() {
-            groups.swap_remove(at);
+            groups.remove(at);
             self.drop_rare_if_empty();
         }
         Some(group)

@@ -133,6 +133,13 @@ impl<V> Trie<V> {
         }
     }
 
+    /// True if any filter matches `topic`.
+    pub(super) fn has_match(&self, topic: &str) -> bool {
+        let mut found = false;
+        self.matches(topic, &mut |_| found = true);
+        found
+    }
+
     fn visit<'a>(&'a self, node: NodeId, visit: &mut impl FnMut(&'a V)) {
         if node != NONE
             && let Some(value) = &self.nodes[node as usize].value

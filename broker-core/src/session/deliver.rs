@@ -170,6 +170,7 @@ impl State {
     /// Sends all that may be sent now: first again what an earlier connection left open [MQTT-4.4.0-1],
     /// then the queue, then retained messages of new subscriptions.
     pub(crate) fn pump(&mut self, out: &mut Out) {
+        self.replays_rest = false;
         loop {
             let Some(connection) = &self.connection else { return };
             if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
@@ -399,7 +400,9 @@ impl super::Aliases {
         }
         match self.by_topic.get(topic) {
             Some(alias) => Some((*alias, Known::Yes)),
-            None if self.by_topic.len() < usize::from(self.maximum) => {
+            None if self.by_topic.len() < usize::from(self.maximum)
+                && self.bytes + topic.len() <= ALIAS_BYTES_MAX =>
+            {
                 Some((self.by_topic.len() as u16 + 1, Known::No))
             }
             None => None,
@@ -407,6 +410,7 @@ impl super::Aliases {
     }
 
     fn remember(&mut self, topic: &str, alias: u16) {
+        self.bytes += topic.len();
         self.by_topic.insert(topic.into(), alias);
     }
 }
@@ -448,5 +452,7 @@ fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
     if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 
+/// Bytes of topics that one client is given aliases for.
+const ALIAS_BYTES_MAX: usize = 1 << 20;
 /// Bytes one pump puts into an outbox at most; the flush that empties it pumps again.
 const PUMP_BYTES: usize = 256 * 1024;

@@ -10,6 +10,12 @@ use super::queue::Delivery;
 /// Messages in the order they were first sent.
 #[derive(Default)]
 pub(crate) struct Inflight {
+    /// Made for the first message: most sessions never have one.
+    window: Option<Box<Window>>,
+}
+
+#[derive(Default)]
+struct Window {
     entries: VecDeque<Entry>,
     ids: PacketIds,
     /// Entries from here on were sent in an earlier connection and not yet again in this one.
@@ -37,16 +43,16 @@ pub(crate) enum Phase {
 
 impl Inflight {
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.window.as_ref().map_or(0, |window| window.entries.len())
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.iter_mut()
+        self.window.iter_mut().flat_map(|window| window.entries.iter_mut())
     }
 
     /// An identifier for a message that is sent now, and its place among those handed out.
     pub(crate) fn reserve(&mut self) -> (PacketId, u32) {
-        let Self { entries, ids, .. } = self;
+        let Window { entries, ids, .. } = &mut **self.window.get_or_insert_default();
         let oldest = entries.front().map(|entry| entry.step);
         ids.next(oldest, |id| entries.iter().any(|entry| entry.packet_id == id))
     }
@@ -59,22 +65,12 @@ impl Inflight {
         now_ms: u64,
     ) {
         let phase = Phase::Published(delivery);
-        self.entries.push_back(Entry {
-            packet_id,
-            step,
-            phase,
-            sent_at_ms: now_ms,
-            in_window: true,
-        });
-    }
-
-    fn position(&self, packet_id: PacketId) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.packet_id == packet_id)
+        let entry = Entry { packet_id, step, phase, sent_at_ms: now_ms, in_window: true };
+        self.window.get_or_insert_default().entries.push_back(entry);
     }
 
     pub(crate) fn find_mut(&mut self, packet_id: PacketId) -> Option<&mut Entry> {
-        let at = self.position(packet_id)?;
-        self.entries.get_mut(at)
+        self.window.as_mut()?.entries.iter_mut().find(|entry| entry.packet_id == packet_id)
     }
 
     pub(crate) fn remove(&mut self, packet_id: PacketId) -> Option<Entry> {
@@ -87,32 +83,34 @@ impl Inflight {
         packet_id: PacketId,
         is_due: impl FnOnce(&Phase) -> bool,
     ) -> Option<Entry> {
-        let at = self.position(packet_id)?;
-        if !is_due(&self.entries[at].phase) {
+        let window = self.window.as_mut()?;
+        let at = window.entries.iter().position(|entry| entry.packet_id == packet_id)?;
+        if !is_due(&window.entries[at].phase) {
             return None;
         }
-        if self.resend_left > 0 {
-            if at < self.resend_at {
-                self.resend_at -= 1;
+        if window.resend_left > 0 {
+            if at < window.resend_at {
+                window.resend_at -= 1;
             } else {
-                self.resend_left -= 1;
+                window.resend_left -= 1;
             }
         }
-        self.entries.remove(at)
+        window.entries.remove(at)
     }
 
     /// Removes all messages that `filter` picks, in order. Not while some are still to be resent: where the
     /// next one stands is forgotten, until [`start_over`](Self::start_over).
     pub(crate) fn extract(&mut self, filter: impl Fn(&Entry) -> bool) -> Vec<Delivery> {
         let mut taken = Vec::new();
-        self.resend_left = 0;
-        for entry in std::mem::take(&mut self.entries) {
+        let Some(window) = &mut self.window else { return taken };
+        window.resend_left = 0;
+        for entry in std::mem::take(&mut window.entries) {
             if filter(&entry) {
                 if let Phase::Published(delivery) = entry.phase {
                     taken.push(delivery);
                 }
             } else {
-                self.entries.push_back(entry);
+                window.entries.push_back(entry);
             }
         }
         taken
@@ -120,26 +118,31 @@ impl Inflight {
 
     /// A new connection: everything is owed once more [MQTT-4.4.0-1].
     pub(crate) fn start_over(&mut self) {
-        self.resend_at = 0;
-        self.resend_left = self.entries.len();
-        self.entries.iter_mut().for_each(|entry| entry.in_window = false);
+        if let Some(window) = &mut self.window {
+            window.resend_at = 0;
+            window.resend_left = window.entries.len();
+            window.entries.iter_mut().for_each(|entry| entry.in_window = false);
+        }
     }
 
     /// The next entry to send again, if there is one.
     pub(crate) fn next_resend(&self) -> Option<&Entry> {
-        (self.resend_left > 0).then(|| &self.entries[self.resend_at])
+        let window = self.window.as_ref().filter(|window| window.resend_left > 0)?;
+        window.entries.get(window.resend_at)
     }
 
     /// The entry of [`next_resend`](Self::next_resend) was sent.
     pub(crate) fn resent(&mut self, now_ms: u64) {
-        let entry = &mut self.entries[self.resend_at];
-        (entry.sent_at_ms, entry.in_window) = (now_ms, true);
-        self.resend_at += 1;
-        self.resend_left -= 1;
+        if let Some(window) = &mut self.window {
+            let entry = &mut window.entries[window.resend_at];
+            (entry.sent_at_ms, entry.in_window) = (now_ms, true);
+            window.resend_at += 1;
+            window.resend_left -= 1;
+        }
     }
 
     /// True while messages of an earlier connection must go first.
     pub(crate) fn is_resending(&self) -> bool {
-        self.resend_left > 0
+        self.window.as_ref().is_some_and(|window| window.resend_left > 0)
     }
 }

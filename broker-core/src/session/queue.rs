@@ -24,6 +24,12 @@ pub(crate) struct Delivery {
 /// Bounded in messages and bytes; the oldest of the lowest priority makes room.
 #[derive(Default)]
 pub(crate) struct Queue {
+    /// Made for the first message: most sessions never have one.
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Default)]
+struct Waiting {
     /// By priority, as long as all are equal in one queue.
     lanes: Lanes,
     len: usize,
@@ -45,20 +51,51 @@ impl Default for Lanes {
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.waiting.as_ref().map_or(0, |waiting| waiting.len)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// True if a QoS 0 message waits: another one must not overtake it [MQTT-4.6.0-6].
     pub(crate) fn holds_qos0(&self) -> bool {
-        self.qos0 > 0
+        self.waiting.as_ref().is_some_and(|waiting| waiting.qos0 > 0)
     }
 
     /// Appends a message. Returns those that had to make room.
     pub(crate) fn push(&mut self, delivery: Delivery, zone: &ZoneConfig) -> Option<Vec<Delivery>> {
+        self.waiting.get_or_insert_default().push(delivery, zone)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Delivery> {
+        match &self.waiting.as_ref()?.lanes {
+            Lanes::One(lane) => lane.front(),
+            Lanes::Many(lanes) => lanes.values().next_back()?.front(),
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Delivery> {
+        self.waiting.as_mut()?.take(Side::HighestPriority)
+    }
+
+    /// Removes all messages that `filter` picks, in order.
+    pub(crate) fn extract(
+        &mut self,
+        filter: impl Fn(&Delivery) -> bool,
+        zone: &ZoneConfig,
+    ) -> Vec<Delivery> {
+        let (taken, kept): (Vec<_>, Vec<_>) =
+            std::iter::from_fn(|| self.pop()).partition(|delivery| filter(delivery));
+        for delivery in kept {
+            self.push(delivery, zone);
+        }
+        taken
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, delivery: Delivery, zone: &ZoneConfig) -> Option<Vec<Delivery>> {
         self.len += 1;
         self.bytes += delivery.message.weight();
         self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
@@ -92,17 +129,6 @@ impl Queue {
             || (zone.max_mqueue_bytes > 0 && self.bytes as u64 > zone.max_mqueue_bytes)
     }
 
-    pub(crate) fn front(&self) -> Option<&Delivery> {
-        match &self.lanes {
-            Lanes::One(lane) => lane.front(),
-            Lanes::Many(lanes) => lanes.values().next_back()?.front(),
-        }
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Delivery> {
-        self.take(Side::HighestPriority)
-    }
-
     fn take(&mut self, side: Side) -> Option<Delivery> {
         let delivery = match &mut self.lanes {
             Lanes::One(lane) => {
@@ -128,20 +154,6 @@ impl Queue {
         self.bytes -= delivery.message.weight();
         self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
         Some(delivery)
-    }
-
-    /// Removes all messages that `filter` picks, in order.
-    pub(crate) fn extract(
-        &mut self,
-        filter: impl Fn(&Delivery) -> bool,
-        zone: &ZoneConfig,
-    ) -> Vec<Delivery> {
-        let (taken, kept): (Vec<_>, Vec<_>) =
-            std::iter::from_fn(|| self.pop()).partition(|delivery| filter(delivery));
-        for delivery in kept {
-            self.push(delivery, zone);
-        }
-        taken
     }
 }
 

@@ -13,6 +13,9 @@ use crate::message::Message;
 use crate::retained::Cursor;
 use crate::turn::Out;
 
+/// Replays that may wait in one session; subscriptions beyond are refused.
+pub(crate) const REPLAYS_MAX: usize = 65_536;
+
 /// One subscription's retained messages.
 pub(crate) struct Replay {
     /// Topic Filter as the router knows it.
@@ -30,7 +33,7 @@ impl State {
     pub(super) fn add_replays(&mut self, replays: Vec<Replay>) {
         for replay in replays {
             self.end_replay(&replay.filter);
-            self.replays.get_or_insert_default().push(replay);
+            self.replays.get_or_insert_default().push_back(replay);
         }
     }
 
@@ -44,16 +47,22 @@ impl State {
     /// Sends the next retained message that is owed. Returns false if there is none or it must wait.
     pub(super) fn send_retained(&mut self, has_quota: bool, out: &mut Out) -> bool {
         let Some(replays) = &mut self.replays else { return false };
-        let Some(replay) = replays.first_mut() else {
+        let Some(replay) = replays.front_mut() else {
             self.replays = None;
             return false;
         };
         let Some(message) = replay.page.last() else {
             if replay.cursor.is_at_end() {
-                replays.remove(0);
+                replays.pop_front();
+            } else if out.replay_budget == 0 {
+                // A filter that matches nothing of a million topics must not keep the thread.
+                self.replays_rest = true;
+                return false;
             } else {
                 replay.page = out.broker.retained.page(&replay.filter, &mut replay.cursor, out.now);
                 replay.page.reverse();
+                let looked_at = replay.cursor.looked_at();
+                out.replay_budget = out.replay_budget.saturating_sub(looked_at);
             }
             return true;
         };

@@ -11,68 +11,118 @@ use foldhash::fast::RandomState;
 pub struct Subscription {
     /// Topic Filter as the client wrote it, `$share/…` prefix and all.
     pub filter: Arc<str>,
-    /// What the router knows it by: without share prefix, behind the mountpoint, rewritten.
-    pub(crate) route: Arc<str>,
-    /// Group of a shared subscription; empty for `$queue/…`.
-    pub share: Option<Arc<str>>,
+    /// `None` while the router knows it by its filter, as nearly always.
+    detour: Option<Box<Detour>>,
     /// Subscription Options.
     pub options: SubscriptionOptions,
     /// Subscription Identifier; 0 for none.
     pub identifier: u32,
 }
 
-/// Mostly a handful, sometimes thousands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Detour {
+    route: Arc<str>,
+    share: Option<Box<str>>,
+}
+
+impl Subscription {
+    /// `route` is what the router knows it by: without share prefix, behind the mountpoint, rewritten.
+    pub(crate) fn new(
+        filter: Arc<str>,
+        route: &str,
+        share: Option<&str>,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Self {
+        let detour = (*filter != *route || share.is_some())
+            .then(|| Box::new(Detour { route: route.into(), share: share.map(Into::into) }));
+        Self { filter, detour, options, identifier }
+    }
+
+    pub(crate) fn route(&self) -> &Arc<str> {
+        self.detour.as_ref().map_or(&self.filter, |detour| &detour.route)
+    }
+
+    /// Group of a shared subscription; empty for `$queue/…`.
+    #[must_use]
+    pub fn share(&self) -> Option<&str> {
+        self.detour.as_ref()?.share.as_deref()
+    }
+}
+
+/// Mostly one, sometimes thousands.
+#[derive(Default)]
 pub(crate) enum Subscriptions {
+    #[default]
+    None,
+    One(Subscription),
     Few(Vec<Subscription>),
-    Many(HashMap<Arc<str>, Subscription, RandomState>),
+    Many(Box<HashMap<Arc<str>, Subscription, RandomState>>),
 }
 
 const FEW: usize = 8;
 
-impl Default for Subscriptions {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
-}
-
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Few(list) => list.len(),
             Self::Many(table) => table.len(),
+            _ => self.as_slice().len(),
+        }
+    }
+
+    /// All of them, unless they are many.
+    fn as_slice(&self) -> &[Subscription] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Few(list) => list,
+            Self::None | Self::Many(_) => &[],
         }
     }
 
     pub(crate) fn get(&self, filter: &str) -> Option<&Subscription> {
         match self {
-            Self::Few(list) => list.iter().find(|s| &*s.filter == filter),
             Self::Many(table) => table.get(filter),
+            _ => self.as_slice().iter().find(|s| &*s.filter == filter),
         }
     }
 
     /// Adds a subscription. Returns the one it replaces [MQTT-3.8.4-3].
     pub(crate) fn insert(&mut self, subscription: Subscription) -> Option<Subscription> {
         match self {
+            Self::None => *self = Self::One(subscription),
+            Self::One(old) if old.filter == subscription.filter => {
+                return Some(std::mem::replace(old, subscription));
+            }
+            Self::One(_) => {
+                if let Self::One(first) = std::mem::take(self) {
+                    *self = Self::Few(vec![first, subscription]);
+                }
+            }
             Self::Few(list) => {
                 if let Some(old) = list.iter_mut().find(|s| s.filter == subscription.filter) {
                     return Some(std::mem::replace(old, subscription));
                 }
-                if list.is_empty() {
-                    list.reserve_exact(1);
-                }
                 list.push(subscription);
                 if list.len() > FEW {
-                    *self =
-                        Self::Many(list.drain(..).map(|s| (Arc::clone(&s.filter), s)).collect());
+                    let table = list.drain(..).map(|s| (Arc::clone(&s.filter), s)).collect();
+                    *self = Self::Many(Box::new(table));
                 }
-                None
             }
-            Self::Many(table) => table.insert(Arc::clone(&subscription.filter), subscription),
+            Self::Many(table) => {
+                return table.insert(Arc::clone(&subscription.filter), subscription);
+            }
         }
+        None
     }
 
     pub(crate) fn remove(&mut self, filter: &str) -> Option<Subscription> {
         match self {
+            Self::None => None,
+            Self::One(one) if &*one.filter == filter => match std::mem::take(self) {
+                Self::One(one) => Some(one),
+                _ => None,
+            },
+            Self::One(_) => None,
             Self::Few(list) => {
                 let at = list.iter().position(|s| &*s.filter == filter)?;
                 Some(list.remove(at))
@@ -83,8 +133,45 @@ impl Subscriptions {
 
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = &Subscription> + '_> {
         match self {
-            Self::Few(list) => Box::new(list.iter()),
             Self::Many(table) => Box::new(table.values()),
+            _ => Box::new(self.as_slice().iter()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn subscription(filter: &str, identifier: u32) -> Subscription {
+        let options = SubscriptionOptions::default();
+        Subscription::new(filter.into(), filter, None, options, identifier)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map_whatever_its_size(
+            steps in prop::collection::vec(("[a-m]", prop::option::weighted(0.7, 0u32..5)), 0..60),
+        ) {
+            let mut subscriptions = Subscriptions::default();
+            let mut model = BTreeMap::new();
+            for (filter, identifier) in steps {
+                let (old, expected) = match identifier {
+                    Some(n) => (
+                        subscriptions.insert(subscription(&filter, n)),
+                        model.insert(filter.clone(), n),
+                    ),
+                    None => (subscriptions.remove(&filter), model.remove(&filter)),
+                };
+                prop_assert_eq!(old.map(|s| s.identifier), expected);
+                prop_assert_eq!(subscriptions.get(&filter).map(|s| s.identifier), identifier);
+                prop_assert_eq!(subscriptions.len(), model.len());
+                let all: BTreeMap<_, _> =
+                    subscriptions.iter().map(|s| (s.filter.to_string(), s.identifier)).collect();
+                prop_assert_eq!(&all, &model);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use log::LevelFilter;
 
 use super::value::{Value, parse_duration, quote, show_duration};
 use super::{LogFormat, LogTarget};
+use crate::auth::scram::Verifier;
 
 /// Why a field does not take a value.
 #[derive(Debug, PartialEq)]
@@ -166,6 +167,17 @@ impl<T: Word> Field for BTreeMap<String, T> {
             }
         }
         if refusals.is_empty() { Ok(items) } else { Err(refusals) }
+    }
+}
+
+impl Word for Verifier {
+    /// The stored form: no password is ever shown.
+    fn to_word(&self) -> String {
+        self.to_text()
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        Self::from_text(word)
     }
 }
 

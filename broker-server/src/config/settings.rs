@@ -19,6 +19,7 @@ use super::table::{self, Access, Goes};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
 use super::{LogConfig, LogFormat, LogTarget, NodeConfig, ServerConfig};
+use crate::auth::scram::Verifier;
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -38,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) rewrite_rules: Vec<RewriteRule>,
     pub(crate) count_topics: Option<bool>,
     pub(crate) topic_metrics: Vec<String>,
+    pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
     /// Zones, listeners and subscriptions by dotted key: where they are first named.
@@ -92,6 +94,7 @@ impl Default for Settings {
             rewrite_rules: Vec::new(),
             count_topics: None,
             topic_metrics: Vec::new(),
+            scram_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
             ignored: Vec::new(),
@@ -300,6 +303,7 @@ impl Settings {
             log: self.log,
             broker,
             listeners: listeners.collect(),
+            scram_users: self.scram_users,
             notes,
         }
     }

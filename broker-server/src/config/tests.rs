@@ -536,8 +536,10 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
     };
     assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
     let shown = |settings: Settings| {
-        let ServerConfig { node, log, broker, listeners, notes: _ } = settings.into_server_config();
-        format!("{node:#?}{log:#?}{broker:#?}{listeners:#?}")
+        let config = settings.into_server_config();
+        let ServerConfig { node, log, broker, listeners, scram_users, notes: _ } = config;
+        let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
+        format!("{node:#?}{log:#?}{broker:#?}{listeners:#?}{users:#?}")
     };
     assert_eq!(shown(first), shown(second));
 }
@@ -576,9 +578,19 @@ fn a_printed_configuration_reads_back_to_the_same() {
         [log.targets]
         "broker_net::tls" = "warning"
         plain = "off"
+        [auth.scram_sha_256.users]
+        "a.b" = "secret"
         "#,
         &[("BROKER__NODE__DATA_DIR", "C:\\data\n")],
     );
+}
+
+#[test]
+fn passwords_are_not_printed() {
+    let text = "[auth.scram_sha_256.users]\nalice = \"pencil\"";
+    let printed = print::toml(&settings(text, &[]).unwrap());
+    assert!(printed.contains("alice = \"SCRAM-SHA-256$4096:"), "{printed}");
+    assert!(!printed.contains("pencil"));
 }
 
 #[test]

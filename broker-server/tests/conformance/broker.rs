@@ -116,6 +116,7 @@ fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16, limited: u16) -> S
     format!(
         "[node]\ndata_dir = {data_dir:?}\n\n\
          [mqtt]\nmax_topic_alias = 10\n\n\
+         [auth.scram_sha_256.users]\nalice = \"{ALICES_PASSWORD}\"\nbob = \"builder\"\n\n\
          [listener.tcp.external]\nbind = \"127.0.0.1:{tcp}\"\n\n\
          [listener.ws.external]\nbind = \"127.0.0.1:{ws}\"\n\n\
          [listener.tcp.limited]\nbind = \"127.0.0.1:{limited}\"\nzone = \"limited\"\n\n\
@@ -127,6 +128,9 @@ fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16, limited: u16) -> S
          [listener.wss.external]\nenabled = false\n"
     )
 }
+
+/// Of the user `alice`, who comes in by SCRAM-SHA-256.
+pub(crate) const ALICES_PASSWORD: &str = "wonderland";
 
 /// Held open together, so that they differ.
 fn free_ports() -> [u16; 3] {

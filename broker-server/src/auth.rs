@@ -1,0 +1,3 @@
+//! Built-in sources of authentication.
+
+pub(crate) mod scram;
