@@ -1,5 +1,7 @@
 //! What the benches share: a broker whose clients live in this process, without a socket between.
 
+#![forbid(unsafe_code)]
+
 pub mod filters;
 
 use std::io::{self, IoSlice};
