@@ -52,7 +52,9 @@ pub struct Channel {
     /// Answers of extensions to what the packet that is fed again asks for.
     verdicts: Option<Box<Verdicts>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
-    pending_acks: VecDeque<PendingAck>,
+    ///
+    /// Made for the first: without a store, none ever waits.
+    pending_acks: Option<Box<VecDeque<PendingAck>>>,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
@@ -70,7 +72,8 @@ enum State {
     AwaitConnect(Box<AwaitConnect>),
     /// An AUTH exchange decides on the CONNECT.
     Authenticating(Box<Authenticating>),
-    Connected(Box<Connected>),
+    // Not boxed: what nearly every channel has, and every packet asks for.
+    Connected(Connected),
     Closed,
 }
 
@@ -97,9 +100,15 @@ struct Connected {
     connect_expiry_s: u32,
     /// Receive Maximum the client was told.
     receive_maximum: u16,
-    auth_method: Option<Box<str>>,
-    exchange: Option<Box<Exchange>>,
+    /// How it came in, if by enhanced authentication.
+    auth: Option<Box<EnhancedAuth>>,
     is_bridge: bool,
+}
+
+struct EnhancedAuth {
+    method: Box<str>,
+    /// While the client proves itself again.
+    exchange: Option<Exchange>,
 }
 
 struct PendingAck {
@@ -157,7 +166,7 @@ impl Channel {
             aliases: None,
             acl_cache: None,
             verdicts: None,
-            pending_acks: VecDeque::new(),
+            pending_acks: None,
             is_congested: false,
             is_waiting: false,
             owes_pump: false,
@@ -316,7 +325,7 @@ impl Channel {
         !self.is_waiting
             && !self.is_paused
             && !self.is_congested
-            && self.pending_acks.len() < PENDING_ACKS_MAX
+            && self.pending_acks.as_ref().is_none_or(|acks| acks.len() < PENDING_ACKS_MAX)
     }
 
     /// True from the accepted CONNECT on.

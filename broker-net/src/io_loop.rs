@@ -393,7 +393,11 @@ impl IoLoop {
         );
         connection.channel.handle_closed(close, turn);
         connection.count_shutdown(close.cause);
-        connection.link.writer.close();
+        if close.cause == CloseCause::SendTimeout {
+            connection.link.writer.socket().reset_when_closed();
+        } else {
+            connection.link.writer.close();
+        }
         let is_gone = matches!(close.cause, CloseCause::ConnectionLost | CloseCause::SendTimeout);
         if is_gone {
             self.drop_connection(key);

@@ -78,6 +78,7 @@ impl Channel {
                         let expired = connected.session.expire_received(before_ms);
                         turn.out.counters.add(Metric::MessagesQos2Expired, expired as u64);
                     }
+                    connected.session.trim();
                     self.schedule_check(now_ms);
                 }
             }

@@ -79,6 +79,13 @@ impl Queue {
         self.waiting.as_mut()?.take(Side::HighestPriority)
     }
 
+    /// Gives the memory of an empty queue back; called now and then.
+    pub(crate) fn trim(&mut self) {
+        if self.is_empty() {
+            self.waiting = None;
+        }
+    }
+
     /// Removes all messages that `filter` picks, in order.
     pub(crate) fn extract(
         &mut self,
@@ -133,7 +140,7 @@ impl Waiting {
         let delivery = match &mut self.lanes {
             Lanes::One(lane) => {
                 let delivery = lane.pop_front()?;
-                if lane.is_empty() {
+                if lane.is_empty() && lane.capacity() > KEPT_CAPACITY {
                     *lane = VecDeque::new();
                 }
                 delivery
@@ -156,6 +163,10 @@ impl Waiting {
         Some(delivery)
     }
 }
+
+/// Places an emptied queue keeps: one that fills and empties with every window must not be made anew each
+/// time. [`Queue::trim`] gives them back when it stays empty.
+const KEPT_CAPACITY: usize = 256;
 
 #[derive(Clone, Copy)]
 enum Side {

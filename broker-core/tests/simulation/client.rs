@@ -200,7 +200,7 @@ impl Client {
     }
 
     /// Sends a message; returns its bytes, and the identifier it got.
-    pub fn publish(&mut self, message: OwnedPublish, rng: &mut Rng) -> Vec<u8> {
+    pub fn publish(&mut self, message: &OwnedPublish, rng: &mut Rng) -> Vec<u8> {
         let mut id = None;
         if message.qos > Q0 {
             let new = self.free_id();
@@ -211,7 +211,7 @@ impl Client {
             }
             id = Some(new);
         }
-        self.encode(&message, id, false, rng)
+        self.encode(message, id, false, rng)
     }
 
     fn encode(

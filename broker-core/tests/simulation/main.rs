@@ -26,7 +26,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn every_world_keeps_the_promises() {
     let first = number("SIM_SEED");
-    let runs = number("SIM_RUNS").unwrap_or(if first.is_some() { 1 } else { RUNS });
+    let runs = number("SIM_RUNS").unwrap_or_else(|| if first.is_some() { 1 } else { RUNS });
     let mut totals = world::Totals::default();
     for seed in (first.unwrap_or(1)..).take(runs as usize) {
         match catch_unwind(AssertUnwindSafe(|| world::run(seed))) {

@@ -471,7 +471,7 @@ impl World {
             retain: rng.chance(15) && !topic.starts_with("sh"),
             expiry_s: (is_v5 && rng.chance(20)).then(|| *rng.pick(&[1, 10, 100_000])),
         };
-        let bytes = self.clients[c].publish(message, &mut self.rng);
+        let bytes = self.clients[c].publish(&message, &mut self.rng);
         self.send_bytes(c, &bytes);
     }
 
@@ -514,7 +514,7 @@ impl World {
         let n = *self.rng.pick(&open);
         let conn = &mut self.conns[n];
         if conn.on_the_way.is_empty() && conn.is_cut {
-            return self.close(n, CloseCause::ConnectionLost.into());
+            return self.close(n, &CloseCause::ConnectionLost.into());
         }
         let most = conn.on_the_way.len();
         let count = if self.rng.chance(70) { most } else { self.rng.below(most + 1) };
@@ -622,9 +622,9 @@ impl World {
         }
     }
 
-    fn close(&mut self, n: usize, close: Close) {
+    fn close(&mut self, n: usize, close: &Close) {
         let t = self.turn();
-        self.close_in(n, &close, None, t);
+        self.close_in(n, close, None, t);
         self.finish(t);
     }
 

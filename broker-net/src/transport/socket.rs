@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
@@ -50,6 +51,14 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
             Self::Unix(stream) => stream.shutdown(how),
+        }
+    }
+
+    /// Lets the end of the socket be a reset: what the peer has not taken is not kept for it.
+    pub(crate) fn reset_when_closed(&self) {
+        if let Self::Tcp(stream) = self {
+            // Else the kernel tries for some minutes more, which harms nobody but its memory.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 

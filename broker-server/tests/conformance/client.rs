@@ -33,7 +33,7 @@ pub(crate) fn elapse(ms: u64) {
 }
 
 /// Bytes in both directions; TCP or WebSocket.
-pub(crate) trait Transport {
+pub(crate) trait Transport: Send {
     fn send(&mut self, bytes: &[u8]) -> std::io::Result<()>;
     /// At least one byte, `Ok(0)` at the end, `WouldBlock` or `TimedOut` when time is up.
     fn receive(&mut self, into: &mut Vec<u8>, timeout: Duration) -> std::io::Result<usize>;
@@ -332,7 +332,7 @@ impl Client {
 
     pub(crate) fn packet_id(&mut self) -> u16 {
         let id = self.next_packet_id;
-        self.next_packet_id += 1;
+        self.next_packet_id = id.checked_add(1).unwrap_or(1);
         id
     }
 

@@ -1,0 +1,22 @@
+//! Attacks on a running broker: the attacker gets its refusal, the bystanders' messages go on, and memory
+//! stays within a stated bound.
+//!
+//! Each test has a broker process of its own, so that its memory can be measured; one runs at a time. The
+//! names are those of the list of attack cases: `a..` before, `b..` after CONNECT, `e..` faults of the system.
+
+mod broker;
+#[path = "../conformance/client.rs"]
+#[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
+mod client;
+#[path = "../conformance/wire.rs"]
+#[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
+mod wire;
+
+mod before_connect;
+mod connections;
+mod messages;
+mod retained;
+mod sessions;
+mod slow_readers;
+mod subscriptions;
+mod websocket;

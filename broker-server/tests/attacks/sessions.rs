@@ -1,0 +1,130 @@
+//! Wills and sessions without number: cases 15 and 17.
+
+use crate::broker::{MB, eventually, start};
+use crate::client::{Client, Will, unique_id, unique_topic, v5};
+use crate::wire::{Packet, publish};
+
+/// 400 Wills at once to three subscribers; bound 24 MB.
+#[test]
+fn b15_a_storm_of_wills_reaches_its_subscribers() {
+    let mut process = start("", "");
+    let bystanders = process.bystanders();
+    let before = process.peak_bytes();
+    let topic = unique_topic();
+    let mut watchers: Vec<Client> = (0..3).map(|_| v5().open()).collect();
+    watchers.iter_mut().for_each(|watcher| watcher.subscribe(&topic, 1));
+    let storm: Vec<Client> =
+        (0..400).map(|_| v5().will(Will::new(&topic, "gone").qos(1)).open()).collect();
+    drop(storm);
+    for watcher in &mut watchers {
+        for _ in 0..400 {
+            assert_eq!(watcher.take().text(), "gone");
+        }
+        watcher.expect_nothing();
+    }
+    bystanders.assert_fine();
+    process.assert_grown_less(before, 24 * MB);
+    process.assert_serves();
+}
+
+#[test]
+fn b15_wills_to_reserved_topics_are_refused_and_a_take_over_cancels_delayed_ones() {
+    let mut process = start("", "");
+    let bystanders = process.bystanders();
+    for topic in ["$SYS/brokers", "$SYS/x", "$events/client_connected"] {
+        v5().will(Will::new(topic, "x")).begin().expect_refused(&[0x87, 0x90]);
+    }
+    let topic = unique_topic();
+    let mut watcher = v5().open();
+    watcher.subscribe(&topic, 0);
+    let id = unique_id();
+    let mut delayed = v5().id(&id).expiry(100).will(Will::new(&topic, "delayed").delay(1)).open();
+    for _ in 0..50 {
+        let next = v5().id(&id).expiry(100).resume();
+        let next = next.will(Will::new(&topic, "delayed").delay(1)).open();
+        delayed.expect_disconnect(&[0x8E]);
+        delayed = next;
+    }
+    delayed.disconnect();
+    assert_eq!(watcher.recv_within(1_500), None, "no Will of a session that went on");
+    bystanders.assert_fine();
+    process.assert_serves();
+}
+
+#[test]
+fn b15_the_stop_of_the_broker_is_no_storm() {
+    let mut process = start("", "");
+    let topic = unique_topic();
+    let mut watchers: Vec<Client> = (0..100).map(|_| v5().open()).collect();
+    watchers.iter_mut().for_each(|watcher| watcher.subscribe(&topic, 1));
+    let _wills: Vec<Client> =
+        (0..200).map(|_| v5().will(Will::new(&topic, "gone").qos(1)).open()).collect();
+    assert!(process.terminate(), "it ends with success");
+    for watcher in &mut watchers {
+        while let Some(packet) = watcher.recv_within(1_000) {
+            if let Packet::Disconnect { code, .. } = packet {
+                assert_eq!(code, 0x8B);
+                break;
+            }
+        }
+    }
+}
+
+/// 3,000 ids that want to stay for ever, 500 let in; bound 16 MB.
+#[test]
+fn b17_sessions_are_bounded() {
+    let process = start("[broker]\nmax_sessions = 500\n", "");
+    let bystanders = process.bystanders();
+    let before = process.peak_bytes();
+    let first = unique_id();
+    let mut n_refused = 0;
+    for n in 0..3_000 {
+        let id = if n == 0 { first.clone() } else { unique_id() };
+        let mut client = v5().id(&id).expiry(u32::MAX).begin();
+        match client.recv() {
+            Packet::ConnAck { code: 0, .. } => {
+                client.subscribe(&format!("flood/{n}"), 1);
+                client.disconnect();
+            }
+            Packet::ConnAck { code: 0x97, .. } => {
+                n_refused += 1;
+                client.expect_closed();
+            }
+            other => panic!("CONNACK expected, got {other:?}"),
+        }
+    }
+    assert!((2_500..2_510).contains(&n_refused), "{n_refused} were refused");
+    // Those who have a session may come back, and its messages wait for them.
+    let again = v5().id(&first).expiry(0).resume().open();
+    assert!(again.session_present);
+    bystanders.assert_fine();
+    process.assert_grown_less(before, 16 * MB);
+    again.disconnect();
+    eventually(|| {
+        let mut client = v5().begin();
+        matches!(client.recv(), Packet::ConnAck { code: 0, .. }).then_some(())
+    });
+}
+
+/// 5,000 sessions of one id, each discarded by the next; bound 4 MB.
+#[test]
+fn b17_sessions_that_are_discarded_leave_nothing_behind() {
+    let mut process = start("", "");
+    let bystanders = process.bystanders();
+    let id = unique_id();
+    let mut publisher = v5().open();
+    let mut round = |n: u32| {
+        let mut client = v5().id(&id).expiry(u32::MAX - 1 - n).open();
+        client.subscribe("discarded/+", 1);
+        client.disconnect();
+        if n.is_multiple_of(100) {
+            publisher.publish(publish("discarded/x", 1, "x"));
+        }
+    };
+    (0..500).for_each(&mut round);
+    let before = process.peak_bytes();
+    (500..5_500).for_each(&mut round);
+    process.assert_grown_less(before, 4 * MB);
+    bystanders.assert_fine();
+    process.assert_serves();
+}
