@@ -26,6 +26,8 @@ pub struct Model {
     shares: Vec<Share>,
     /// Receptions by members that joined after the message was routed, and got it from another.
     handed_on: BTreeMap<String, usize>,
+    /// When a member came to a group or left it last, in routings: who has a message by then is not known.
+    changed: BTreeMap<String, u64>,
     /// Groups that have had a member at QoS 0.
     lossy_groups: BTreeSet<String>,
     /// Wills and whether they must have been published.
@@ -99,6 +101,8 @@ struct Share {
     /// Client, incarnation, serial of its subscription, QoS.
     candidates: Vec<(String, u64, u64, QoS)>,
     filter: String,
+    /// Its number among the routings.
+    n: u64,
 }
 
 /// A PUBLISH as its client sees it.
@@ -161,6 +165,9 @@ impl Model {
 
     fn end(&mut self, id: &str) {
         if let Some(session) = self.sessions.remove(id) {
+            for filter in session.ever_shared {
+                self.changed.insert(filter, self.n_routed);
+            }
             self.settle_will(session.will, true);
         }
     }
@@ -287,6 +294,7 @@ impl Model {
         let is_shared = filter.starts_with("$share/");
         if is_shared {
             session.ever_shared.insert(filter.to_owned());
+            self.changed.insert(filter.to_owned(), self.n_routed);
             if options.qos == Q0 {
                 // What is handed on to such a member is not promised to arrive.
                 self.lossy_groups.insert(filter.to_owned());
@@ -305,6 +313,7 @@ impl Model {
     pub fn unsubscribed(&mut self, conn: usize, filter: &str) {
         if let Some(session) = self.session_of_mut(conn) {
             session.subscriptions.remove(filter);
+            self.changed.insert(filter.to_owned(), self.n_routed);
         }
     }
 
@@ -385,7 +394,7 @@ impl Model {
             session.order.entry(key).or_default().0.push(payload.clone());
         }
         for (filter, candidates) in groups {
-            self.shares.push(Share { payload: payload.clone(), candidates, filter });
+            self.shares.push(Share { payload: payload.clone(), candidates, filter, n });
         }
     }
 
@@ -440,8 +449,8 @@ impl Model {
         }
         if let (Some(left_s), Some(at), Some(all_s)) = (r.expiry_s, e.expires_at_ms, e.expiry_s) {
             let left = at.saturating_sub(now.wall_ms).div_ceil(1000);
-            // A share may be of an earlier publication, handed on.
-            let at_least = if is_shared { 0 } else { left };
+            // A share, or a retained copy, may be of an earlier publication.
+            let at_least = if is_shared || grants > 0 { 0 } else { left };
             assert!(
                 (at_least..=u64::from(all_s)).contains(&u64::from(left_s)),
                 "{what}: expiry {left_s} of {all_s}, at least {at_least}"
@@ -525,7 +534,10 @@ impl Model {
             let candidates =
                 || list.iter().flat_map(|s| s.candidates.iter().map(|c| (&s.filter, c)));
             let mut got = self.handed_on.get(payload).copied().unwrap_or(0);
-            let mut is_steady = !list.iter().any(|s| self.lossy_groups.contains(&s.filter));
+            let mut is_steady = list.iter().all(|s| {
+                self.changed.get(&s.filter).is_none_or(|at| *at < s.n)
+                    && !self.lossy_groups.contains(&s.filter)
+            });
             let mut seen = BTreeSet::new();
             for (filter, (id, incarnation, serial, qos)) in candidates() {
                 let session = self.sessions.get(id).filter(|s| {
