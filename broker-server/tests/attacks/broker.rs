@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::client::{self, unique_topic, v5};
 use crate::wire::publish;
@@ -67,7 +69,7 @@ impl Process {
     fn start(tables: &str, listener: &str, n_files: Option<u32>) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = TURN.lock();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("attack-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
@@ -211,7 +213,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let log = self.log.lock();
             let from = log.char_indices().rev().nth(4_000).map_or(0, |(at, _)| at);
             eprintln!("end of the broker's log:\n{}", &log[from..]);
         }
@@ -299,7 +301,7 @@ fn read_addresses(mut log: BufReader<ChildStderr>) -> (Vec<(String, String)>, Ar
     let kept = Arc::clone(&text);
     std::thread::spawn(move || {
         for line in log.lines().map_while(Result::ok) {
-            let mut text = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut text = kept.lock();
             text.push_str(&line);
             text.push('\n');
         }

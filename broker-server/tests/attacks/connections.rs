@@ -179,11 +179,8 @@ fn e37_without_file_descriptors_the_acceptor_is_calm_and_recovers() {
         let address = broker().address.parse().unwrap();
         crowd.extend(TcpStream::connect_timeout(&address, Duration::from_millis(200)));
     }
-    let alert = loop {
-        let Some(Packet::Publish(message)) = watcher.recv_within(10_000) else {
-            panic!("no alarm was raised");
-        };
-        break message;
+    let Some(Packet::Publish(alert)) = watcher.recv_within(10_000) else {
+        panic!("no alarm was raised");
     };
     assert!(alert.topic.ends_with("/alarms/too_many_open_files/alert"), "{}", alert.topic);
     bystanders.assert_fine();

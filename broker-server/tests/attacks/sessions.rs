@@ -117,7 +117,7 @@ fn b17_sessions_that_are_discarded_leave_nothing_behind() {
         let mut client = v5().id(&id).expiry(u32::MAX - 1 - n).open();
         client.subscribe("discarded/+", 1);
         client.disconnect();
-        if n % 100 == 0 {
+        if n.is_multiple_of(100) {
             publisher.publish(publish("discarded/x", 1, "x"));
         }
     };
