@@ -19,6 +19,7 @@ use crate::url::BrokerUrl;
 
 /// Flags that all commands over MQTT share.
 #[derive(Debug, Args)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "--help prints it as it stands")]
 pub(crate) struct ConnectionOptions {
     /// Host of the broker [default: localhost]
     #[arg(short = 'h', long, help_heading = "Connection")]

@@ -429,7 +429,7 @@ impl Broker {
     ) -> bool {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
-        state.disconnected_at_ms = Some(turn.now.mono_ms);
+        state.disconnected_at_ms = turn.now.mono_ms;
         if !publish_will {
             state.will = None;
         }

@@ -52,7 +52,9 @@ pub struct Channel {
     /// Answers of extensions to what the packet that is fed again asks for.
     verdicts: Option<Box<Verdicts>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
-    pending_acks: VecDeque<PendingAck>,
+    ///
+    /// Made for the first: without a store, none ever waits.
+    pending_acks: Option<Box<VecDeque<PendingAck>>>,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
@@ -70,7 +72,8 @@ enum State {
     AwaitConnect(Box<AwaitConnect>),
     /// An AUTH exchange decides on the CONNECT.
     Authenticating(Box<Authenticating>),
-    Connected(Box<Connected>),
+    // Not boxed: what nearly every channel has, and every packet asks for.
+    Connected(Connected),
     Closed,
 }
 
@@ -97,9 +100,15 @@ struct Connected {
     connect_expiry_s: u32,
     /// Receive Maximum the client was told.
     receive_maximum: u16,
-    auth_method: Option<Box<str>>,
-    exchange: Option<Box<Exchange>>,
+    /// How it came in, if by enhanced authentication.
+    auth: Option<Box<EnhancedAuth>>,
     is_bridge: bool,
+}
+
+struct EnhancedAuth {
+    method: Box<str>,
+    /// While the client proves itself again.
+    exchange: Option<Exchange>,
 }
 
 struct PendingAck {
@@ -157,7 +166,7 @@ impl Channel {
             aliases: None,
             acl_cache: None,
             verdicts: None,
-            pending_acks: VecDeque::new(),
+            pending_acks: None,
             is_congested: false,
             is_waiting: false,
             owes_pump: false,
@@ -174,33 +183,37 @@ impl Channel {
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
         self.check_serves()?;
-        let flow = match packet {
-            Packet::Publish(publish) => self.handle_publish(publish, turn)?,
-            Packet::PubAck(ack) => self.handle_puback(ack, turn)?,
-            Packet::PubRec(ack) => self.handle_pubrec(ack, turn)?,
-            Packet::PubRel(ack) => self.handle_pubrel(ack, turn)?,
-            Packet::PubComp(ack) => self.handle_pubcomp(ack, turn)?,
-            Packet::PingReq => self.handle_pingreq(turn)?,
-            Packet::Connect(connect) => self.handle_connect(connect, turn)?,
-            Packet::Subscribe(subscribe) => self.handle_subscribe(subscribe, turn)?,
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe, turn)?,
-            Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect, turn)),
-            Packet::Auth(auth) => self.handle_auth(auth, turn)?,
-            // The decoder of a server lets none of them through.
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                return Err(Close::protocol_error("packet that only a server sends"));
-            }
-        };
-        match flow {
+        let result = self.dispatch(packet, turn);
+        match &result {
             // Counted when it is done with: a packet that waits is fed twice.
-            Flow::Next => {
+            Ok(Flow::Next) | Err(_) => {
                 turn.out.counters.inc(Metric::PacketsReceived);
                 self.verdicts = None;
             }
-            Flow::Wait(_) => self.is_waiting = true,
-            Flow::Pause => {}
+            Ok(Flow::Wait(_)) => self.is_waiting = true,
+            Ok(Flow::Pause) => {}
         }
-        Ok(flow)
+        result
+    }
+
+    fn dispatch(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(publish, turn),
+            Packet::PubAck(ack) => self.handle_puback(ack, turn),
+            Packet::PubRec(ack) => self.handle_pubrec(ack, turn),
+            Packet::PubRel(ack) => self.handle_pubrel(ack, turn),
+            Packet::PubComp(ack) => self.handle_pubcomp(ack, turn),
+            Packet::PingReq => self.handle_pingreq(turn),
+            Packet::Connect(connect) => self.handle_connect(connect, turn),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(subscribe, turn),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(unsubscribe, turn),
+            Packet::Disconnect(disconnect) => Err(self.handle_disconnect(disconnect, turn)),
+            Packet::Auth(auth) => self.handle_auth(auth, turn),
+            // The decoder of a server lets none of them through.
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Close::protocol_error("packet that only a server sends"))
+            }
+        }
     }
 
     /// The bytes of the client are no packet. `version` is what the decoder knows of the client.
@@ -312,7 +325,7 @@ impl Channel {
         !self.is_waiting
             && !self.is_paused
             && !self.is_congested
-            && self.pending_acks.len() < PENDING_ACKS_MAX
+            && self.pending_acks.as_ref().is_none_or(|acks| acks.len() < PENDING_ACKS_MAX)
     }
 
     /// True from the accepted CONNECT on.

@@ -28,7 +28,7 @@ pub trait Sink: Send + Sync {
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// Chunks before `tail`, in order; mostly none.
-    chunks: VecDeque<Chunk>,
+    chunks: Chunks,
     tail: Vec<u8>,
     /// Bytes held here, those of a flush that is under way included.
     len: usize,
@@ -40,6 +40,45 @@ pub(crate) struct Outbox {
     writable_again: bool,
     /// On some thread's list of outboxes to flush.
     pub(crate) dirty: bool,
+}
+
+/// Made for the first chunk: an outbox of small packets has none.
+#[derive(Default)]
+struct Chunks(Option<Box<VecDeque<Chunk>>>);
+
+impl Chunks {
+    fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|chunks| chunks.is_empty())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Chunk> {
+        self.0.iter().flat_map(|chunks| chunks.iter())
+    }
+
+    fn front(&self) -> Option<&Chunk> {
+        self.0.as_ref()?.front()
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Chunk> {
+        self.0.as_mut()?.front_mut()
+    }
+
+    fn push_back(&mut self, chunk: Chunk) {
+        self.0.get_or_insert_default().push_back(chunk);
+    }
+
+    fn pop_front(&mut self) {
+        self.0.as_mut().map(|chunks| chunks.pop_front());
+    }
+
+    /// Appends all of `later`.
+    fn append(&mut self, later: Self) {
+        match (&mut self.0, later.0) {
+            (Some(chunks), Some(mut later)) => chunks.append(&mut later),
+            (None, Some(later)) => self.0 = Some(later),
+            (_, None) => {}
+        }
+    }
 }
 
 enum Chunk {
@@ -85,7 +124,7 @@ impl BufferPool {
 
 /// Everything that one flush takes out of an outbox, to write it without holding the lock.
 pub(crate) struct Batch {
-    chunks: VecDeque<Chunk>,
+    chunks: Chunks,
     tail: Vec<u8>,
     /// Bytes of the first chunk (or of the tail) that are written already.
     written: usize,
@@ -206,7 +245,7 @@ impl Outbox {
         if !tail.is_empty() {
             chunks.push_back(Chunk::Owned(tail));
         }
-        chunks.append(&mut self.chunks);
+        chunks.append(std::mem::take(&mut self.chunks));
         self.chunks = chunks;
     }
 

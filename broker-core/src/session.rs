@@ -57,8 +57,8 @@ pub(crate) struct State {
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
     pub(crate) expiry_s: u32,
     pub(crate) created_at_ms: u64,
-    /// Monotonic time at which the last connection ended.
-    pub(crate) disconnected_at_ms: Option<u64>,
+    /// Monotonic time at which the last connection ended; `u64::MAX` while there is one.
+    pub(crate) disconnected_at_ms: u64,
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
     pub(crate) dropped: u64,
@@ -78,7 +78,7 @@ pub(crate) struct Connection {
     quota: u16,
     window: u16,
     /// Maximum Packet Size of the client.
-    max_packet_size: usize,
+    max_packet_size: u32,
     /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
     max_outbox_bytes: usize,
     /// The client's topics have a prefix it does not know of.
@@ -106,7 +106,7 @@ struct Aliases {
 pub(crate) struct ConnectionLimits {
     /// Receive Maximum, bounded by the zone's `max_inflight`.
     pub(crate) window: u16,
-    pub(crate) max_packet_size: usize,
+    pub(crate) max_packet_size: u32,
     /// Topic Alias Maximum, bounded by the zone's.
     pub(crate) topic_alias_maximum: u16,
 }
@@ -179,7 +179,7 @@ impl Session {
             will: None,
             expiry_s,
             created_at_ms: now_ms,
-            disconnected_at_ms: None,
+            disconnected_at_ms: u64::MAX,
             scheduled_ms: u64::MAX,
             dropped: 0,
             upgrades_qos: client.zone.upgrade_qos,
@@ -227,7 +227,7 @@ impl Session {
         self.served_by.store(connection.id, Ordering::Relaxed);
         state.client = client;
         state.connection = Some(connection);
-        state.disconnected_at_ms = None;
+        state.disconnected_at_ms = u64::MAX;
         state.inflight.start_over();
         state.pump(out);
         self.touch(state, out);
@@ -496,7 +496,7 @@ impl State {
     /// When the Will of the offline session is due: its delay is over, or the session [MQTT-3.1.3-9].
     pub(crate) fn will_due_ms(&self) -> Option<u64> {
         let delay_s = self.will.as_ref()?.delay_s.min(self.expiry_s);
-        Some(self.disconnected_at_ms? + u64::from(delay_s) * 1000)
+        self.offline_until_ms(delay_s)
     }
 
     /// Monotonic time at which the offline session ends; `None` while connected or if it never does.
@@ -504,7 +504,13 @@ impl State {
         if self.expiry_s == u32::MAX {
             return None;
         }
-        Some(self.disconnected_at_ms? + u64::from(self.expiry_s) * 1000)
+        self.offline_until_ms(self.expiry_s)
+    }
+
+    /// Monotonic time at which the session has been offline for `duration_s`; `None` while connected.
+    fn offline_until_ms(&self, duration_s: u32) -> Option<u64> {
+        let since_ms = self.disconnected_at_ms;
+        (since_ms < u64::MAX).then(|| since_ms + u64::from(duration_s) * 1000)
     }
 
     /// Lets go of everything an ended session held.

@@ -160,6 +160,19 @@ fn files_are_named_after_what_they_hold() {
     report(&faults);
 }
 
+#[test]
+fn the_readme_shows_the_example_that_is_tested() {
+    let core = fs::read_to_string(workspace().join("broker-core/src/lib.rs")).unwrap();
+    let example = core.lines().skip_while(|line| *line != "//! ```").skip(1);
+    let example: Vec<_> = example
+        .take_while(|line| *line != "//! ```")
+        .map(|line| line.trim_start_matches("//!").trim_start_matches(' '))
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    assert!(readme.contains(&example.join("\n")), "README.md lacks the example of broker-core");
+}
+
 /// Reports every path of `crates`' own sources that `is_banned`.
 fn check_paths(crates: &[&str], is_banned: impl Fn(&str) -> bool, why: &str) {
     let mut faults = Vec::new();

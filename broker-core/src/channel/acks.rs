@@ -103,10 +103,12 @@ impl Channel {
         turn: &mut Turn,
     ) {
         let has_records = !turn.out.records.frame.is_empty();
-        if has_records || lsn > 0 || !self.pending_acks.is_empty() {
+        if has_records || lsn > 0 || self.pending_acks.as_ref().is_some_and(|acks| !acks.is_empty())
+        {
             // What is recorded in this turn gets its position when the turn is sealed.
             let lsn = if has_records { UNSEALED } else { lsn };
-            self.pending_acks.push_back(PendingAck { lsn, kind, packet_id, reason_code });
+            let ack = PendingAck { lsn, kind, packet_id, reason_code };
+            self.pending_acks.get_or_insert_default().push_back(ack);
         } else {
             self.send_ack(kind, packet_id, reason_code, turn);
         }
@@ -114,24 +116,24 @@ impl Channel {
 
     /// Sends the acknowledgements whose records survive by now, in order, up to the first that must wait.
     pub(super) fn release_acks(&mut self, turn: &mut Turn) {
-        if self.pending_acks.is_empty() {
-            return;
-        }
+        let Some(mut acks) = self.pending_acks.take_if(|acks| !acks.is_empty()) else { return };
         turn.seal();
         let last = turn.out.records.last;
         // Those of this turn stand at the end: once one depends on its records, all after it do.
-        for ack in self.pending_acks.iter_mut().rev().take_while(|ack| ack.lsn == UNSEALED) {
+        for ack in acks.iter_mut().rev().take_while(|ack| ack.lsn == UNSEALED) {
             ack.lsn = last;
         }
-        let Some(store) = turn.broker.store().cloned() else { return };
-        let durable = store.durable();
-        while let Some(ack) = self.pending_acks.pop_front_if(|ack| ack.lsn <= durable) {
-            self.send_ack(ack.kind, ack.packet_id, ack.reason_code, turn);
+        if let Some(store) = turn.broker.store().cloned() {
+            let durable = store.durable();
+            while let Some(ack) = acks.pop_front_if(|ack| ack.lsn <= durable) {
+                self.send_ack(ack.kind, ack.packet_id, ack.reason_code, turn);
+            }
+            if let Some(first) = acks.front() {
+                let sink = Arc::clone(&self.sink);
+                store.wake_at(first.lsn, Box::new(move || sink.wake()));
+            }
         }
-        if let Some(first) = self.pending_acks.front() {
-            let sink = Arc::clone(&self.sink);
-            store.wake_at(first.lsn, Box::new(move || sink.wake()));
-        }
+        self.pending_acks = Some(acks);
     }
 
     fn send_ack(

@@ -65,15 +65,15 @@ impl Channel {
             }
             State::Connected(connected) => {
                 // [MQTT-4.12.1-1]: only a client that came in this way may do so again.
-                let Some(expected) = &connected.auth_method else {
+                let Some(proof) = &mut connected.auth else {
                     return Err(Close::protocol_error("AUTH without authentication method"));
                 };
-                if method != Some(&**expected) {
+                if method != Some(&*proof.method) {
                     return Err(Close::protocol_error("AUTH names another method"));
                 }
                 if auth.reason_code == ReasonCode::ReAuthenticate {
                     let methods = &turn.extensions.auth_methods;
-                    let Some(method) = methods.iter().find(|m| m.name() == &**expected) else {
+                    let Some(method) = methods.iter().find(|m| m.name() == &*proof.method) else {
                         return Err(Close::violation(
                             ReasonCode::NotAuthorized,
                             "the authentication method is gone",
@@ -93,13 +93,10 @@ impl Channel {
                         },
                     };
                     let steps = method.begin(&credentials);
-                    connected.exchange = Some(Box::new(Exchange {
-                        method: method.name().into(),
-                        steps,
-                        connect: Vec::new(),
-                    }));
+                    proof.exchange =
+                        Some(Exchange { method: method.name().into(), steps, connect: Vec::new() });
                 } else if auth.reason_code != ReasonCode::ContinueAuthentication
-                    || connected.exchange.is_none()
+                    || proof.exchange.is_none()
                 {
                     return Err(Close::protocol_error("AUTH that continues nothing"));
                 }
@@ -145,12 +142,16 @@ impl Channel {
         let State::Connected(connected) = &mut self.state else {
             return Err(Close::protocol_error("AUTH out of place"));
         };
-        let Some(exchange) = &mut connected.exchange else {
+        let exchange = connected.auth.as_mut().and_then(|proof| proof.exchange.take());
+        let Some(mut exchange) = exchange else {
             return Err(Close::protocol_error("AUTH that continues nothing"));
         };
         let method = exchange.method.clone();
         match exchange.steps.handle(data) {
             AuthStep::Continue(answer) => {
+                if let Some(proof) = &mut connected.auth {
+                    proof.exchange = Some(exchange);
+                }
                 self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
             }
             AuthStep::Success { username: Some(name), .. }
@@ -163,7 +164,6 @@ impl Channel {
                 ));
             }
             AuthStep::Success { data, .. } => {
-                connected.exchange = None;
                 self.send_auth(ReasonCode::Success, &method, &data, turn);
             }
             // [MQTT-4.12.1-2]. Of the Reason Codes of CONNACK this is the one that DISCONNECT has too.

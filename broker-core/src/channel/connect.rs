@@ -8,7 +8,7 @@ use broker_codec::{
 
 use super::auth::Exchange;
 use super::topic_alias::TopicAliases;
-use super::{Channel, Close, CloseCause, Connected, Flow, State};
+use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, State};
 use crate::access::banned::{Ban, Who};
 use crate::access::run_authenticators;
 use crate::broker::SessionRequest;
@@ -259,16 +259,18 @@ impl Channel {
         if zone.max_topic_alias > 0 && self.version.is_v5() {
             self.aliases = Some(Box::new(TopicAliases::new(zone.max_topic_alias)));
         }
-        self.state = State::Connected(Box::new(Connected {
+        self.state = State::Connected(Connected {
             session,
             publisher,
             connect_expiry_s: connect.properties.session_expiry_interval().unwrap_or(0),
             receive_maximum: receive_maximum(&zone),
-            auth_method: connect.properties.authentication_method().map(Into::into),
-            exchange: None,
+            auth: connect
+                .properties
+                .authentication_method()
+                .map(|method| Box::new(EnhancedAuth { method: method.into(), exchange: None })),
             is_bridge: connect.is_bridge,
             client: Arc::clone(client),
-        }));
+        });
         self.schedule_check(turn.now.mono_ms);
         turn.client_connected(client);
     }
@@ -352,7 +354,7 @@ fn connection_limits(connect: &Connect<'_>, zone: &ZoneConfig) -> ConnectionLimi
     let unlimited = |n: u16| if n == 0 { u16::MAX } else { n };
     let properties = connect.properties;
     let window = properties.receive_maximum().unwrap_or(u16::MAX).min(unlimited(zone.max_inflight));
-    let max_packet_size = properties.maximum_packet_size().map_or(PACKET_MAX, |n| n as usize);
+    let max_packet_size = properties.maximum_packet_size().unwrap_or(PACKET_MAX);
     let aliases = properties.topic_alias_maximum().unwrap_or(0);
     ConnectionLimits {
         window,
@@ -367,7 +369,7 @@ fn receive_maximum(zone: &ZoneConfig) -> u16 {
 }
 
 /// Largest Control Packet there is.
-const PACKET_MAX: usize = 268_435_460;
+const PACKET_MAX: u32 = 268_435_460;
 
 /// The properties of a successful CONNACK: only what differs from the client's wish or the default.
 fn connack_properties(

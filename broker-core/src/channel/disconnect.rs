@@ -14,7 +14,6 @@ impl Channel {
         disconnect: &Disconnect<'_>,
         turn: &mut Turn,
     ) -> Close {
-        turn.out.counters.inc(Metric::PacketsReceived);
         turn.out.counters.inc(Metric::PacketsDisconnectReceived);
         let connected = match self.connected() {
             Ok(connected) => connected,

@@ -291,7 +291,7 @@ impl Connection {
     fn send(&mut self, mut outgoing: Outgoing<'_>, out: &mut Out) -> Sent {
         let mut topic = outgoing.topic;
         let len = publish_len(self.version, &outgoing.header, topic.len(), outgoing.payload.len());
-        if len > self.max_packet_size {
+        if len > self.max_packet_size as usize {
             out.counters.inc(Metric::DroppedTooLarge);
             return Sent::TooLarge;
         }
@@ -302,7 +302,7 @@ impl Connection {
                     topic = "";
                 }
                 // Naming the alias beside the topic takes three bytes more, which must fit too.
-                Some((alias, Known::No)) if len + 3 + 8 <= self.max_packet_size => {
+                Some((alias, Known::No)) if len + 3 + 8 <= self.max_packet_size as usize => {
                     aliases.remember(topic, alias);
                     outgoing.header.topic_alias = Some(alias);
                 }
@@ -334,7 +334,7 @@ impl Connection {
             out.frames.get(self.version, header, topic, payload)
         };
         let len = frame.len() + shared.map_or(0, |payload| payload.len());
-        if len > self.max_packet_size {
+        if len > self.max_packet_size as usize {
             out.counters.inc(Metric::DroppedTooLarge);
             return Sent::TooLarge;
         }

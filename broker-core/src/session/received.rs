@@ -9,7 +9,6 @@ use foldhash::fast::RandomState;
 #[derive(Default)]
 pub(crate) struct Received {
     /// Identifier to the time it came; nothing is allocated before the first.
-    #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
     ids: Option<Box<HashMap<PacketId, u64, RandomState>>>,
 }
 

@@ -45,6 +45,8 @@ pub struct SocketState {
     pub is_lost: bool,
     /// Bytes of one write at most; 0 for no limit.
     pub write_max: usize,
+    /// All bytes written since somebody looked, if somebody does.
+    pub log: Option<Vec<u8>>,
 }
 
 impl Socket {
@@ -71,6 +73,9 @@ impl Sink for Socket {
         for slice in slices {
             let n = slice.len().min(room - written);
             socket.unread.extend_from_slice(&slice[..n]);
+            if let Some(log) = &mut socket.log {
+                log.extend_from_slice(&slice[..n]);
+            }
             written += n;
         }
         if written < slices.iter().map(|s| s.len()).sum() {
@@ -625,6 +630,12 @@ pub fn describe(packet: &Packet<'_>) -> String {
         Packet::UnsubAck(p) => format!("{kind} #{}{}", p.packet_id, codes(&p.reason_codes)),
         Packet::Disconnect(p) => format!("{kind} {}{}", hex(p.reason_code), words(p.properties)),
         Packet::Auth(p) => format!("{kind} {}{}", hex(p.reason_code), words(p.properties)),
+        Packet::Subscribe(p) => {
+            let filter = |f: &SubscriptionRequest<'_>| format!(" {} q{}", f.filter, f.options.qos);
+            format!("{kind}{}", p.filters.iter().map(filter).collect::<String>())
+        }
+        Packet::Unsubscribe(p) => format!("{kind} {}", p.filters.join(" ")),
+        Packet::Connect(p) => format!("{kind} clean={}", p.clean_start),
         _ => kind.to_string(),
     }
 }

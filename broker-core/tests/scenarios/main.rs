@@ -1,10 +1,13 @@
 //! Scenarios: one rule of the protocol or of the broker's limits each, over real channels on a made-up clock.
 
+#![allow(unreachable_pub, reason = "a test crate exports nothing")]
+
 #[path = "../rig/mod.rs"]
 mod rig;
 
 mod access;
 mod limits;
+mod metrics;
 mod queue;
 mod resume;
 mod retained;

@@ -1,0 +1,199 @@
+//! Metrics: each moves by one where it should, and no other does.
+
+use broker_codec::{Packet, Property};
+use broker_core::{Metric, ReasonCode};
+
+use crate::rig::*;
+
+/// What `act` adds to each metric but those of bytes.
+fn moved(rig: &mut Rig, act: impl FnOnce(&mut Rig)) -> Vec<String> {
+    let values = |rig: &mut Rig| -> Vec<u64> {
+        Metric::ALL.iter().map(|metric| rig.metric(*metric)).collect()
+    };
+    let before = values(rig);
+    act(rig);
+    let after = values(rig);
+    Metric::ALL
+        .iter()
+        .zip(before.iter().zip(&after))
+        .filter(|(metric, (old, new))| old != new && !metric.name().starts_with("bytes/"))
+        .map(|(metric, (old, new))| format!("{} +{}", metric.name(), new - old))
+        .collect()
+}
+
+#[track_caller]
+fn check(rig: &mut Rig, expected: &[&str], act: impl FnOnce(&mut Rig)) {
+    assert_eq!(moved(rig, act), expected);
+}
+
+const RECEIVED: &str = "packets/received +1";
+const SENT: &str = "packets/sent +1";
+
+#[test]
+fn packets_of_a_connection_are_counted_once() {
+    let mut rig = Rig::new();
+    check(&mut rig, &[RECEIVED, SENT, "packets/connect +1", "packets/connack +1"], |rig| {
+        rig.client("c");
+    });
+    let c = 0;
+    check(&mut rig, &[RECEIVED, SENT, "packets/pingreq +1", "packets/pingresp +1"], |rig| {
+        rig.send(c, &Packet::PingReq);
+    });
+    check(&mut rig, &[RECEIVED, SENT, "packets/subscribe +1", "packets/suback +1"], |rig| {
+        rig.subscribe(c, "t", Q2);
+    });
+    check(&mut rig, &[RECEIVED, SENT, "packets/unsubscribe +1", "packets/unsuback +1"], |rig| {
+        rig.unsubscribe(c, "t");
+    });
+    check(&mut rig, &[RECEIVED, "packets/disconnect/received +1"], |rig| {
+        rig.disconnect(c, ReasonCode::Success, &[]);
+    });
+}
+
+/// A CONNECT that is refused, and a packet that ends the connection, were received all the same.
+#[test]
+fn packets_that_end_a_connection_are_counted_too() {
+    let mut rig = Rig::new();
+    check(&mut rig, &[RECEIVED, SENT, "packets/connect +1", "packets/connack +1"], |rig| {
+        rig.hello(Hello::v5("c").will("$SYS/x", "x"));
+    });
+    let c = rig.client("c");
+    check(&mut rig, &[RECEIVED, SENT, "packets/disconnect/sent +1"], |rig| {
+        rig.say_hello(c, &Hello::v5("c"));
+    });
+    rig.client("d");
+    check(
+        &mut rig,
+        &[
+            RECEIVED,
+            "packets/sent +2",
+            "packets/connect +1",
+            "packets/connack +1",
+            "packets/disconnect/sent +1",
+        ],
+        |rig| {
+            rig.client("d");
+        },
+    );
+}
+
+#[test]
+fn messages_are_counted_by_qos_and_direction() {
+    let mut rig = Rig::new();
+    let s = rig.client("sub");
+    rig.subscribed(s, "t", Q2);
+    let p = rig.client("pub");
+    let publish = [RECEIVED, SENT, "packets/publish/received +1", "packets/publish/sent +1"];
+    let both = ["messages/received +1", "messages/sent +1"];
+    let qos0 = ["messages/qos0/received +1", "messages/qos0/sent +1"];
+    check(&mut rig, &[&publish[..], &both, &qos0].concat(), |rig| {
+        rig.publish(p, "t", "x", Q0, 0);
+    });
+    let acked = |ack| {
+        [RECEIVED, "packets/sent +2", "packets/publish/received +1", "packets/publish/sent +1", ack]
+    };
+    let qos1 = ["messages/qos1/received +1", "messages/qos1/sent +1"];
+    check(&mut rig, &[&acked("packets/puback/sent +1")[..], &both, &qos1].concat(), |rig| {
+        rig.publish(p, "t", "x", Q1, 1);
+    });
+    let qos2 = ["messages/qos2/received +1", "messages/qos2/sent +1"];
+    check(&mut rig, &[&acked("packets/pubrec/sent +1")[..], &both, &qos2].concat(), |rig| {
+        rig.publish(p, "t", "x", Q2, 2);
+    });
+    check(
+        &mut rig,
+        &[RECEIVED, SENT, "packets/pubrel/received +1", "packets/pubcomp/sent +1"],
+        |r| {
+            r.pubrel(p, 2);
+        },
+    );
+    check(&mut rig, &[RECEIVED, "packets/puback/received +1"], |rig| rig.puback(s, 1));
+    check(
+        &mut rig,
+        &[RECEIVED, SENT, "packets/pubrec/received +1", "packets/pubrel/sent +1"],
+        |r| {
+            r.pubrec(s, 2);
+        },
+    );
+    check(&mut rig, &[RECEIVED, "packets/pubcomp/received +1"], |rig| rig.pubcomp(s, 2));
+}
+
+#[test]
+fn what_is_dropped_is_counted_by_its_reason() {
+    let mut rig = Rig::with_zone(|zone| {
+        zone.max_mqueue_len = 1;
+        zone.mqueue_store_qos0 = false;
+    });
+    let p = rig.client("pub");
+    let publish = [
+        RECEIVED,
+        "packets/publish/received +1",
+        "messages/received +1",
+        "messages/qos0/received +1",
+    ];
+    check(&mut rig, &[&publish[..], &["messages/dropped +1"]].concat(), |rig| {
+        rig.publish(p, "nobody", "x", Q0, 0);
+    });
+    let s = rig.join(Hello::v5("sub").lasting(100).with(Property::MaximumPacketSize(30)));
+    rig.subscribed(s, "t", Q1);
+    let lost = |reason| [&publish[..], &["messages/dropped +1", reason]].concat();
+    check(&mut rig, &lost("deliveries/dropped/too_large +1"), |rig| {
+        rig.publish(p, "t", &"x".repeat(50), Q0, 0);
+    });
+    rig.lose(s);
+    check(&mut rig, &lost("deliveries/dropped/qos0_offline +1"), |rig| {
+        rig.publish(p, "t", "x", Q0, 0);
+    });
+    rig.publish(p, "t", "x", Q1, 1);
+    let moved = moved(&mut rig, |rig| rig.publish(p, "t", "x", Q1, 2));
+    assert!(moved.contains(&"deliveries/dropped/queue_full +1".to_owned()), "{moved:?}");
+}
+
+/// Bytes in and out are those of the sockets.
+#[test]
+fn bytes_are_those_that_the_socket_took() {
+    let mut rig = Rig::new();
+    let c = rig.client("c");
+    let before = rig.metric(Metric::BytesSent);
+    rig.send(c, &Packet::PingReq);
+    assert_eq!(rig.metric(Metric::BytesSent) - before, 2);
+    let socket = rig.socket(c);
+    socket.lock().capacity = 1;
+    rig.out(c);
+    rig.send(c, &Packet::PingReq);
+    assert_eq!(rig.metric(Metric::BytesSent) - before, 3);
+}
+
+/// Statistics know how many there are and how many there have been at most.
+#[test]
+fn statistics_follow_connections_sessions_and_subscriptions() {
+    let mut rig = Rig::new();
+    let a = rig.join(Hello::v5("a").lasting(10));
+    let b = rig.client("b");
+    rig.subscribed(a, "x", Q0);
+    rig.subscribed(b, "x", Q0);
+    rig.subscribed(b, "$share/g/x", Q0);
+    let stat = |rig: &Rig, name: &str| {
+        let stats = rig.broker.stats();
+        stats.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    };
+    for (name, value) in [
+        ("connections/count", 2),
+        ("sessions/count", 2),
+        ("sessions/persistent/count", 1),
+        ("routes/count", 1),
+        ("subscriptions/count", 3),
+        ("subscriptions/shared/count", 1),
+    ] {
+        assert_eq!(stat(&rig, name), Some(value), "{name}");
+    }
+    rig.lose(a);
+    rig.lose(b);
+    assert_eq!(stat(&rig, "connections/count"), Some(0));
+    assert_eq!(stat(&rig, "connections/max"), Some(2));
+    assert_eq!(stat(&rig, "sessions/count"), Some(1));
+    rig.pass_s(10);
+    for name in ["sessions/count", "routes/count", "subscriptions/count"] {
+        assert_eq!(stat(&rig, name), Some(0), "{name}");
+    }
+}
