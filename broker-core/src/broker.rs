@@ -583,3 +583,50 @@ impl Turn {
         member.session().deliver(&terms, publication, Some(group), &mut self.out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ZoneConfig;
+    use broker_codec::ProtocolVersion;
+
+    fn offline(broker: &Broker, expiry_s: u32) -> Arc<Session> {
+        let client = ClientInfo {
+            client_id: "c".into(),
+            username: None,
+            peer: None,
+            version: ProtocolVersion::V5,
+            zone: Arc::new(ZoneConfig::default()),
+            listener: "test".into(),
+            clean_start: false,
+            keep_alive_s: 0,
+            connected_at_ms: 0,
+            is_superuser: false,
+            mountpoint: "".into(),
+        };
+        let number = broker.sessions.next_number();
+        let session = Arc::new(Session::new(number, Arc::new(client), expiry_s, 0));
+        let mut state = session.lock();
+        state.disconnected_at_ms = Some(0);
+        broker.schedule(&session, &mut state);
+        drop(state);
+        session
+    }
+
+    #[test]
+    fn the_schedule_holds_a_session_once_and_lets_go_of_it_when_it_ends() {
+        let broker = Broker::builder().build().unwrap();
+        let mut turn = broker.turn();
+        let session = offline(&broker, 1_000_000);
+        for expiry_s in (1..1_000).rev() {
+            let mut state = session.lock();
+            state.expiry_s = expiry_s;
+            broker.schedule(&session, &mut state);
+        }
+        let due: Vec<_> = broker.schedule.lock().keys().map(|(due_ms, _)| *due_ms).collect();
+        assert_eq!(due, [1_000], "only the earliest counts");
+        broker.end_session(&session, CloseCause::TakenOver, &mut turn);
+        assert!(broker.schedule.lock().is_empty());
+        assert_eq!(Arc::weak_count(&session), 0, "nothing keeps its memory");
+    }
+}

@@ -25,6 +25,11 @@ struct Cached {
 }
 
 impl MatchCache {
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The fan-out of a topic: a hash lookup and two loads, unless subscriptions changed.
     pub(crate) fn look_up(&mut self, router: &Router, topic: &str) -> Arc<FanOut> {
         let generation = router.generation(topic);

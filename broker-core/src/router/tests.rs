@@ -116,3 +116,26 @@ fn a_group_is_left_with_its_last_member() {
     assert!(router.leave("q/+", "g", 2).is_some());
     assert!(router.matches("q/1").0.groups.is_empty());
 }
+
+#[test]
+fn the_match_cache_is_bounded_in_bytes_and_stays_right() {
+    let router = Router::new();
+    let sessions: Vec<_> = (0..100).map(session).collect();
+    for session in &sessions {
+        router.subscribe(&"#".into(), subscriber(session, QoS::AtMostOnce, 0));
+    }
+    let mut cache = match_cache::MatchCache::default();
+    for n in 0..2_000 {
+        let topic = format!("{n}/{}", "x".repeat(20_000));
+        assert_eq!(cache.look_up(&router, &topic).targets.len(), 100);
+        assert!(cache.bytes() < 33 << 20, "at topic {n}");
+    }
+    // What is matched again after a change takes the place of what was matched before.
+    let before = cache.bytes();
+    for n in 0..1_000 {
+        router.unsubscribe("#", n % 100);
+        router.subscribe(&"#".into(), subscriber(&sessions[n as usize % 100], QoS::AtMostOnce, 0));
+        assert_eq!(cache.look_up(&router, "again").targets.len(), 100);
+    }
+    assert!(cache.bytes() < before + (64 << 10));
+}
