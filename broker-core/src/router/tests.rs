@@ -1,4 +1,4 @@
-//! What the trie and the router promise, against a naive matcher.
+//! What the router promises of overlapping filters, shared subscriptions and caches.
 
 use super::*;
 use crate::client::ClientInfo;
