@@ -607,7 +607,7 @@ mod tests {
         let number = broker.sessions.next_number();
         let session = Arc::new(Session::new(number, Arc::new(client), expiry_s, 0));
         let mut state = session.lock();
-        state.disconnected_at_ms = Some(0);
+        state.disconnected_at_ms = 1;
         broker.schedule(&session, &mut state);
         drop(state);
         session
@@ -624,7 +624,7 @@ mod tests {
             broker.schedule(&session, &mut state);
         }
         let due: Vec<_> = broker.schedule.lock().keys().map(|(due_ms, _)| *due_ms).collect();
-        assert_eq!(due, [1_000], "only the earliest counts");
+        assert_eq!(due, [1_001], "only the earliest counts");
         broker.end_session(&session, CloseCause::TakenOver, &mut turn);
         assert!(broker.schedule.lock().is_empty());
         assert_eq!(Arc::weak_count(&session), 0, "nothing keeps its memory");
