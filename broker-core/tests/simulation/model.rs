@@ -30,6 +30,8 @@ pub struct Model {
     changed: BTreeMap<String, u64>,
     /// Groups that have had a member at QoS 0.
     lossy_groups: BTreeSet<String>,
+    /// Groups that have had a member at QoS 0 or 1.
+    groups_below_q2: BTreeSet<String>,
     /// Wills and whether they must have been published.
     wills: BTreeMap<String, bool>,
     /// Messages whose acknowledgement must wait for the store.
@@ -295,6 +297,10 @@ impl Model {
         if is_shared {
             session.ever_shared.insert(filter.to_owned());
             self.changed.insert(filter.to_owned(), self.n_routed);
+            if options.qos < Q2 {
+                // Who took it at QoS 1 may have it and hand it on all the same.
+                self.groups_below_q2.insert(filter.to_owned());
+            }
             if options.qos == Q0 {
                 // What is handed on to such a member is not promised to arrive.
                 self.lossy_groups.insert(filter.to_owned());
@@ -556,7 +562,8 @@ impl Model {
             }
             let what = payload.trim_end();
             assert!(!is_steady || got >= n, "{what} reached {got} members of {n} groups");
-            let all_q2 = candidates().all(|(_, (_, _, _, qos))| *qos == Q2);
+            let all_q2 = candidates().all(|(_, (_, _, _, qos))| *qos == Q2)
+                && list.iter().all(|s| !self.groups_below_q2.contains(&s.filter));
             assert!(!all_q2 || got <= n, "{what} reached {got} members of {n} groups");
         }
     }
