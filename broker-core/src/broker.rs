@@ -13,7 +13,7 @@ use crate::alarms::Alarms;
 use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, SharedStrategy};
-use crate::control::Peaks;
+use crate::control::{Listeners, Peaks};
 use crate::delayed::Delayed;
 use crate::extension::{Extensions, Lsn, Store};
 use crate::message::{Message, Publication, Publisher};
@@ -56,6 +56,8 @@ pub struct Broker {
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
     connection_ids: AtomicU64,
     pub(crate) peaks: Peaks,
+    /// Filled by the shell; not held, for it holds the broker.
+    pub(crate) listeners: RwLock<Option<Weak<dyn Listeners>>>,
     /// Makes assigned Client Identifiers unguessable from each other.
     pub(crate) id_seed: std::hash::RandomState,
 }
@@ -116,6 +118,7 @@ impl BrokerBuilder {
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
             peaks: Peaks::default(),
+            listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
         }))
@@ -494,6 +497,9 @@ pub(crate) struct SessionRequest {
 /// `broker.max_sessions` is reached.
 pub(crate) struct TooManySessions;
 
+/// Members tried for one message of a group, should their sessions be ending.
+const DEALS: usize = 8;
+
 /// Delayed messages published in one pass.
 const DELAYED_PER_PASS: usize = 1000;
 
@@ -571,16 +577,28 @@ impl Turn {
     ) -> bool {
         let strategy = self.broker.shared_strategy();
         let publisher = publication.publisher.client_id().as_str();
-        let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
-            return false;
-        };
-        let terms = Terms {
-            qos: member.options.qos,
-            no_local: false,
-            retain_as_published: member.options.retain_as_published,
-            identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
-        };
-        member.session().deliver(&terms, publication, Some(group), &mut self.out)
+        let mut except = except;
+        for _ in 0..DEALS {
+            let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
+                return false;
+            };
+            let terms = Terms {
+                qos: member.options.qos,
+                no_local: false,
+                retain_as_published: member.options.retain_as_published,
+                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
+            };
+            let session = member.session();
+            if session.deliver(&terms, publication, Some(group), &mut self.out) {
+                return true;
+            }
+            // A session that has just ended is about to leave the group: another member gets the message.
+            if !session.lock().ended {
+                return false;
+            }
+            except = Some(session.number());
+        }
+        false
     }
 }
 

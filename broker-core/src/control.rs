@@ -2,8 +2,8 @@
 //!
 //! Queries copy what they show, one session's lock at a time. Orders end in the same calls that packets do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 
@@ -41,6 +41,43 @@ pub struct SessionView {
     pub created_at_ms: u64,
 }
 
+/// One listener as the control plane sees it.
+#[derive(Debug, Clone)]
+pub struct ListenerInfo {
+    /// `mqtt:tcp:external`.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: String,
+    /// True while it accepts.
+    pub is_running: bool,
+    /// `acceptors`.
+    pub acceptors: usize,
+    /// `max_connections`.
+    pub max_connections: usize,
+    /// Connections it has now.
+    pub connections: usize,
+    /// How many connections ended for which reason.
+    pub shutdown_counts: Vec<(&'static str, u64)>,
+}
+
+/// What the control plane may do with listeners; filled by the shell, which has them.
+pub trait Listeners: Send + Sync {
+    /// All listeners, running or stopped.
+    fn list(&self) -> Vec<ListenerInfo>;
+
+    /// Stops accepting at a listener; its connections go on.
+    ///
+    /// # Errors
+    /// There is none of that name, or it is stopped; the text says which.
+    fn stop(&self, name: &str) -> Result<(), String>;
+
+    /// Opens a stopped listener again.
+    ///
+    /// # Errors
+    /// There is none of that name, it runs, or its address cannot be had; the text says which.
+    fn start(&self, name: &str) -> Result<(), String>;
+}
+
 /// Highest values of the statistics since the start.
 #[derive(Default)]
 pub(crate) struct Peaks([AtomicUsize; STATS]);
@@ -48,6 +85,17 @@ pub(crate) struct Peaks([AtomicUsize; STATS]);
 const STATS: usize = 9;
 
 impl Broker {
+    /// Makes the shell's listeners known.
+    pub fn set_listeners(&self, listeners: Weak<dyn Listeners>) {
+        *self.listeners.write() = Some(listeners);
+    }
+
+    /// The listeners, if a shell with listeners runs.
+    #[must_use]
+    pub fn listeners(&self) -> Option<Arc<dyn Listeners>> {
+        self.listeners.read().as_ref()?.upgrade()
+    }
+
     /// Sessions, page by page: the views of shard `page`, or `None` past the last.
     ///
     /// Cost: one short lock per session of the page, none that all share.

@@ -57,7 +57,7 @@ pub use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};
 pub use channel::{Answered, Channel, Close, CloseCause, Flow};
 pub use client::{ClientId, ClientInfo, Peer};
 pub use clock::Now;
-pub use control::SessionView;
+pub use control::{ListenerInfo, Listeners, SessionView};
 pub use local::{Attachment, LocalClient, LocalSubscription};
 pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics};

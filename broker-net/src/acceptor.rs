@@ -18,7 +18,8 @@ pub(crate) enum Order {
     /// Accept for this listener.
     Open(Box<Opened>),
     /// Stop accepting for the listener of this name and close it.
-    Close(Arc<str>),
+    /// Says so when it is done.
+    Close(Arc<str>, Sender<()>),
     /// Stop accepting altogether.
     Stop,
 }
@@ -123,7 +124,10 @@ impl Acceptor {
             while let Ok(order) = self.orders.try_recv() {
                 match order {
                     Order::Open(opened) => self.open(*opened),
-                    Order::Close(name) => self.listeners.retain(|(_, l)| l.name != name),
+                    Order::Close(name, done) => {
+                        self.listeners.retain(|(_, l)| l.name != name);
+                        let _ = done.send(());
+                    }
                     Order::Stop => return Ok(()),
                 }
             }

@@ -255,11 +255,13 @@ impl IoLoop {
     }
 
     /// Puts a connection into its slot and its socket into the poll.
-    fn settle(&mut self, key: u64, connection: Connection) {
+    fn settle(&mut self, key: u64, mut connection: Connection) {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let socket = connection.link.writer.socket();
         if let Err(error) = socket.register(self.poll.registry(), Token(key as usize), interest) {
             log::error!("connection lost: registering its socket: {error}");
+            let close = Close::from(CloseCause::ConnectionLost);
+            connection.channel.handle_closed(&close, &mut self.turn);
             return;
         }
         self.connections.insert((self.generation, connection));

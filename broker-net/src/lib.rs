@@ -20,13 +20,15 @@ pub mod config;
 mod connection;
 mod io_loop;
 mod listener;
+mod listener_set;
 mod requests;
 mod server;
 mod timers;
 mod tls_setup;
 mod transport;
 
-pub use server::{ListenerView, Server, ServerOptions, StartError};
+pub use listener_set::{ListenerSet, ListenerView};
+pub use server::{Server, ServerOptions, StartError};
 
 /// The parsers of outside bytes, for the fuzz targets only.
 #[doc(hidden)]

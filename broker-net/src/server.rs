@@ -1,21 +1,22 @@
 //! Server: starts loops, acceptor and listeners, controls them while they run, and stops them gracefully.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use broker_core::Broker;
+use broker_core::{Broker, Listeners};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
-use crate::acceptor::{Acceptor, AcceptorHandle, Opened, Order};
+use crate::acceptor::Acceptor;
 use crate::clock;
 use crate::config::ListenerConfig;
 use crate::io_loop::{Command, IoLoop, LoopHandle};
-use crate::listener::{self, ListenError, ListenerSetup};
+use crate::listener::ListenError;
+use crate::listener_set::{self, ListenerSet, ListenerView};
 use crate::requests::{self, Requests};
 use crate::tls_setup::TlsSetupError;
 
@@ -72,42 +73,16 @@ impl From<TlsSetupError> for StartError {
     }
 }
 
-/// One listener as it stands.
-#[derive(Debug, Clone)]
-pub struct ListenerView {
-    /// `mqtt:tcp:external`.
-    pub name: Arc<str>,
-    /// Its settings.
-    pub config: Arc<ListenerConfig>,
-    /// The address it is bound to, with the port the system chose for port 0.
-    pub address: String,
-    /// True while it accepts.
-    pub is_running: bool,
-    /// Connections it has now.
-    pub connections: usize,
-    /// How many connections ended for which reason.
-    pub shutdown_counts: Vec<(&'static str, u64)>,
-}
-
 /// A running server.
 pub struct Server {
     broker: Arc<Broker>,
-    data_dir: PathBuf,
     loops: Vec<Arc<LoopHandle>>,
-    acceptor: AcceptorHandle,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    listeners: Mutex<Vec<Entry>>,
+    listeners: Arc<ListenerSet>,
     is_stopping: Arc<AtomicBool>,
     housekeeper: Mutex<Option<JoinHandle<()>>>,
     /// Dropped last: extensions may still answer while connections end.
     _runtime: Runtime,
-}
-
-struct Entry {
-    name: Arc<str>,
-    setup: Arc<ListenerSetup>,
-    address: String,
-    is_running: bool,
 }
 
 /// Pause of the housekeeper: session expiry, Wills and delayed messages are late by this at most.
@@ -122,7 +97,7 @@ impl Server {
         let ServerOptions { listeners, io_threads, data_dir } = options;
         let opened = listeners
             .into_iter()
-            .map(|config| open(broker, config, &data_dir))
+            .map(|config| listener_set::open(broker, config, &data_dir))
             .collect::<Result<Vec<_>, _>>()?;
         let runtime = requests::runtime()?;
         let io_threads = match io_threads {
@@ -142,110 +117,34 @@ impl Server {
         threads.push(acceptor.start()?);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let housekeeper = keep_house(broker, &is_stopping)?;
+        let listeners = Arc::new(ListenerSet::new(broker, data_dir, acceptor_handle));
         let server = Self {
             broker: Arc::clone(broker),
-            data_dir,
             loops: handles,
-            acceptor: acceptor_handle,
             threads: Mutex::new(threads),
-            listeners: Mutex::default(),
+            listeners,
             is_stopping,
             housekeeper: Mutex::new(Some(housekeeper)),
             _runtime: runtime,
         };
         for listener in opened {
-            server.run_listener(listener);
+            server.listeners.run(listener);
         }
+        let port: Weak<dyn Listeners> = Arc::<ListenerSet>::downgrade(&server.listeners);
+        broker.set_listeners(port);
         Ok(server)
-    }
-
-    fn run_listener(&self, opened: Opened) {
-        let address = opened
-            .listener
-            .local_addr()
-            .map_or_else(|| bind_text(opened.setup.config()), |addr| addr.to_string());
-        let mut listeners = self.listeners.lock();
-        listeners.retain(|entry| entry.name != opened.name);
-        listeners.push(Entry {
-            name: Arc::clone(&opened.name),
-            setup: Arc::clone(&opened.setup),
-            address,
-            is_running: true,
-        });
-        self.acceptor.send(Order::Open(Box::new(opened)));
     }
 
     /// All listeners, running or stopped.
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenerView> {
-        let listeners = self.listeners.lock();
-        let view = |entry: &Entry| ListenerView {
-            name: Arc::clone(&entry.name),
-            config: Arc::clone(entry.setup.config()),
-            address: entry.address.clone(),
-            is_running: entry.is_running,
-            connections: entry.setup.n_connections(),
-            shutdown_counts: entry.setup.shutdown_counts(),
-        };
-        listeners.iter().map(view).collect()
+        self.listeners.views()
     }
 
-    /// Opens a further listener.
-    ///
-    /// # Errors
-    /// It cannot be opened, or one of its name runs.
-    pub fn add_listener(&self, config: ListenerConfig) -> Result<(), StartError> {
-        let name = listener_name(&config);
-        if self.listeners.lock().iter().any(|entry| *entry.name == *name && entry.is_running) {
-            return Err(StartError::State { name: name.to_string(), what: "runs already" });
-        }
-        self.run_listener(open(&self.broker, config, &self.data_dir)?);
-        Ok(())
-    }
-
-    /// Stops accepting at a listener; its connections go on.
-    ///
-    /// # Errors
-    /// There is none of that name, or it is stopped.
-    pub fn stop_listener(&self, name: &str) -> Result<(), StartError> {
-        let mut listeners = self.listeners.lock();
-        let entry = listeners
-            .iter_mut()
-            .find(|entry| *entry.name == *name && entry.is_running)
-            .ok_or_else(|| StartError::State { name: name.to_owned(), what: "does not run" })?;
-        entry.is_running = false;
-        self.acceptor.send(Order::Close(Arc::clone(&entry.name)));
-        Ok(())
-    }
-
-    /// Opens a stopped listener again, with its old settings.
-    ///
-    /// # Errors
-    /// There is none of that name, it runs, or cannot be opened.
-    pub fn start_listener(&self, name: &str) -> Result<(), StartError> {
-        let config = {
-            let listeners = self.listeners.lock();
-            let entry = listeners.iter().find(|entry| *entry.name == *name);
-            let Some(entry) = entry else {
-                return Err(StartError::State { name: name.to_owned(), what: "does not exist" });
-            };
-            entry.setup.config().as_ref().clone()
-        };
-        self.add_listener(config)
-    }
-
-    /// Reads all certificates again. New connections get the new ones; where one cannot be read, the old
-    /// one stays in force.
-    ///
-    /// # Errors
-    /// What could not be read, one text for each listener.
-    pub fn reload_certificates(&self) -> Result<(), Vec<String>> {
-        let listeners = self.listeners.lock();
-        let errors: Vec<_> = listeners
-            .iter()
-            .filter_map(|entry| entry.setup.reload().err().map(|error| error.to_string()))
-            .collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    /// The listeners, to be controlled; the same that [`Broker::listeners`] gives the control plane.
+    #[must_use]
+    pub const fn listener_set(&self) -> &Arc<ListenerSet> {
+        &self.listeners
     }
 
     /// Stops accepting, tells every client, and waits for the connections to end, at most `timeout`.
@@ -253,7 +152,7 @@ impl Server {
     /// Returns the number of connections that were cut off.
     pub fn shut_down(&self, timeout: Duration) -> usize {
         let until = Instant::now() + timeout;
-        self.acceptor.send(Order::Stop);
+        self.listeners.stop_accepting();
         self.broker.close_all();
         for handle in &self.loops {
             handle.send(Command::Stop);
@@ -293,29 +192,4 @@ fn keep_house(broker: &Arc<Broker>, stop: &Arc<AtomicBool>) -> io::Result<JoinHa
             thread::park_timeout(Duration::from_millis(HOUSEKEEPING_MS));
         }
     })
-}
-
-fn listener_name(config: &ListenerConfig) -> Arc<str> {
-    format!("mqtt:{}:{}", config.protocol.as_str(), config.name).as_str().into()
-}
-
-fn bind_text(config: &ListenerConfig) -> String {
-    match &config.bind {
-        crate::config::Bind::Inet(addr) => addr.to_string(),
-        crate::config::Bind::Unix(path) => path.display().to_string(),
-    }
-}
-
-fn open(
-    broker: &Arc<Broker>,
-    config: ListenerConfig,
-    data_dir: &Path,
-) -> Result<Opened, StartError> {
-    if !broker.config().zones.contains_key(&config.zone) {
-        return Err(StartError::Zone { key: config.key(), zone: config.zone });
-    }
-    let name = listener_name(&config);
-    let listener = listener::bind(&config)?;
-    let setup = Arc::new(ListenerSetup::new(config, data_dir)?);
-    Ok(Opened { name, listener, setup })
 }

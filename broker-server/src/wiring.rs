@@ -75,7 +75,7 @@ fn reload(server: &Server, file: Option<&Path>) {
         }
         Err(errors) => log::error!("log levels stay as they are: {errors}"),
     }
-    match server.reload_certificates() {
+    match server.listener_set().reload_certificates() {
         Ok(()) => log::info!("certificates read again"),
         Err(errors) => {
             errors.iter().for_each(|error| log::error!("the old certificate stays: {error}"));
