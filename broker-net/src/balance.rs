@@ -2,7 +2,7 @@
 //!
 //! A message that stays on one thread costs less than one that wakes two, and a thread with more to do per
 //! pass writes more per system call. So connections gather on the first loops and spread to the next only
-//! when those are busy; when all have little to do they come back.
+//! when those are busy and a processor is free; when all have little to do they come back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +19,8 @@ const BUSY: u32 = 950;
 const PATIENCE: u32 = 3;
 /// A loop that gives or takes must differ at least so much, or they would pass connections to and fro.
 const DIFFERENCE: u32 = 300;
+/// A processor that was idle for so much of the time is free for another loop.
+const IDLE: u64 = 300;
 /// New connections go to the first loop below this.
 const WELCOME: u32 = 600;
 /// Two loops that together stay below this become one.
@@ -49,6 +51,8 @@ pub(crate) struct Balance {
     window_began: Instant,
     cpu_then: Duration,
     busy_windows: u32,
+    /// What the machine's processors had done when this loop last became busy.
+    machine_then: Option<Machine>,
     giving: Option<Giving>,
     windows: u64,
 }
@@ -69,6 +73,7 @@ impl Balance {
             window_began: Instant::now(),
             cpu_then: cpu_time(),
             busy_windows: 0,
+            machine_then: None,
             giving: None,
             windows: 0,
         }
@@ -87,12 +92,19 @@ impl Balance {
         self.windows += 1;
         self.loops[self.number].load.0.store(load, Ordering::Relaxed);
         self.busy_windows = if load >= BUSY { self.busy_windows + 1 } else { 0 };
+        if self.busy_windows == 1 {
+            self.machine_then = Machine::read();
+        }
         self.giving = self.plan(load, connections);
     }
 
     fn plan(&mut self, load: u32, connections: usize) -> Option<Giving> {
         if self.busy_windows >= PATIENCE && connections > 1 {
             self.busy_windows = 0;
+            // A second loop helps only where a processor is free for it.
+            if !self.machine_then.is_none_or(|then| then.has_idled_since(IDLE)) {
+                return None;
+            }
             let idlest = self.loops.iter().min_by_key(|handle| handle.load.permille())?;
             return (idlest.load.permille() + DIFFERENCE <= load).then(|| Giving {
                 to: Arc::clone(idlest),
@@ -128,7 +140,55 @@ impl Balance {
     }
 }
 
+/// Time of all processors together, in the kernel's ticks, since the machine started.
+#[derive(Clone, Copy)]
+struct Machine {
+    idle: u64,
+    total: u64,
+    processors: u64,
+}
+
+impl Machine {
+    /// What `/proc/stat` says; `None` where there is none.
+    fn read() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let all = lines.next()?.strip_prefix("cpu ")?;
+        // user nice system idle iowait irq softirq steal; guests are part of user.
+        let ticks: Vec<u64> =
+            all.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+        let idle = ticks.get(3)? + ticks.get(4)?;
+        let processors = lines.take_while(|line| line.starts_with("cpu")).count() as u64;
+        Some(Self { idle, total: ticks.iter().sum(), processors })
+    }
+
+    /// True if at least `permille` of one processor was idle since then, or nobody knows.
+    fn has_idled_since(self, permille: u64) -> bool {
+        let Some(now) = Self::read() else { return true };
+        let total = now.total.saturating_sub(self.total);
+        let idle = now.idle.saturating_sub(self.idle);
+        idle * now.processors * 1000 >= total * permille
+    }
+}
+
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_stat_is_read() {
+        let text = "cpu  100 0 50 800 10 0 5 35 7 0\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5\n";
+        let machine = Machine::parse(text).unwrap();
+        assert_eq!((machine.idle, machine.total, machine.processors), (810, 1000, 2));
+        assert!(Machine::parse("").is_none());
+        assert!(Machine::read().is_none_or(|machine| machine.processors > 0));
+    }
 }
