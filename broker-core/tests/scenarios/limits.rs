@@ -353,3 +353,14 @@ fn the_user_name_may_be_the_client_id() {
     rig.check(c, &["CONNACK present=0 0x00 AssignedClientIdentifier(\"bob\")"]);
     assert!(rig.broker.session("bob").is_some());
 }
+
+/// `keepalive_backoff`: silence of Keep Alive x backoff x 2 ends the connection, not less.
+#[test]
+fn silence_is_borne_as_long_as_the_backoff_says() {
+    let mut rig = Rig::with_zone(|zone| zone.keep_alive_backoff = 1.0);
+    let c = rig.join(Hello { keep_alive_s: 5, ..Hello::v5("c") });
+    rig.pass_ms(9_999);
+    assert_eq!(rig.cause(c), None);
+    rig.pass_ms(1);
+    assert_eq!(rig.cause(c), Some(CloseCause::KeepAliveTimeout));
+}
