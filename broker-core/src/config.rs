@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 
+use crate::store::Level;
+
 /// Settings of the whole broker.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
@@ -36,6 +38,51 @@ pub struct BrokerConfig {
     pub rewrite_rules: Vec<RewriteRule>,
     /// `module.topic_metrics.topic.*`: topic names counted one by one.
     pub topic_metrics: Vec<String>,
+    /// What survives the process; of no meaning without a store.
+    pub durability: DurabilityConfig,
+}
+
+/// What acknowledgements wait for, and what is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DurabilityConfig {
+    /// `durability.level`.
+    pub level: Level,
+    /// `durability.topics`: levels by Topic Filter; a message takes the strictest that matches it, or
+    /// `level` if none does.
+    pub topics: Vec<(String, Level)>,
+    /// `durability.when_unavailable`: true refuses what cannot be recorded (0x97; an older client is not
+    /// answered), false takes it and leaves it unacknowledged until the store is back.
+    pub refuse_when_unavailable: bool,
+    /// `wills.keep`.
+    pub wills_keep: WillsKeep,
+    /// `wills.after_crash`: true publishes the Wills of clients that were connected when the process died.
+    pub publish_wills_after_crash: bool,
+}
+
+/// Whose Wills are recorded, so that a crash of the broker does not lose them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WillsKeep {
+    /// None.
+    Nobody,
+    /// Those of durable sessions.
+    Durable,
+    /// Those too that are to be retained: presence topics.
+    #[default]
+    Retained,
+    /// All.
+    All,
+}
+
+impl Default for DurabilityConfig {
+    fn default() -> Self {
+        Self {
+            level: Level::Fsync,
+            topics: Vec::new(),
+            refuse_when_unavailable: true,
+            wills_keep: WillsKeep::Retained,
+            publish_wills_after_crash: true,
+        }
+    }
 }
 
 /// Settings of one zone: the limits of the listeners that name it.
@@ -221,6 +268,7 @@ impl Default for BrokerConfig {
             auto_subscriptions: Vec::new(),
             rewrite_rules: Vec::new(),
             topic_metrics: Vec::new(),
+            durability: DurabilityConfig::default(),
         }
     }
 }
