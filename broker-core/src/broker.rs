@@ -565,6 +565,8 @@ impl Turn {
             }
             self.message_dropped(publication);
         }
+        // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
+        self.tell_delivered();
         receivers
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Counts {
     pub(crate) shared: AtomicUsize,
     /// Subscriptions to `$events/…`: while zero, no event is built.
     pub(crate) events: AtomicUsize,
+    /// Those among them that see deliveries, the one event that every message would cause several of.
+    pub(crate) deliveries: AtomicUsize,
 }
 
 /// The state of the shards a topic is matched against.
@@ -142,6 +144,9 @@ impl Router {
         if filter.starts_with("$events/") {
             // `usize::MAX` is minus one: the addition wraps.
             self.counts.events.fetch_add(by, Ordering::Relaxed);
+            if broker_codec::topic::matches(filter, "$events/message_delivered") {
+                self.counts.deliveries.fetch_add(by, Ordering::Relaxed);
+            }
         }
     }
 

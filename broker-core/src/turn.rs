@@ -9,6 +9,7 @@ use broker_codec::{PropertiesBuf, ProtocolVersion, PublishFrames, PublishHeader,
 
 use crate::broker::Broker;
 use crate::clock::Now;
+use crate::events::Delivered;
 use crate::extension::{Extensions, Lsn};
 use crate::message::Publication;
 use crate::metrics::{Counters, Metric};
@@ -45,6 +46,8 @@ pub(crate) struct Out {
     /// The message at work goes to several sessions: its frames are worth keeping.
     pub(crate) share_frames: bool,
     pub(crate) records: Records,
+    /// What was written for clients and is not yet told of.
+    pub(crate) delivered: Vec<Delivered>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
 }
@@ -109,6 +112,7 @@ impl Turn {
                 frames: PublishFrames::default(),
                 share_frames: false,
                 records: Records { enabled: broker.store().is_some(), ..Records::default() },
+                delivered: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
             },
             extensions,
@@ -147,6 +151,7 @@ impl Turn {
 
     /// Ends the pass: stores its records, writes what is owed to all touched clients, publishes counters.
     pub fn finish(&mut self) {
+        self.tell_delivered();
         self.seal();
         self.flush();
         self.out.counters.publish();
@@ -169,6 +174,7 @@ impl Turn {
         let mut dirty = std::mem::take(&mut self.out.dirty);
         for session in dirty.drain(..) {
             session.flush(&mut self.out);
+            self.tell_delivered();
         }
         dirty.append(&mut self.out.dirty);
         self.out.dirty = dirty;

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use super::inflight::Phase;
 use super::queue::Delivery;
 use super::{Connection, Session, State};
+use crate::client::ClientInfo;
 use crate::clock::Now;
+use crate::events::DeliveredFlags;
 use crate::message::Publication;
 use crate::metrics::Metric;
 use crate::router::fan_out::Terms;
@@ -121,8 +123,13 @@ impl Session {
         } else {
             connection.send(outgoing, out)
         };
+        let sent = matches!(sent, Sent::Yes);
+        if sent {
+            let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
+            out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+        }
         self.touch(state, out);
-        matches!(sent, Sent::Yes)
+        sent
     }
 }
 
@@ -155,7 +162,10 @@ impl State {
         let Some(connection) = &mut self.connection else { return };
         let mountpoint = &self.client.mountpoint;
         if delivery.qos == QoS::AtMostOnce {
-            connection.send(outgoing(&delivery, mountpoint, None, Dup::No, out.now), out);
+            let outgoing = outgoing(&delivery, mountpoint, None, Dup::No, out.now);
+            if let Sent::Yes = connection.send(outgoing, out) {
+                note_delivered(&delivery, Dup::No, &self.client, out);
+            }
             return;
         }
         let place = self.inflight.reserve();
@@ -163,6 +173,7 @@ impl State {
         // What is too large for the client is as good as sent: it takes no place.
         if let Sent::Yes = connection.send(outgoing, out) {
             connection.quota -= 1;
+            note_delivered(&delivery, Dup::No, &self.client, out);
             self.inflight.push(place, delivery, out.now.mono_ms);
         }
     }
@@ -220,7 +231,10 @@ impl State {
                 let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                 let outgoing = outgoing(delivery, mountpoint, id, Dup::Yes, out.now);
                 match connection.send(outgoing, out) {
-                    Sent::Yes => connection.quota -= 1,
+                    Sent::Yes => {
+                        connection.quota -= 1;
+                        note_delivered(delivery, Dup::Yes, &self.client, out);
+                    }
                     Sent::TooLarge => {
                         let id = entry.packet_id;
                         self.inflight.remove(id);
@@ -249,7 +263,10 @@ impl State {
                 Phase::Released => connection.send_pubrel(entry.packet_id, out),
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
-                    connection.send(outgoing(delivery, mountpoint, id, Dup::Yes, out.now), out);
+                    let outgoing = outgoing(delivery, mountpoint, id, Dup::Yes, out.now);
+                    if let Sent::Yes = connection.send(outgoing, out) {
+                        note_delivered(delivery, Dup::Yes, &self.client, out);
+                    }
                 }
             }
         }
@@ -445,6 +462,13 @@ fn outgoing<'a>(
             ..PublishHeader::default()
         },
     }
+}
+
+/// Notes that a kept message has left, for `$events/message_delivered`.
+fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: &mut Out) {
+    let Delivery { message, qos, retain, .. } = delivery;
+    let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
+    out.note_delivered(client, flags, &message.topic, || message);
 }
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
