@@ -25,6 +25,7 @@ use crate::router::Router;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::Delivery;
+use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
 use crate::sys_topics::SysTopics;
@@ -345,7 +346,10 @@ impl Broker {
                     &connack,
                     &mut turn.out,
                 );
+                let shared: Vec<_> =
+                    state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
+                self.wake_member(&session, &shared);
                 if taken_over {
                     self.sessions.count_connected(-1);
                     turn.client_disconnected(&old_client, "takeovered");
@@ -407,11 +411,19 @@ impl Broker {
         self.deal_out_again(back, session, turn);
     }
 
+    /// Tells the groups of a session that it has a connection again.
+    fn wake_member(&self, session: &Session, shared: &[Subscription]) {
+        for subscription in shared {
+            let name = subscription.share().unwrap_or_default();
+            self.router.wake(subscription.route(), name, session.number());
+        }
+    }
+
     /// Removes a subscription from the router.
     pub(crate) fn unroute(
         &self,
         session: &Arc<Session>,
-        subscription: &crate::session::subscriptions::Subscription,
+        subscription: &Subscription,
     ) -> Option<Arc<ShareGroup>> {
         match subscription.share() {
             Some(name) => self.router.leave(subscription.route(), name, session.number()),

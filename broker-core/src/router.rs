@@ -127,6 +127,19 @@ impl Router {
         left
     }
 
+    /// The session, a member of the group, has a connection again.
+    pub(crate) fn wake(&self, filter: &str, name: &str, session: u64) {
+        let routes = self.shards[shard_of_filter(filter)].routes.read();
+        let entry = if broker_codec::topic::has_wildcard(filter) {
+            routes.wild.get(filter)
+        } else {
+            routes.exact.get(filter)
+        };
+        if let Some(entry) = entry {
+            entry.wake(name, session);
+        }
+    }
+
     /// Adds an in-process consumer.
     pub(crate) fn attach(&self, filter: &Arc<str>, number: u64, consumer: Arc<dyn Consumer>) {
         self.change(filter, |entry| entry.attach(number, consumer));
