@@ -77,7 +77,7 @@ fn run(name: &str, lead: u64) -> Vec<Count> {
     let acked: u64 = publishers.into_iter().map(|thread| thread.join().unwrap()).sum();
     race.is_over.store(true, Ordering::Release);
     let counts: Vec<_> = subscribers.into_iter().map(|thread| thread.join().unwrap()).collect();
-    println!("{name}: {acked} acknowledged, {counts:?}");
+    eprintln!("{name}: {acked} acknowledged, {counts:?}");
     for count in &counts {
         assert_eq!(acked - count.delivered, count.dropped, "{count:?}");
     }
