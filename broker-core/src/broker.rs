@@ -27,6 +27,7 @@ use crate::router::Router;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
+use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
@@ -394,7 +395,10 @@ impl Broker {
                     None,
                     &mut turn.out,
                 );
+                let shared: Vec<_> =
+                    state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
+                self.wake_member(&session, &shared);
                 if taken_over {
                     self.sessions.count_connected(-1);
                     turn.client_disconnected(&old_client, "takeovered");
@@ -500,11 +504,19 @@ impl Broker {
         }
     }
 
+    /// Tells the groups of a session that it has a connection again.
+    fn wake_member(&self, session: &Session, shared: &[Subscription]) {
+        for subscription in shared {
+            let name = subscription.share().unwrap_or_default();
+            self.router.wake(subscription.route(), name, session.number());
+        }
+    }
+
     /// Removes a subscription from the router.
     pub(crate) fn unroute(
         &self,
         session: &Arc<Session>,
-        subscription: &crate::session::subscriptions::Subscription,
+        subscription: &Subscription,
     ) -> Option<Arc<ShareGroup>> {
         match subscription.share() {
             Some(name) => self.router.leave(subscription.route(), name, session.number()),
@@ -765,6 +777,8 @@ impl Turn {
             }
             self.message_dropped(publication);
         }
+        // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
+        self.tell_delivered();
         receivers
     }
 

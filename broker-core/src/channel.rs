@@ -41,6 +41,8 @@ pub struct Channel {
     sink: Arc<dyn Sink>,
     state: State,
     version: ProtocolVersion,
+    /// Maximum Packet Size of the client.
+    max_packet_size: u32,
     /// Time of the last packet, on the monotonic clock.
     last_packet_ms: u64,
     /// Silence after which the client is gone; 0 for never.
@@ -147,6 +149,7 @@ impl Channel {
                 admission: None,
             })),
             version: ProtocolVersion::V3_1_1,
+            max_packet_size: PACKET_MAX,
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
             next_check_ms: u64::MAX,
@@ -378,10 +381,33 @@ impl Channel {
         &mut self.acl_cache
     }
 
+    /// Whether the client takes a packet of that size [MQTT-3.1.2-24].
+    fn takes(&self, packet: &Packet<'_>) -> bool {
+        self.max_packet_size == PACKET_MAX
+            || packet.encoded_len(self.version) <= self.max_packet_size as usize
+    }
+
+    /// Sends what has a size of the client's making, and cannot be shortened; the client must not get more
+    /// than it takes [MQTT-3.1.2-24].
+    fn reply_if_taken(&self, packet: &Packet<'_>, turn: &mut Turn) -> Result<(), Close> {
+        if !self.takes(packet) {
+            return Err(too_large_for_client());
+        }
+        self.reply(packet, turn);
+        Ok(())
+    }
+
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         packet.encode(self.version, &mut turn.reply);
         turn.out.counters.inc(Metric::PacketsSent);
     }
+}
+
+fn too_large_for_client() -> Close {
+    Close::violation(
+        ReasonCode::PacketTooLarge,
+        "answer above the Maximum Packet Size of the client",
+    )
 }
 
 /// The Reason Code of an extension that refuses, if packets of that kind have it.
@@ -393,5 +419,7 @@ fn code_for(kind: PacketKind, code: ReasonCode) -> ReasonCode {
     }
 }
 
+/// Largest Control Packet there is.
+const PACKET_MAX: u32 = 268_435_460;
 /// Acknowledgements that may wait for the store before reading stops.
 const PENDING_ACKS_MAX: usize = 65_536;

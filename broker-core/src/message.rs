@@ -91,6 +91,14 @@ impl Publisher {
         }
     }
 
+    /// User Name of the publisher, if it is a client that has one.
+    pub(crate) fn username(&self) -> Option<&str> {
+        match self {
+            Self::Client(client, _) => client.username.as_deref(),
+            Self::Broker(_) | Self::Former(_) => None,
+        }
+    }
+
     /// Number of the publishing session; 0 for the broker's own messages.
     pub(crate) fn session_number(&self) -> u64 {
         match self {

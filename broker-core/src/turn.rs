@@ -10,6 +10,7 @@ use broker_codec::{PropertiesBuf, PublishFrames};
 
 use crate::broker::Broker;
 use crate::clock::Now;
+use crate::events::Delivered;
 use crate::extension::Extensions;
 use crate::metrics::{Counters, Metric};
 use crate::outbox::BufferPool;
@@ -48,6 +49,8 @@ pub(crate) struct Out {
     /// The message at work goes to several sessions: its frames are worth keeping.
     pub(crate) share_frames: bool,
     pub(crate) records: Recorder,
+    /// What was written for clients and is not yet told of.
+    pub(crate) delivered: Vec<Delivered>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
 }
@@ -74,6 +77,7 @@ impl Turn {
                 frames: PublishFrames::default(),
                 share_frames: false,
                 records: broker.recorder(),
+                delivered: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
             },
             extensions,
@@ -115,6 +119,7 @@ impl Turn {
 
     /// Ends the pass: stores its records, writes what is owed to all touched clients, publishes counters.
     pub fn finish(&mut self) {
+        self.tell_delivered();
         self.out.records.hand_over();
         self.flush();
         // Emptied outboxes may have been filled again from the queues behind them.
@@ -134,6 +139,7 @@ impl Turn {
         let mut dirty = std::mem::take(&mut self.out.dirty);
         for session in dirty.drain(..) {
             session.flush(&mut self.out);
+            self.tell_delivered();
         }
         dirty.append(&mut self.out.dirty);
         self.out.dirty = dirty;

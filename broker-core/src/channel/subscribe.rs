@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use broker_codec::topic::{self, Share};
 use broker_codec::{
-    Packet, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    Packet, PacketId, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
     SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 
 use super::acks::Answer;
-use super::{Channel, Close, CloseCause, Flow, code_for};
+use super::{Channel, Close, CloseCause, Flow, code_for, too_large_for_client};
 use crate::access::Decision;
 use crate::broker::Broker;
 use crate::client::ClientInfo;
@@ -42,6 +42,7 @@ impl Channel {
             }
         }
         turn.out.counters.inc(Metric::PacketsSubscribe);
+        self.check_answer_size(subscribe.filters.len())?;
         let connected = self.connected()?;
         let zone = Arc::clone(&connected.client.zone);
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
@@ -98,6 +99,17 @@ impl Channel {
         Answer::Packet(Box::new((bytes, replays)))
     }
 
+    /// Refuses a request before any of it is done, if the client does not take the SUBACK or UNSUBACK that
+    /// `n` filters ask for [MQTT-3.1.2-24]. There is nothing in it that could be left out.
+    fn check_answer_size(&self, n: usize) -> Result<(), Close> {
+        let answer = Packet::UnsubAck(UnsubAck {
+            packet_id: PacketId::MIN,
+            properties: Properties::EMPTY,
+            reason_codes: vec![ReasonCode::Success; n],
+        });
+        if self.takes(&answer) { Ok(()) } else { Err(too_large_for_client()) }
+    }
+
     /// Sends retained messages, after the SUBACK.
     pub(super) fn start_replays(
         &mut self,
@@ -149,6 +161,7 @@ impl Channel {
     ) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsUnsubscribe);
+        self.check_answer_size(unsubscribe.filters.len())?;
         let reason_codes = unsubscribe
             .filters
             .iter()

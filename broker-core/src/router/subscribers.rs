@@ -148,6 +148,14 @@ impl Subscribers {
         &groups[at]
     }
 
+    /// See [`ShareGroup::wake`].
+    pub(super) fn wake(&self, name: &str, session: u64) {
+        let groups = self.groups();
+        if let Ok(at) = groups.binary_search_by(|group| group.name().cmp(name)) {
+            groups[at].wake(session);
+        }
+    }
+
     pub(super) fn leave(&mut self, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
         let groups = &mut self.rare.as_mut()?.groups;
         let at = groups.binary_search_by(|group| group.name().cmp(name)).ok()?;

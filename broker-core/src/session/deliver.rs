@@ -11,7 +11,9 @@ use bytes::Bytes;
 use super::inflight::Phase;
 use super::queue::{Delivery, Kept};
 use super::{Connection, Session, State};
+use crate::client::ClientInfo;
 use crate::clock::Now;
+use crate::events::DeliveredFlags;
 use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::record::{Record, Removal};
@@ -151,8 +153,13 @@ impl Session {
         } else {
             connection.send(outgoing, out)
         };
+        let sent = matches!(sent, Sent::Yes);
+        if sent {
+            let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
+            out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+        }
         self.touch(state, out);
-        matches!(sent, Sent::Yes)
+        sent
     }
 }
 
@@ -217,7 +224,10 @@ impl State {
         let Some(connection) = &mut self.connection else { return };
         let mountpoint = &self.client.mountpoint;
         if delivery.qos == QoS::AtMostOnce {
-            connection.send(outgoing(&delivery, message, mountpoint, None, Dup::No, out.now), out);
+            let outgoing = outgoing(&delivery, message, mountpoint, None, Dup::No, out.now);
+            if let Sent::Yes = connection.send(outgoing, out) {
+                note_delivered(&delivery, Dup::No, &self.client, out);
+            }
             return;
         }
         let place = self.inflight.reserve();
@@ -244,6 +254,9 @@ impl State {
         };
         if is_sent {
             connection.quota -= 1;
+            if held.is_none() {
+                note_delivered(&delivery, Dup::No, &self.client, out);
+            }
             self.inflight.push(place, delivery, held, out.now.mono_ms);
         } else {
             self.record_removed(delivery.step, Removal::TooLarge, out);
@@ -273,6 +286,7 @@ impl State {
                     if let Some(message) = delivery.message.here() {
                         connection
                             .send(outgoing(delivery, message, mountpoint, id, dup, out.now), out);
+                        note_delivered(delivery, dup, &self.client, out);
                     }
                     entry.was_sent = true;
                 }
@@ -382,6 +396,7 @@ impl State {
                         match connection.send(outgoing, out) {
                             Sent::Yes => {
                                 connection.quota -= 1;
+                                note_delivered(delivery, dup, &self.client, out);
                                 None
                             }
                             // Counted already.
@@ -428,6 +443,7 @@ impl State {
                         let outgoing =
                             outgoing(delivery, message, mountpoint, id, Dup::Yes, out.now);
                         connection.send(outgoing, out);
+                        note_delivered(delivery, Dup::Yes, &self.client, out);
                     }
                 }
             }
@@ -641,6 +657,14 @@ fn outgoing<'a>(
             ..PublishHeader::default()
         },
     }
+}
+
+/// Notes that a kept message has left, for `$events/message_delivered`.
+fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: &mut Out) {
+    let Delivery { message, qos, retain, .. } = delivery;
+    let Some(message) = message.here() else { return };
+    let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
+    out.note_delivered(client, flags, &message.topic, || message);
 }
 
 /// The topic as the client knows it, without the prefix its zone puts before it.

@@ -97,6 +97,12 @@ impl Key {
         matches!(self.kind, Kind::List(_) | Kind::Map(_))
     }
 
+    /// True if what was written there must not be repeated, in an error or elsewhere. By its name, so that
+    /// nobody who adds a key has to remember it.
+    pub(crate) fn is_secret(&self) -> bool {
+        ["cookie", "password", "secret", "token", "users"].iter().any(|it| self.name.contains(it))
+    }
+
     /// What the value must be, to follow "must be".
     pub(crate) fn expected(&self) -> String {
         let expected = self.kind.expected();

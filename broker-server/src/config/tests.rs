@@ -593,6 +593,33 @@ fn passwords_are_not_printed() {
     assert!(!printed.contains("pencil"));
 }
 
+/// A password that was written wrongly is a password still.
+#[test]
+fn errors_do_not_repeat_secrets() {
+    for (text, env) in [
+        ("[auth.scram_sha_256]\nusers = \"pencil\"", None),
+        ("[auth.scram_sha_256]\nusers = [\"pencil\"]", None),
+        ("[auth.scram_sha_256.users]\nalice = [\"pencil\"]", None),
+        ("[auth.scram_sha_256.users]\nalice = { password = \"pencil\" }", None),
+        ("[auth.scram_sha_256.users]\nalice = \"SCRAM-SHA-256$pencil\"", None),
+        ("[auth.scram_sha_256.user]\nalice = \"pencil\"", None),
+        ("[auth.scram_sha_256.users]\nalice = \"pencil", None),
+        ("", Some(("BROKER__AUTH__SCRAM_SHA_256__USERS", "pencil"))),
+        ("", Some(("BROKER__AUTH__SCRAM_SHA_256__USERS__BOB", "SCRAM-SHA-256$pencil"))),
+    ] {
+        let env: Vec<_> = env.into_iter().collect();
+        let errors = settings(text, &env).expect_err(text).to_string();
+        assert!(!errors.contains("pencil"), "{errors}");
+    }
+    check_errors(
+        "[auth.scram_sha_256.users]\nalice = 4711",
+        &[
+            "broker.toml:2:9: auth.scram_sha_256.users.alice = ***: must be a password, or the stored form \
+           \"SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>\"",
+        ],
+    );
+}
+
 #[test]
 fn printed_values_name_their_source() {
     let settings = settings("[mqtt]\nmax_inflight = 1", &[("BROKER__NODE__NAME", "a@b")]).unwrap();
