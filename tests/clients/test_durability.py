@@ -87,7 +87,7 @@ def test_mosquitto_gets_what_was_published_while_it_was_away(start, mosquitto_su
     pub(*tcp(broker.tcp), *version, "-q", "2", "-t", "news", "-m", "first")
     broker.kill()
     broker.restart()
-    pub(*tcp(broker.tcp), *version, "-q", "1", "-t", "news", "-m", "second")
+    pub(*tcp(broker.tcp), *version, "-q", "2", "-t", "news", "-m", "second")
     broker.kill()
     broker.restart()
     sub = mosquitto_sub(*session, wait_for=CONNECTED)
