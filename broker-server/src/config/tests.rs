@@ -493,6 +493,8 @@ fn levels_of_topics_are_refused_one_by_one() {
 [durability]
 topics = ["a/# fsync", "a/#/b written", "c", "d disk", "a/# memory", "$share/g/a fsync"]
 level = "sync"
+[store]
+segment_bytes = 67_000_001
 [wills]
 keep = "some"
 "#,
@@ -502,7 +504,8 @@ keep = "some"
             r#"broker.toml:3:46: durability.topics = "d disk": "disk" is no level; must be "<topic filter> <level>", the level being fsync, written or memory"#,
             r#"broker.toml:3:70: durability.topics = "$share/g/a fsync": "$share/g/a": messages are published to topics, not to groups; must be "<topic filter> <level>", the level being fsync, written or memory"#,
             r#"broker.toml:4:9: durability.level = "sync": must be one of fsync, written, memory"#,
-            r#"broker.toml:6:8: wills.keep = "some": must be one of none, durable, retained, all"#,
+            r#"broker.toml:6:17: store.segment_bytes = 67000001: is no multiple of 4KB; must be a size from 1MB to 4GB, such as "1MB" (units B, KB, MB, GB)"#,
+            r#"broker.toml:8:8: wills.keep = "some": must be one of none, durable, retained, all"#,
         ],
     );
     check_errors_with(
@@ -707,7 +710,7 @@ fn a_printed_configuration_reads_back_to_the_same() {
         topics = ["a b/#  written", "c memory"]
         on_failure = "exit"
         [store]
-        segment_bytes = 67_000_001
+        segment_bytes = 67_112_960
         "#,
         &[("BROKER__NODE__DATA_DIR", "C:\\data\n")],
     );

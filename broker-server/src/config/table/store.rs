@@ -1,6 +1,6 @@
 //! Keys of what survives the process: `[durability]`, `[store]`, `[wills]`.
 
-use super::super::field::Field;
+use super::super::field::{Field, refuse};
 use super::super::settings::Settings;
 use super::super::store::parse_topics;
 use super::super::value::{Kind, Value};
@@ -53,8 +53,8 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "store.segment_bytes",
         Kind::Size(1 << 20, 4 << 30),
-        field!(store.segment_bytes),
-        "Size of a file of the log, at least 4 x max_packet_size; a store keeps the one it was made with.",
+        SEGMENT_BYTES,
+        "Size of a file of the log, a multiple of 4KB, at least 4 x max_packet_size; a store keeps the one it was made with.",
     ),
     key(
         "store.spare_segments",
@@ -129,6 +129,21 @@ pub(super) static KEYS: &[Key] = &[
         "What happens to the Wills of clients that were connected when the broker died.",
     ),
 ];
+
+const SEGMENT_BYTES: Access<Settings> = Access {
+    read: |settings| Field::show(&settings.store.segment_bytes),
+    write: |settings, value| {
+        let bytes: u64 = Field::parse(value)?;
+        if !bytes.is_multiple_of(BLOCK_BYTES) {
+            return refuse("is no multiple of 4KB");
+        }
+        settings.store.segment_bytes = bytes;
+        Ok(())
+    },
+};
+
+/// What file systems and disks allot.
+const BLOCK_BYTES: u64 = 4_096;
 
 const TOPICS: Access<Settings> = Access {
     read: |settings| settings.broker.durability.topics.show(),
