@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::broker::{Broker, DEADLINE, eventually};
 use crate::client::v5;
-use crate::wire::{self, Packet, Prop, V5, publish};
+use crate::wire::{self, Packet, Prop, Publish, V5, publish};
 
 /// PUBLISH packets of one publisher that are not acknowledged.
 const WINDOW: usize = 20;
@@ -48,9 +48,11 @@ fn run(level: &str, rounds: u32) {
     ]);
     let world = Arc::new(World::default());
     world.moved_to(broker.address());
-    let constant = Subscriber::start(&world, "constant", random.next());
-    let sleepy = Subscriber::start(&world, "sleepy", random.next());
+    let constant = Subscriber::start(&world, "constant", "kill/#", random.next());
+    let sleepy = Subscriber::start(&world, "sleepy", "kill/#", random.next());
     sleepy.pause();
+    let members = ["member1", "member2"]
+        .map(|name| Subscriber::start(&world, name, "$share/group/kill/#", random.next()));
     let publishers = [("p1", 1), ("p2", 2), ("p3", 2)]
         .map(|(id, qos)| Publisher::start(&world, id, qos, random.next()));
 
@@ -73,11 +75,12 @@ fn run(level: &str, rounds: u32) {
     world.publishing_ends.store(true, Ordering::Relaxed);
     let published = publishers.map(Publisher::finish);
     sleepy.resume();
-    for subscriber in [&constant, &sleepy] {
-        for ledger in &published {
-            subscriber.wait_for(ledger);
-        }
+    for ledger in &published {
+        wait_for(ledger, &[&constant]);
+        wait_for(ledger, &[&sleepy]);
+        wait_for(ledger, &[&members[0], &members[1]]);
     }
+    check_retained(&published[0]);
     // What comes twice may come late.
     std::thread::sleep(Duration::from_millis(300));
     world.is_over.store(true, Ordering::Relaxed);
@@ -87,6 +90,10 @@ fn run(level: &str, rounds: u32) {
             let got = received.get(ledger.topic).map_or(&[][..], Vec::as_slice);
             check(name, ledger, got);
         }
+    }
+    let shares = members.map(|member| member.finish().1);
+    for ledger in &published {
+        check_shares(ledger, &shares);
     }
     let n: usize = published.iter().map(|ledger| ledger.acknowledged.len()).sum();
     eprintln!("{n} messages acknowledged, none lost");
@@ -107,6 +114,50 @@ fn check(subscriber: &str, ledger: &Ledger, got: &[u32]) {
         }
         assert!(*number > highest, "{subscriber}, {topic}: {number} came after {highest}");
         highest = *number;
+    }
+}
+
+/// A message of a shared subscription is for one member; at QoS 2 it comes to no other.
+fn check_shares(ledger: &Ledger, shares: &[Received]) {
+    let Ledger { topic, qos, acknowledged, .. } = ledger;
+    let got: Vec<u32> =
+        shares.iter().filter_map(|share| share.get(*topic)).flatten().copied().collect();
+    let set: BTreeSet<u32> = got.iter().copied().collect();
+    let lost: Vec<_> = acknowledged.difference(&set).collect();
+    assert!(lost.is_empty(), "members, {topic}: acknowledged and lost: {lost:?}");
+    assert!(*qos == 1 || set.len() == got.len(), "members, {topic}: more than once at QoS 2");
+}
+
+/// The last of the messages that were to be retained is the one that is.
+fn check_retained(ledger: &Ledger) {
+    let Some(last) = ledger.acknowledged.iter().rfind(|number| is_retained(**number)) else {
+        return;
+    };
+    let mut client = v5().open();
+    client.subscribe(ledger.topic, 1);
+    let message = client.take();
+    assert!(message.retain);
+    assert_eq!(message.text().split(' ').next().unwrap(), last.to_string());
+}
+
+/// Of the publisher at QoS 1, which has no number that may be given up.
+const fn is_retained(number: u32) -> bool {
+    number.is_multiple_of(7)
+}
+
+/// Waits until all that was acknowledged came to one of them; the check says what did not.
+fn wait_for(ledger: &Ledger, subscribers: &[&Subscriber]) {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline && subscribers.iter().all(|s| !s.thread.is_finished()) {
+        let mut got = BTreeSet::new();
+        for subscriber in subscribers {
+            let received = subscriber.shared.received.lock();
+            got.extend(received.get(ledger.topic).into_iter().flatten().copied());
+        }
+        if ledger.acknowledged.difference(&got).next().is_none() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -229,7 +280,7 @@ impl PublisherState {
             let bytes = if sent.is_released {
                 wire::ack(wire::PUBREL, sent.packet_id)
             } else {
-                let again = publish(self.topic, self.qos, &sent.payload).id(sent.packet_id);
+                let again = self.message(sent.number, &sent.payload).id(sent.packet_id);
                 if is_present { again.dup() } else { again }.encode(V5)
             };
             link.out.extend(bytes);
@@ -260,9 +311,14 @@ impl PublisherState {
         let packet_id = self.free_packet_id();
         let padding = "x".repeat(self.random.below(400) as usize);
         let payload = format!("{} {padding}", self.last);
-        link.out.extend(publish(self.topic, self.qos, &payload).id(packet_id).encode(V5));
+        link.out.extend(self.message(self.last, &payload).id(packet_id).encode(V5));
         let number = self.last;
         self.in_flight.push_back(Sent { packet_id, number, payload, is_released: false });
+    }
+
+    fn message(&self, number: u32, payload: &str) -> Publish {
+        let message = publish(self.topic, self.qos, payload);
+        if self.qos == 1 && is_retained(number) { message.retain() } else { message }
     }
 
     /// A small range, so that each is used again soon.
@@ -323,12 +379,12 @@ struct Shared {
 
 impl Subscriber {
     /// Returns once it is subscribed.
-    fn start(world: &Arc<World>, name: &'static str, seed: u64) -> Self {
+    fn start(world: &Arc<World>, name: &'static str, filter: &str, seed: u64) -> Self {
         let shared = Arc::new(Shared::default());
         let connect = v5().id(name).resume().expiry(3_600).prop(Prop::ReceiveMaximum(15));
         let (mut link, is_present) = world.connect(&connect);
         assert!(!is_present);
-        link.out.extend(wire::subscribe(V5, 1, &[("kill/#", 2)], &[]));
+        link.out.extend(wire::subscribe(V5, 1, &[(filter, 2)], &[]));
         link.flush().unwrap();
         match eventually(|| link.poll(Duration::from_millis(100)).unwrap()) {
             Packet::SubAck { codes, .. } => assert_eq!(codes, [2]),
@@ -357,23 +413,6 @@ impl Subscriber {
 
     fn resume(&self) {
         self.shared.wants_pause.store(false, Ordering::Relaxed);
-    }
-
-    /// Waits until all that was acknowledged came; the check says what did not.
-    fn wait_for(&self, ledger: &Ledger) {
-        let deadline = Instant::now() + DEADLINE;
-        while Instant::now() < deadline && !self.thread.is_finished() {
-            let missing = {
-                let received = self.shared.received.lock();
-                let got = received.get(ledger.topic).map_or(&[][..], Vec::as_slice);
-                let got: BTreeSet<u32> = got.iter().copied().collect();
-                ledger.acknowledged.difference(&got).next().is_some()
-            };
-            if !missing {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 
     fn finish(self) -> (&'static str, Received) {
