@@ -10,6 +10,7 @@ use broker_codec::{ProtocolVersion, QoS};
 
 use crate::client::{ClientId, ClientInfo};
 use crate::message::{Message, Publication, Publisher};
+use crate::session::queue::Delivery;
 use crate::session::subscriptions::Subscription;
 use crate::turn::Turn;
 
@@ -60,7 +61,14 @@ impl Turn {
         self.event("session_unsubscribed", |json| json.subscription(client, subscription));
     }
 
-    pub(crate) fn message_acked(&mut self, client: &Arc<ClientInfo>, message: &Arc<Message>) {
+    /// The client has taken a delivery over. A message that only the store has says too little for an event.
+    pub(crate) fn delivery_acked(&mut self, client: &Arc<ClientInfo>, delivery: &Delivery) {
+        if let Some(message) = delivery.message.here() {
+            self.message_acked(client, message);
+        }
+    }
+
+    fn message_acked(&mut self, client: &Arc<ClientInfo>, message: &Arc<Message>) {
         self.event("message_acked", |json| {
             json.client(client);
             json.text("from_clientid", message.publisher.client_id().as_str());

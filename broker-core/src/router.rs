@@ -99,7 +99,7 @@ impl Router {
     pub(crate) fn join(&self, filter: &Arc<str>, name: &str, member: Subscriber) -> bool {
         let mut is_new = false;
         self.change(filter, |entry| {
-            let group = entry.group(name);
+            let group = entry.group(name, filter);
             is_new = group.join(member);
         });
         if is_new {
@@ -123,6 +123,15 @@ impl Router {
             self.count_event_filter(filter, usize::MAX);
         }
         left
+    }
+
+    /// The group `name` of a filter, if it has a member.
+    pub(crate) fn find_group(&self, filter: &str, name: &str) -> Option<Arc<ShareGroup>> {
+        let mut routes = self.shards[shard_of_filter(filter)].routes.write();
+        let is_wild = broker_codec::topic::has_wildcard(filter);
+        let entry =
+            if is_wild { routes.wild.find_mut(filter) } else { routes.exact.get_mut(filter) };
+        entry?.groups().iter().find(|group| group.name() == name).cloned()
     }
 
     /// Adds an in-process consumer.

@@ -133,7 +133,7 @@ impl Channel {
         {
             let until_ms = wall_ms + flapping.banned_ms;
             let ban = Ban { reason: "flapping".into(), by: "flapping_checker".into(), until_ms };
-            broker.banned.add(Who::ClientId(client_id.as_str().into()), ban, wall_ms);
+            broker.add_ban(Who::ClientId(client_id.as_str().into()), ban, wall_ms);
             log::warn!("client banned for flapping client_id={client_id:?}");
             return Err(ReasonCode::Banned);
         }

@@ -9,13 +9,15 @@ use broker_codec::{
     SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 
-use super::{Channel, Close, Flow, code_for};
+use super::acks::Answer;
+use super::{Channel, Close, CloseCause, Flow, code_for};
 use crate::access::Decision;
 use crate::broker::Broker;
 use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
 use crate::extension::{Action, SubscribeDraft};
 use crate::metrics::Metric;
+use crate::record::Record;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
 use crate::session::Session;
@@ -75,18 +77,43 @@ impl Channel {
         turn.out.counters.inc(Metric::PacketsSubAck);
         let suback =
             SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reason_codes };
-        self.reply(&Packet::SubAck(suback), turn);
-        self.start_replays(replays, turn)?;
+        match turn.out.records.dependency() {
+            None => {
+                self.reply(&Packet::SubAck(suback), turn);
+                self.start_replays(replays, turn)?;
+            }
+            Some(dependency) => {
+                let packet = self.answer_later(&Packet::SubAck(suback), replays, turn);
+                self.owe(packet, Some(dependency), turn);
+            }
+        }
         Ok(Flow::Next)
     }
 
+    /// A packet that waits, and what is sent after it.
+    fn answer_later(&self, packet: &Packet<'_>, replays: Vec<Replay>, turn: &mut Turn) -> Answer {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes);
+        turn.out.counters.inc(Metric::PacketsSent);
+        Answer::Packet(Box::new((bytes, replays)))
+    }
+
     /// Sends retained messages, after the SUBACK.
-    fn start_replays(&mut self, replays: Vec<Replay>, turn: &mut Turn) -> Result<(), Close> {
+    pub(super) fn start_replays(
+        &mut self,
+        replays: Vec<Replay>,
+        turn: &mut Turn,
+    ) -> Result<(), Close> {
         if replays.is_empty() {
             return Ok(());
         }
-        self.end_turn(turn)?;
+        // What was answered so far goes before them.
         let session = Arc::clone(&self.connected()?.session);
+        let is_served = session.reply(self.id, &turn.reply, &mut turn.out).is_some();
+        turn.reply.clear();
+        if !is_served {
+            return Err(Close::from(CloseCause::TakenOver));
+        }
         session.start_replays(replays, &mut turn.out);
         Ok(())
     }
@@ -133,7 +160,13 @@ impl Channel {
             properties: Properties::EMPTY,
             reason_codes,
         };
-        self.reply(&Packet::UnsubAck(unsuback), turn);
+        match turn.out.records.dependency() {
+            None => self.reply(&Packet::UnsubAck(unsuback), turn),
+            Some(dependency) => {
+                let packet = self.answer_later(&Packet::UnsubAck(unsuback), Vec::new(), turn);
+                self.owe(packet, Some(dependency), turn);
+            }
+        }
         Ok(Flow::Next)
     }
 }
@@ -172,6 +205,12 @@ pub(crate) fn subscribe_one(
         let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
         if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
+        }
+        if state.is_durable {
+            if turn.broker.refuses_records() {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            state.record_subscription(&subscription, &mut turn.out);
         }
         state.subscriptions.insert(subscription.clone())
     };
@@ -230,6 +269,10 @@ pub(crate) fn unsubscribe_one(
         return ReasonCode::NoSubscriptionExisted;
     };
     state.end_replay(subscription.route());
+    if state.is_durable {
+        let (session, step) = (session.number(), state.next_step());
+        turn.out.records.put_awaited(&Record::Unsubscribed { session, step, filter });
+    }
     drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);

@@ -1,6 +1,7 @@
 //! Members of one shared subscription, and whose turn it is (MQTT 5.0, 4.8.2).
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
@@ -11,6 +12,8 @@ use crate::config::SharedStrategy;
 /// The members of `$share/<name>/<filter>` (or `$queue/<filter>`, whose group has an empty name).
 pub(crate) struct ShareGroup {
     name: Box<str>,
+    /// Topic Filter as the router knows it.
+    route: Arc<str>,
     members: Mutex<Members>,
 }
 
@@ -24,8 +27,12 @@ struct Members {
 }
 
 impl ShareGroup {
-    pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into(), members: Mutex::default() }
+    pub(crate) fn new(name: &str, route: &Arc<str>) -> Self {
+        Self { name: name.into(), route: Arc::clone(route), members: Mutex::default() }
+    }
+
+    pub(crate) fn route(&self) -> &Arc<str> {
+        &self.route
     }
 
     pub(crate) fn name(&self) -> &str {
