@@ -18,7 +18,7 @@ use super::raw::{Item, Raw};
 use super::table::{self, Access, Goes, Key};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
-use super::{LogConfig, LogFormat, LogTarget, NodeConfig, ServerConfig};
+use super::{LogConfig, LogFormat, LogTarget, NodeConfig, ServerConfig, StoreConfig};
 use crate::auth::scram::Verifier;
 
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) log: LogConfig,
     /// But for what the fields below hold.
     pub(crate) broker: BrokerConfig,
+    pub(crate) store: StoreConfig,
     /// `[mqtt]`.
     pub(crate) base: Zone,
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -83,6 +84,7 @@ impl Default for Settings {
                 format: LogFormat::Text,
                 targets: BTreeMap::new(),
             },
+            store: StoreConfig::default(),
             base: Zone::default(),
             zones: BTreeMap::new(),
             listeners: Vec::new(),
@@ -228,6 +230,7 @@ impl Settings {
             settings.apply(entry, errors);
         }
         settings.broker.node_name = settings.node.name.clone();
+        settings.store.dir = settings.node.data_dir.clone();
         settings
     }
 
@@ -303,6 +306,7 @@ impl Settings {
             node: self.node,
             log: self.log,
             broker,
+            store: self.store,
             listeners: listeners.collect(),
             scram_users: self.scram_users,
             notes,

@@ -6,6 +6,7 @@
 mod ignored;
 mod listener;
 mod root;
+mod store;
 mod zone;
 
 use std::sync::LazyLock;
@@ -123,7 +124,12 @@ impl Key {
 
 /// All keys, in the order in which they are printed.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    root::KEYS.iter().chain(zone::KEYS).chain(listener::KEYS).chain(ignored::KEYS)
+    root::KEYS
+        .iter()
+        .chain(store::KEYS)
+        .chain(zone::KEYS)
+        .chain(listener::KEYS)
+        .chain(ignored::KEYS)
 }
 
 /// All ways to write them.
@@ -225,16 +231,20 @@ macro_rules! checked {
 
 /// Access to a field of two values, each with its word.
 macro_rules! either {
-    ($field:ident, $word:literal = $value:literal, $other_word:literal = $other:literal) => {
+    (
+        $($path:ident).+,
+        $word:literal = $value:literal,
+        $other_word:literal = $other:literal
+    ) => {
         Access {
             read: |target| {
-                let first = target.config.$field == $value;
+                let first = target.$($path).+ == $value;
                 Value::Text(if first { $word } else { $other_word }.into())
             },
             write: |target, value| {
                 // The key's kind let only these two words pass.
                 let first = value == Value::Text($word.into());
-                target.config.$field = if first { $value } else { $other };
+                target.$($path).+ = if first { $value } else { $other };
                 Ok(())
             },
         }
