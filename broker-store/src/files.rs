@@ -1,9 +1,13 @@
 //! Files: everything the store asks of a file system, behind one trait, so that tests can break it.
 
+mod real;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use real::RealFiles;
 
 /// A file that is open for reading and writing at given places.
 pub trait File: Send + Sync {

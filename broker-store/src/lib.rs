@@ -6,3 +6,6 @@
 #![warn(missing_docs)]
 
 pub mod files;
+mod frame;
+#[doc(hidden)]
+pub mod sim;
