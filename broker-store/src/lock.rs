@@ -76,7 +76,8 @@ impl FolderLock {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                let pid =
+                    file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
                 return Err(LockError::InUse { path: root.to_owned(), pid });
             }
             Err(error) => return Err(LockError::Io { path, source: error.into() }),

@@ -333,3 +333,125 @@ const FOOTER: usize = 36;
 const WRITE: usize = 256 * 1024;
 /// Bytes written before a sync.
 const SYNC: u64 = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::Identity;
+    use crate::sim::{Keep, SimFiles};
+
+    fn folder(files: &SimFiles, store: u8) -> Folder {
+        let made = || Ok(Identity { store_id: [store; 16], segment_bytes: 4096, created_ms: 1 });
+        Folder::open_or_create(Arc::new(files.clone()), Path::new("/data"), made).unwrap()
+    }
+
+    /// Blocks of a snapshot that says where it begins.
+    fn blocks(from: Lsn) -> Vec<Vec<u8>> {
+        (1..20).map(|n| vec![(from + n) as u8; 300 * n as usize]).collect()
+    }
+
+    fn write(folder: &Folder, from: Lsn) -> io::Result<Snapshot> {
+        let mut writer = SnapshotWriter::create(folder, from)?;
+        for block in blocks(from) {
+            writer.block(&block)?;
+        }
+        writer.finish(from + 5)
+    }
+
+    #[track_caller]
+    fn check(folder: &Folder, snapshot: &Snapshot) {
+        let mut found = Vec::new();
+        let mut take = |block: &[u8]| {
+            found.push(block.to_vec());
+            Ok(())
+        };
+        snapshot.visit(folder, &mut take).unwrap();
+        assert_eq!(found, blocks(snapshot.from));
+        assert_eq!(snapshot.to, snapshot.from + 5);
+    }
+
+    #[test]
+    fn blocks_come_back_as_they_were_written() {
+        let folder = folder(&SimFiles::new(1), 1);
+        let written = write(&folder, 4096).unwrap();
+        assert!(written.path.ends_with("snap/00000000000000004096.snap"));
+        assert_eq!(Snapshot::open(&folder, &written.path), Ok(written.clone()));
+        check(&folder, &written);
+    }
+
+    #[test]
+    fn a_crash_anywhere_leaves_this_snapshot_or_the_one_before() {
+        let prepared = || {
+            let files = SimFiles::new(1);
+            let folder = folder(&files, 1);
+            write(&folder, 100).unwrap();
+            (files, folder)
+        };
+        let (files, folder) = prepared();
+        let first = files.changes();
+        write(&folder, 200).unwrap();
+        let last = files.changes();
+        assert!(last > first + 4);
+        for at in first + 1..=last {
+            for (keep, seed) in [(Keep::Synced, 0), (Keep::All, 0)]
+                .into_iter()
+                .chain((0..20).map(|seed| (Keep::Some, seed)))
+            {
+                let (files, folder) = prepared();
+                files.halt_at(at);
+                assert!(write(&folder, 200).is_err() || at == last);
+                let after = files.crash(keep, seed);
+                let folder = self::folder(&after, 1);
+                let (newest, faults) = newest(&folder).unwrap();
+                let newest = newest.unwrap();
+                // What has its final name is whole.
+                assert_eq!(faults, [], "halted at {at}, kept {keep:?} {seed}");
+                check(&folder, &newest);
+                remove_leftovers(&folder).unwrap();
+                let names = after.paths();
+                assert!(names.iter().all(|path| path.extension().is_none_or(|it| it != "tmp")));
+                // And life goes on.
+                write(&folder, 300).unwrap();
+                assert_eq!(self::newest(&folder).unwrap().0.unwrap().from, 300);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_found_and_the_older_one_taken() {
+        let files = SimFiles::new(1);
+        let folder = folder(&files, 1);
+        let older = write(&folder, 100).unwrap();
+        let mut writer = SnapshotWriter::create(&folder, 200).unwrap();
+        writer.block(b"block").unwrap();
+        writer.block(b"another block").unwrap();
+        let path = writer.finish(300).unwrap().path;
+        let bytes = files.contents(&path).unwrap();
+        let damaged = |bytes: Vec<u8>, what: String| {
+            files.set_contents(&path, bytes);
+            let (newest, faults) = newest(&folder).unwrap();
+            assert_eq!(newest.as_ref(), Some(&older), "{what}");
+            assert_eq!(faults.len(), 1);
+            assert_eq!(faults[0].path, path);
+        };
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            damaged(flipped, format!("flipped at {at}"));
+            damaged(bytes[..at].to_vec(), format!("cut to {at}"));
+        }
+    }
+
+    #[test]
+    fn the_snapshot_of_another_store_is_refused() {
+        let files = SimFiles::new(1);
+        let path = write(&folder(&files, 1), 100).unwrap().path;
+        let bytes = files.contents(&path).unwrap();
+        let files = SimFiles::new(1);
+        let other = folder(&files, 2);
+        files.set_contents(&path, bytes);
+        let (newest, faults) = newest(&other).unwrap();
+        assert_eq!(newest, None);
+        assert!(faults[0].reason.contains("store 01010101"), "{}", faults[0]);
+    }
+}

@@ -144,13 +144,14 @@ impl Keeper {
             let Some(pin) = job.pin.clone().filter(|_| !is_full) else { break };
             job.done += 1;
             let read = self.log.read(&BodyPlace { at, len, pin });
-            let body = read.map_err(|error| error.to_string()).and_then(|body| {
-                match Record::decode(&body) {
-                    Ok((_, Some(Record::Body(_)))) => Ok(body),
-                    Ok(_) => Err(format!("what stands at {at} is no message body")),
-                    Err(error) => Err(format!("message body at {at}: {error}")),
-                }
-            });
+            let body =
+                read.map_err(|error| error.to_string()).and_then(|body| {
+                    match Record::decode(&body) {
+                        Ok((_, Some(Record::Body(_)))) => Ok(body),
+                        Ok(_) => Err(format!("what stands at {at} is no message body")),
+                        Err(error) => Err(format!("message body at {at}: {error}")),
+                    }
+                });
             match body {
                 Ok(body) => {
                     Record::Moved { from: at }.encode(&mut payload);

@@ -68,7 +68,8 @@ impl Keeper {
             return RETRY_MS;
         };
         let from = self.log.end();
-        let pinned = self.log.segments().iter().filter(|it| it.is_pinned).map(|it| it.number).collect();
+        let pinned =
+            self.log.segments().iter().filter(|it| it.is_pinned).map(|it| it.number).collect();
         let written = SnapshotWriter::create(&self.folder, from).and_then(|mut writer| {
             state.write_snapshot(&mut |block| writer.block(block))?;
             Ok(writer)

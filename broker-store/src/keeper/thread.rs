@@ -74,9 +74,8 @@ fn run(mut keeper: Keeper, desk: &Desk) {
             break;
         }
         let mut tray = desk.tray.lock();
-        let is_news = |tray: &Tray| {
-            !tray.orders.is_empty() || (tray.is_stopping && give_up_ms.is_none())
-        };
+        let is_news =
+            |tray: &Tray| !tray.orders.is_empty() || (tray.is_stopping && give_up_ms.is_none());
         if wait_ms > 0 && !is_news(&tray) {
             desk.wake.wait_for(&mut tray, Duration::from_millis(wait_ms));
         }
