@@ -5,7 +5,20 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod commit;
 pub mod files;
 mod frame;
+pub mod log;
+mod pace;
+mod read;
+pub mod recover;
+mod scan;
+mod segments;
 #[doc(hidden)]
 pub mod sim;
+pub mod stats;
+mod tail;
+mod wakers;
+
+pub use pace::CommitPolicy;
+pub use segments::{RetireError, SegmentInfo};
