@@ -6,13 +6,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::store::Lsn;
 
-use crate::files::Files;
+use crate::files::{File, Files};
 use crate::folder::{Folder, FolderError, write_all_at};
 use crate::manifest::{Entry, MANIFEST, Manifest, read_through, worth_keeping};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
+use crate::store::unix_ms;
 
 /// Why a backup cannot be made or restored.
 #[derive(Debug, thiserror::Error)]
@@ -67,20 +69,30 @@ pub(crate) struct Source {
     pub(crate) until: u64,
 }
 
+/// What else there is to say of a copy.
+pub(crate) struct Copying<'a> {
+    /// From and to, as in the manifest.
+    pub(crate) range: (Lsn, Lsn),
+    /// Milliseconds since the Unix epoch.
+    pub(crate) created_ms: u64,
+    /// Ends it early.
+    pub(crate) cancel: &'a AtomicBool,
+}
+
 /// Copies `sources` to the empty folder `target`, which becomes a store last of all.
 pub(crate) fn write(
     folder: &Folder,
     target: &Path,
     sources: &[Source],
-    (from, to): (Lsn, Lsn),
-    created_ms: u64,
+    &Copying { range: (from, to), created_ms, cancel }: &Copying<'_>,
 ) -> Result<Manifest, BackupError> {
     let files = folder.files();
-    let copy = begin_copy(folder, files.clone(), target)?;
+    let copy = begin_copy(folder, files, target)?;
     let mut manifest = Manifest { from, to, created_ms, entries: Vec::new() };
     for Source { path, until } in sources {
         let name = path.strip_prefix(folder.root()).unwrap_or(path);
-        let (bytes, checksum) = copy_file(files.as_ref(), path, *until, &target.join(name))?;
+        let (bytes, checksum) =
+            copy_file(files.as_ref(), path, *until, &target.join(name), cancel)?;
         let name = name.to_string_lossy().into_owned();
         manifest.entries.push(Entry { name, bytes, checksum });
     }
@@ -88,8 +100,21 @@ pub(crate) fn write(
     Ok(manifest)
 }
 
+/// Copies a store that nobody runs to the empty folder `target`.
+///
+/// # Errors
+/// `root` holds no store, or `target` cannot be written to.
+pub fn copy(files: &Arc<dyn Files>, root: &Path, target: &Path) -> Result<Manifest, BackupError> {
+    let folder = Folder::open(files.clone(), root)?;
+    let newest = snapshot::newest(&folder).map_err(io_error("reading", &folder.snap_dir()))?.0;
+    let range = newest.map_or((0, 0), |it| (it.from, it.to));
+    let cancel = AtomicBool::new(false);
+    let copying = Copying { range, created_ms: unix_ms(), cancel: &cancel };
+    write(&folder, target, &whole(&folder)?, &copying)
+}
+
 /// The sources of a store that nobody runs: all of it.
-pub(crate) fn whole(folder: &Folder) -> Result<Vec<Source>, BackupError> {
+fn whole(folder: &Folder) -> Result<Vec<Source>, BackupError> {
     let found = worth_keeping(folder).map_err(io_error("listing", folder.root()))?;
     Ok(found.into_iter().map(|path| Source { path, until: u64::MAX }).collect())
 }
@@ -123,11 +148,11 @@ pub fn restore(
         .map_err(io_error("reading the manifest of", source))?
         .ok_or_else(|| BackupError::NoManifest { path: source.to_owned() })?;
     let folder = Folder::open(files.clone(), source)?;
-    let copy = begin_copy(&folder, files.clone(), target)?;
+    let copy = begin_copy(&folder, files, target)?;
     for entry in &manifest.entries {
         let path = source.join(&entry.name);
         let to = target.join(&entry.name);
-        let found = copy_file(files.as_ref(), &path, u64::MAX, &to)?;
+        let found = copy_file(files.as_ref(), &path, u64::MAX, &to, &AtomicBool::new(false))?;
         compare(entry, found).map_err(|reason| BackupError::Damaged { path, reason })?;
     }
     finish_copy(&copy, &manifest)?;
@@ -147,7 +172,7 @@ pub(crate) fn compare(entry: &Entry, found: (u64, u32)) -> Result<(), &'static s
 
 fn begin_copy(
     folder: &Folder,
-    files: Arc<dyn Files>,
+    files: &Arc<dyn Files>,
     target: &Path,
 ) -> Result<Folder, BackupError> {
     let copy = folder.copy_to(files.clone(), target)?;
@@ -177,11 +202,15 @@ fn copy_file(
     from: &Path,
     until: u64,
     to: &Path,
+    cancel: &AtomicBool,
 ) -> Result<(u64, u32), BackupError> {
     let source = files.open(from).map_err(io_error("opening", from))?;
     let target = files.create(to).map_err(io_error("creating", to))?;
     let mut unsynced = 0;
     let mut piece = |at: u64, bytes: &[u8]| {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the broker stops"));
+        }
         write_all_at(target.as_ref(), bytes, at)?;
         unsynced += bytes.len();
         // Little by little: the log's own syncs wait behind this one.
@@ -191,10 +220,30 @@ fn copy_file(
         }
         Ok(())
     };
-    let copied = read_through(source.as_ref(), until, &mut piece);
+    let copied = read_through(source.as_ref(), until, &mut piece).and_then(|copied| {
+        // The log's files have their whole length from the beginning; one that is shorter has lost something.
+        pad(target.as_ref(), copied, source.len()?)
+    });
     let copied = copied.map_err(io_error("copying", from))?;
     target.sync_data().map_err(io_error("syncing", to))?;
     Ok(copied)
+}
+
+/// Lets a file of so many bytes and such a checksum go on with zeros.
+fn pad(file: &dyn File, (bytes, checksum): (u64, u32), len: u64) -> io::Result<(u64, u32)> {
+    if bytes >= len {
+        return Ok((bytes, checksum));
+    }
+    write_all_at(file, &[0], len - 1)?;
+    let mut hasher = crc32fast::Hasher::new_with_initial_len(checksum, bytes);
+    let zeros = vec![0; SYNC];
+    let mut left = len - bytes;
+    while left > 0 {
+        let n = left.min(SYNC as u64);
+        hasher.update(&zeros[..n as usize]);
+        left -= n;
+    }
+    Ok((len, hasher.finalize()))
 }
 
 /// Checks every file of a backup against its manifest; `None` if the folder has none.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 pub use real::RealFiles;
 
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
 /// A file that is open for reading and writing at given places.
 pub trait File: Send + Sync {
     /// Writes at `offset`; may write less than all, but more than nothing.

@@ -166,6 +166,14 @@ impl Folder {
         written.map_err(|source| FolderError::Io { what: "writing", path, source })
     }
 
+    /// Moves a file to the quarantine.
+    pub(crate) fn set_aside(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        self.files.rename(path, &self.quarantine_dir().join(name))?;
+        self.files.sync_dir(&self.quarantine_dir())?;
+        path.parent().map_or(Ok(()), |from| self.files.sync_dir(from))
+    }
+
     fn sync_root_with_parts(&self) -> io::Result<()> {
         if let Some(above) = self.root.parent().filter(|above| !above.as_os_str().is_empty()) {
             // Best effort: a folder above may belong to somebody else.

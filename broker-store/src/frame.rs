@@ -162,7 +162,7 @@ pub(crate) fn is_torn_header(
     Header::parse(bytes, salt, was).is_err()
 }
 
-/// Payload bytes that a torn header announces.
+/// Bytes of the frame that a torn header announces.
 pub(crate) fn announced_bytes(bytes: &[u8; HEADER_BYTES]) -> u64 {
     frame_bytes(u32_at(bytes, 8) as usize)
 }

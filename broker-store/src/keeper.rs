@@ -24,7 +24,7 @@ use crate::folder::Folder;
 use crate::options::StoreOptions;
 use crate::snapshot::{self, Snapshot};
 
-pub(crate) use journal::{Journal, Segment};
+pub(crate) use journal::{Journal, RealJournal, Segment};
 pub(crate) use thread::KeeperThread;
 
 /// Does the housekeeping, step by step.

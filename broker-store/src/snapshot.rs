@@ -8,7 +8,6 @@
 //! ```
 //! Numbers are little endian. A file under its final name was written and synced whole.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,19 +32,14 @@ pub struct Snapshot {
     pub file_bytes: u64,
 }
 
-/// A snapshot that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A snapshot that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("snapshot {path}: {reason}", path = path.display())]
 pub struct SnapshotFault {
     /// Its file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub reason: String,
-}
-
-impl fmt::Display for SnapshotFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "snapshot {}: {}", self.path.display(), self.reason)
-    }
 }
 
 /// A snapshot under construction: under a temporary name, which a crash or a drop leaves to be removed.

@@ -1,7 +1,8 @@
-//! Room: how much the log takes, how much it may, and what is said about it.
+//! Room: how much the log takes and how much it may, how its disk is, and what is said about both.
 
 use super::{IDLE_MS, Keeper};
-use crate::alarm::{STORE_DISK_LOW, STORE_FULL};
+use crate::alarm::{STORE_DISK_LOW, STORE_FAILED, STORE_FULL, STORE_IO_ERROR, STORE_SLOW};
+use crate::stats::State;
 
 /// What was seen last.
 #[derive(Default)]
@@ -21,7 +22,8 @@ impl Keeper {
         let segment_bytes = self.folder.identity().segment_bytes;
         let used = self.log.segments().len() as u64 * segment_bytes;
         self.stats.lock().log_bytes = used;
-        let percent = |of: u64| self.options.max_log_bytes / 100 * of;
+        let max = self.options.max_log_bytes;
+        let percent = |of: u64| max / 100 * of;
         // A spare is room that is taken already. If the system does not say, it is not what stops us.
         let free = self.folder.files().free_bytes(self.folder.root()).unwrap_or(u64::MAX);
         let free = free.saturating_add(self.log.spares() as u64 * segment_bytes);
@@ -33,14 +35,30 @@ impl Keeper {
             if self.room.is_full { floor.saturating_add(floor / 16) } else { floor },
         );
         self.room.is_low = used > low_at || free < floor;
-        self.tell(self.room.is_low, STORE_DISK_LOW, || {
-            format!("the log takes {used} bytes, {free} are free on its disk")
-        });
+        let takes = format!("the log takes {used} of {max} bytes, {free} are free on its disk");
+        self.tell(self.room.is_low, STORE_DISK_LOW, || takes.clone());
         self.room.is_full = used > full_at || free < floor;
         self.log.set_full(self.room.is_full);
-        self.tell(self.room.is_full, STORE_FULL, || {
-            let max = self.options.max_log_bytes;
-            format!("the log takes {used} of {max} bytes, {free} are free on its disk and {floor} must be")
+        self.watch_disk(&takes, floor);
+    }
+
+    fn watch_disk(&self, takes: &str, floor: u64) {
+        let health = self.log.health();
+        let error = || health.last_error.clone().unwrap_or_default();
+        let is_out_of_space = health.state == State::Full;
+        self.tell(self.room.is_full || is_out_of_space, STORE_FULL, || match is_out_of_space {
+            true => format!("the disk is full: {}", error()),
+            false => format!("{takes}, {floor} must be"),
+        });
+        self.tell(health.state == State::Failed, STORE_FAILED, || {
+            format!("nothing more is kept: {}", error())
+        });
+        self.tell(health.rescues > 0, STORE_IO_ERROR, || {
+            format!("the disk has failed, the log went on in another file: {}", error())
+        });
+        let slow_ms = u128::from(self.options.slow_sync_ms);
+        self.tell(health.last_sync.as_millis() > slow_ms, STORE_SLOW, || {
+            format!("a sync has taken {} ms", health.last_sync.as_millis())
         });
     }
 

@@ -123,8 +123,8 @@ impl Journal for FakeLog {
         self.is_full.store(u64::from(is_full), Ordering::Relaxed);
     }
 
-    fn is_failed(&self) -> bool {
-        false
+    fn health(&self) -> crate::stats::Health {
+        crate::stats::Health::default()
     }
 
     fn is_congested(&self) -> bool {

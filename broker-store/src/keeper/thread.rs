@@ -14,6 +14,8 @@ use super::{Keeper, Reply, Taken};
 pub(crate) struct KeeperThread {
     desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Zero of the keeper's clock.
+    start: Instant,
 }
 
 #[derive(Default)]
@@ -34,8 +36,14 @@ impl KeeperThread {
         let desk = Arc::<Desk>::default();
         let inside = desk.clone();
         let builder = std::thread::Builder::new().name("store-keeper".to_owned());
-        let thread = builder.spawn(move || run(keeper, &inside))?;
-        Ok(Self { desk, thread: Mutex::new(Some(thread)) })
+        let start = Instant::now();
+        let thread = builder.spawn(move || run(keeper, &inside, start))?;
+        Ok(Self { desk, thread: Mutex::new(Some(thread)), start })
+    }
+
+    /// The time on the keeper's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
     }
 
     /// Asks for a snapshot; what comes of it arrives later.
@@ -55,15 +63,22 @@ impl KeeperThread {
     pub(crate) fn stop(&self) {
         self.desk.tray.lock().is_stopping = true;
         self.desk.wake.notify_one();
-        if let Some(thread) = self.thread.lock().take() {
+        let thread = self.thread.lock().take();
+        // The keeper itself may be the last to let go of the broker, and with it of the store.
+        if let Some(thread) = thread.filter(|it| it.thread().id() != std::thread::current().id()) {
             // It has logged its panic, if that is what it ended by.
             let _ = thread.join();
         }
     }
 }
 
-fn run(mut keeper: Keeper, desk: &Desk) {
-    let start = Instant::now();
+impl Drop for KeeperThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(mut keeper: Keeper, desk: &Desk, start: Instant) {
     let now_ms = || start.elapsed().as_millis() as u64;
     // However it ends, who asks from now on is to be told.
     let gone = Gone(desk);
