@@ -462,10 +462,8 @@ impl Log {
     /// If it is written to, held by a pin, or unknown; or if the file system refuses.
     pub fn retire(&self, number: u64) -> Result<(), RetireError> {
         let segments = &self.shared.segments;
-        let is_current = number >= self.shared.end.lock().tail.segment();
-        if segments.contains(number)
-            && (is_current || self.durable() < segments.start_of(number + 1))
-        {
+        // With a durable frame in a later one, so that there always is a segment to tell the number from.
+        if segments.contains(number) && self.durable() <= segments.start_of(number + 1) {
             return Err(RetireError::Current(number));
         }
         segments.retire(number)

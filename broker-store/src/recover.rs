@@ -335,7 +335,9 @@ impl<E, R: FnMut(Lsn, &[u8]) -> Result<(), E>> Replay<R> {
         let from = self.chain.take().map_or(at, |chain| chain.start);
         let to = match next {
             Some(next) => next.lsn,
-            None => self.durable.max(at),
+            // What a file of ours would have held behind its end is not known.
+            None if what == DamageKind::Short => self.durable.max(self.next_segment(at)),
+            None => self.durable,
         };
         self.found.damaged.push(Damage { from, to, what });
         self.found.is_clean = false;

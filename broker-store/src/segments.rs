@@ -47,7 +47,7 @@ pub enum RetireError {
     /// There is none of that number.
     #[error("no segment {0}")]
     Unknown(u64),
-    /// It is being written to, or not all of it is durable.
+    /// It is being written to, or nothing behind it is durable yet.
     #[error("segment {0} is in use")]
     Current(u64),
     /// Somebody holds a pin.

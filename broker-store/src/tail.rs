@@ -80,11 +80,6 @@ impl Tail {
         self.position
     }
 
-    /// Number of the segment that the next frame goes to, if it fits.
-    pub(crate) fn segment(&self) -> u64 {
-        self.segment
-    }
-
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
