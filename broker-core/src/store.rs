@@ -143,7 +143,7 @@ pub struct TurnsUnderWay(Vec<(Arc<AtomicU64>, u64)>);
 
 impl TurnsUnderWay {
     /// `gates` count the beginnings and ends of each thread's turns: odd within one.
-    pub(crate) fn of(gates: impl Iterator<Item = Arc<AtomicU64>>) -> Self {
+    pub fn of(gates: impl Iterator<Item = Arc<AtomicU64>>) -> Self {
         let at = |gate: Arc<AtomicU64>| {
             let count = gate.load(Ordering::SeqCst);
             (count % 2 == 1).then_some((gate, count))

@@ -1,10 +1,15 @@
 //! Files: everything the store asks of a file system, behind one trait, so that tests can break it.
 
+mod real;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use real::RealFiles;
+
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
 /// A file that is open for reading and writing at given places.
 pub trait File: Send + Sync {
     /// Writes at `offset`; may write less than all, but more than nothing.

@@ -1,0 +1,72 @@
+//! The log on files in memory: append, commit, read back, reopen.
+
+#![forbid(unsafe_code)]
+
+mod rig;
+
+use broker_core::store::{BodyPlace, Level, Store};
+use broker_store::log::Threads;
+use broker_store::sim::SimFiles;
+
+use rig::{Rig, payload};
+
+#[test]
+fn what_was_committed_is_replayed() {
+    let rig = Rig::new(SimFiles::new(1));
+    let (log, _) = rig.start(0);
+    let sent: Vec<_> = (0..100).map(|n| payload(n, n as usize * 7)).collect();
+    for one in &sent {
+        let appended = log.append(one);
+        assert!(log.safe(Level::Fsync) < appended.end);
+        assert!(log.commit_now());
+        assert!(log.safe(Level::Fsync) >= appended.end);
+    }
+    log.close(true).unwrap();
+    let (_, found) = rig.start(0);
+    assert_eq!(found.numbers, Vec::from_iter(0..100));
+    assert!(found.recovery.is_clean);
+    assert_eq!(found.recovery.frames, 100);
+}
+
+#[test]
+fn a_body_is_read_wherever_it_is() {
+    let rig = Rig::new(SimFiles::new(1));
+    let (log, _) = rig.start(0);
+    let sent = payload(7, 300);
+    let appended = log.append(&sent);
+    let body = BodyPlace { at: appended.base + 10, len: 100, pin: appended.pin };
+    let check = || assert_eq!(log.read(&body).unwrap(), sent[10..110], "{body:?}");
+    check();
+    log.write_now();
+    check();
+    log.commit_now();
+    check();
+    drop(log);
+
+    let (log, _) = rig.start(0);
+    let body = BodyPlace { pin: log.pin(body.at).unwrap(), ..body };
+    assert_eq!(log.read(&body).unwrap(), sent[10..110]);
+}
+
+#[test]
+fn a_payload_larger_than_a_segment_comes_back_whole() {
+    let rig = Rig::new(SimFiles::new(1));
+    let (log, _) = rig.start(0);
+    let sent = [payload(1, 100), payload(2, 3 * 4096 + 5), payload(3, log.piece_bytes() + 1)];
+    sent.iter().for_each(|one| drop(log.append(one)));
+    assert!(log.commit_now());
+    let (_, found) = rig.start(0);
+    assert_eq!(found.numbers, [1, 2, 3]);
+}
+
+#[test]
+fn with_threads_it_commits_by_itself() {
+    let rig = Rig::new(SimFiles::new(1));
+    let (log, _) = rig.start_with(0, Threads::Own);
+    let appended = log.append(&payload(1, 100));
+    log.sync_to(appended.end).unwrap();
+    assert!(log.durable() >= appended.end);
+    log.close(true).unwrap();
+    let (_, found) = rig.start(0);
+    assert_eq!(found.numbers, [1]);
+}
