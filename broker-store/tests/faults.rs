@@ -143,22 +143,58 @@ fn a_failed_log_serves_from_memory_and_wakes_those_who_wait() {
 #[test]
 fn what_only_the_page_cache_held_is_written_again_at_the_next_start() {
     // A sync fails, the process ends, and the kernel takes the pages it could not write for written.
-    let rig = Rig::new(SimFiles::new(1));
-    let mut writer = Writer::new(&rig);
-    for _ in 0..5 {
-        writer.append(700);
-        writer.log.commit_now();
-        writer.look();
+    for seed in 0..20 {
+        let rig = Rig::new(SimFiles::new(seed));
+        let mut writer = Writer::new(&rig);
+        for _ in 0..3 {
+            writer.append(700);
+            writer.log.commit_now();
+            writer.look();
+        }
+        rig.files.fail(Call::Sync, 1, u64::MAX, Fault::Io);
+        writer.append(300);
+        writer.append(300);
+        assert!(!writer.log.commit_now());
+        rig.files.heal();
+        let (_, found) = rig.start(0);
+        assert_eq!(found.numbers.len(), 5);
+        check(&rig, Keep::Synced, 5, &format!("seed {seed}"));
     }
-    rig.files.fail(Call::Sync, 1, u64::MAX, Fault::Io);
-    writer.append(700);
-    writer.append(700);
-    assert!(!writer.log.commit_now());
-    rig.files.heal();
-    let (_, found) = rig.start(0);
-    let n = found.numbers.len();
-    assert!(n >= writer.n_safe);
-    check(&rig, Keep::Synced, n, "after the start");
+}
+
+#[test]
+fn a_file_that_failed_is_left_behind_from_the_last_durable_place_on() {
+    for call in [Call::Write, Call::Sync] {
+        let rig = Rig::new(SimFiles::new(1));
+        let (log, _) = rig.start(0);
+        let first = log.append(&payload(1, 300));
+        assert!(log.commit_now());
+        rig.files.fail(call, 1, 1, Fault::Io);
+        let second = log.append(&payload(2, 300));
+        assert!(log.commit_now());
+        assert_eq!(log.health().rescues, 1);
+        let paths = &log.segments()[0].paths;
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        let old = rig.files.contents(&paths[0]).unwrap();
+
+        let third = log.append(&payload(3, 300));
+        assert!(log.commit_now());
+        assert_eq!(rig.files.contents(&paths[0]).unwrap(), old);
+        for (number, appended) in (1..).zip([first, second, third]) {
+            let body = BodyPlace { at: appended.base, len: 300, pin: appended.pin };
+            assert_eq!(log.read(&body).unwrap(), payload(number, 300));
+        }
+        let (log, found) = rig.start(0);
+        assert_eq!(found.numbers, [1, 2, 3]);
+
+        // Neither of its files is used again.
+        log.append(&payload(4, 300));
+        assert!(log.commit_now());
+        let n_spares = log.stats().spares;
+        log.retire(1).unwrap();
+        assert_eq!(log.stats().spares, n_spares);
+        assert!(rig.files.contents(&paths[0]).is_none() && rig.files.contents(&paths[1]).is_none());
+    }
 }
 
 #[test]
@@ -318,6 +354,7 @@ fn a_pinned_segment_is_not_given_up() {
     log.roll();
     assert!(log.retire(1).is_err());
     log.append(&payload(2, 600));
+    assert!(log.retire(1).is_err());
     log.commit_now();
     let pin = log.pin(appended.base).unwrap();
     drop(appended);

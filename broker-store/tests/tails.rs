@@ -174,7 +174,7 @@ fn a_missing_last_segment_is_seen_by_what_is_known_from_elsewhere() {
     let rig = sample.rig.on(sample.rig.files.crash(Keep::All, 1));
     let (last, _) = sample.segments.last().unwrap();
     rig.files.remove(last).unwrap();
-    let known_durable = sample.frames.last().unwrap().2;
+    let known_durable = sample.frames.last().unwrap().2 + 5 * SEGMENT_BYTES;
     let found = rig.replay(ReplayFrom { known_durable, ..ReplayFrom::default() });
     assert_eq!(found.recovery.damaged.len(), 1, "{:?}", found.recovery);
     // Numbers that were in use are not used again: somebody may still refer to what was there.
@@ -267,6 +267,51 @@ fn starts_that_lead_to_nothing_do_not_fill_the_disk() {
         assert!(log.segments().len() <= 2, "{:?}", log.segments());
     }
     assert!(rig.files.paths().len() <= 6, "{:?}", rig.files.paths());
+}
+
+#[test]
+fn an_unfinished_chain_is_cut_from_its_beginning() {
+    let sample = Sample::new(false);
+    let (log, _) = sample.rig.start(0);
+    let start = log.end();
+    log.append(&payload(100, 5000));
+    log.commit_now();
+    let path = log.segments().last().unwrap().paths[0].clone();
+    drop(log);
+    let rig = sample.damaged(&path, |bytes| bytes[60] ^= 1);
+    let found = sample.check_and_go_on(&rig, "chain");
+    assert!(!found.numbers.contains(&100));
+    assert_eq!(found.recovery.end, start);
+    assert!(found.recovery.damaged.is_empty());
+    let cut: u64 = found.recovery.cut.iter().map(|cut| cut.bytes).sum();
+    assert!(cut > 5000, "{:?}", found.recovery);
+    let kept = rig.files.paths().iter().filter(|path| path.starts_with("data/quarantine")).count();
+    assert_eq!(kept, found.recovery.cut.len());
+}
+
+#[test]
+fn a_number_is_never_used_twice_not_even_on_a_full_disk() {
+    let mut rig = Sample::new(false).rig;
+    rig.options.spare_segments = 0;
+    let (log, _) = rig.start(0);
+    log.append(&payload(100, 500));
+    log.write_now();
+    log.roll();
+    log.append(&payload(101, 500));
+    log.write_now();
+    let [.., first, last] = &log.segments()[..] else { panic!() };
+    // Torn, with a whole frame behind it in another segment, which is void by that.
+    let mut bytes = rig.files.contents(&first.paths[0]).unwrap();
+    bytes[200] ^= 1;
+    rig.files.set_contents(&first.paths[0], bytes);
+    rig.files.limit_space(0);
+    let (log, found) = rig.start(0);
+    assert_eq!(found.recovery.cut.len(), 2);
+    assert!(log.end() > last.end);
+    drop(log);
+    rig.files.heal();
+    let (log, _) = rig.start(0);
+    assert!(log.end() > last.end);
 }
 
 #[test]
