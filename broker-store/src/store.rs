@@ -6,6 +6,7 @@
 //! stopped.
 
 mod failure;
+mod restore;
 #[cfg(test)]
 mod tests;
 
