@@ -90,7 +90,7 @@ impl Dead {
         }
         let rig = Rig::new(files.clone());
         let from =
-            ReplayFrom { from: model.from, known_durable: model.from, accept_missing: false };
+            ReplayFrom { from: model.from, known_durable: model.from, ..ReplayFrom::default() };
         let found = rig.replay(from);
         let all = &model.all[model.n_skipped..];
         let n_synced = model.n_synced.saturating_sub(model.n_skipped);
