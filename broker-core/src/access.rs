@@ -2,6 +2,7 @@
 
 pub(crate) mod banned;
 pub(crate) mod flapping;
+mod kept_bans;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Broker: the parts that every connection shares.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use broker_codec::QoS;
@@ -12,21 +12,26 @@ use crate::access::flapping::Flapping;
 use crate::alarms::Alarms;
 use crate::channel::CloseCause;
 use crate::client::ClientInfo;
-use crate::config::{BrokerConfig, SharedStrategy};
+use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::{Listeners, Peaks};
-use crate::delayed::Delayed;
-use crate::extension::{Extensions, Lsn, Store};
+use crate::delayed::{Delayed, DelayedError};
+use crate::extension::Extensions;
 use crate::message::{Message, Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
 use crate::modules::topic_metrics::TopicMetrics;
+use crate::record::{Record, Removal};
+use crate::recorder::Recorder;
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
-use crate::session::queue::Delivery;
+use crate::session::queue::{Delivery, Kept};
+use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
+use crate::settings::Settings;
+use crate::store::{BodyPlace, Condition, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
 use crate::turn::Turn;
 use crate::will::Will;
@@ -48,8 +53,17 @@ pub struct Broker {
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
-    /// Position of the last frame that any thread appended.
-    appended: AtomicU64,
+    durability: Arc<DurabilityConfig>,
+    /// One for each thread that runs turns.
+    gates: Mutex<Vec<Arc<AtomicU64>>>,
+    /// Steps of what is kept beside sessions: retained and delayed messages, settings.
+    pub(crate) kept_steps: AtomicU64,
+    pub(crate) settings: Settings,
+    /// Bytes of queued messages in memory, told in steps; a sum of differences, so for a moment below 0.
+    queue_bytes: AtomicIsize,
+    /// When a shard of sessions is next asked to leave what they can to the store, and which.
+    queue_sweep_ms: AtomicU64,
+    queue_sweep_shard: AtomicUsize,
     shared_strategy: AtomicU8,
     /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
     /// here once at most, so that who connects again and again leaves nothing behind.
@@ -113,7 +127,13 @@ impl BrokerBuilder {
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
-            appended: AtomicU64::new(0),
+            durability: Arc::new(config.durability.clone()),
+            gates: Mutex::default(),
+            kept_steps: AtomicU64::new(0),
+            settings: Settings::default(),
+            queue_bytes: AtomicIsize::new(0),
+            queue_sweep_ms: AtomicU64::new(0),
+            queue_sweep_shard: AtomicUsize::new(0),
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
@@ -173,16 +193,30 @@ impl Broker {
         self.store.as_ref()
     }
 
-    /// Hands a frame to the store.
-    pub(crate) fn append(&self, store: &dyn Store, frame: &[u8]) -> Lsn {
-        let lsn = store.append(frame);
-        self.appended.fetch_max(lsn, Ordering::Relaxed);
-        lsn
+    pub(crate) fn durability(&self) -> &DurabilityConfig {
+        &self.durability
     }
 
-    /// A position that covers everything appended so far; 0 without a store.
-    pub(crate) fn appended(&self) -> Lsn {
-        self.appended.load(Ordering::Relaxed)
+    pub(crate) fn recorder(&self) -> Recorder {
+        Recorder::new(self.store.clone(), Arc::clone(&self.durability))
+    }
+
+    /// A gate for a thread that begins to run turns. Those of threads that are gone are let go.
+    pub(crate) fn new_gate(&self) -> Arc<AtomicU64> {
+        let gate = Arc::new(AtomicU64::new(0));
+        let mut gates = self.gates.lock();
+        gates.retain(|gate| Arc::strong_count(gate) > 1);
+        gates.push(Arc::clone(&gate));
+        gate
+    }
+
+    pub(crate) fn gates(&self) -> TurnsUnderWay {
+        TurnsUnderWay::of(self.gates.lock().iter().cloned())
+    }
+
+    /// The step of a change of what is kept, taken under the lock of what changes.
+    pub(crate) fn next_kept_step(&self) -> u64 {
+        self.kept_steps.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {
@@ -221,7 +255,8 @@ impl Broker {
     pub fn poll_timeout(&self) -> Option<u64> {
         let scheduled = self.schedule.lock().first_key_value().map(|((due_ms, _), _)| *due_ms);
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
-        [scheduled, delayed, sys, self.retained.next_sweep_ms()].into_iter().flatten().min()
+        let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
+        [scheduled, delayed, sys, queues, self.retained.next_sweep_ms()].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -230,7 +265,10 @@ impl Broker {
             self.look_at(&session, turn);
         }
         for _ in 0..DELAYED_PER_PASS {
-            let Some(message) = self.delayed.pop_due(turn.now) else { break };
+            let Some((of, message)) = self.delayed.pop_due(turn.now) else { break };
+            turn.out.records.begin_message();
+            let step = self.next_kept_step();
+            turn.out.records.put(&Record::DelayedDone { step, of });
             if message.is_expired(turn.now) {
                 turn.out.counters.inc(Metric::MessagesExpired);
             } else {
@@ -238,6 +276,7 @@ impl Broker {
             }
         }
         self.retained.sweep(turn.now);
+        self.sweep_queues(turn.now.mono_ms);
         SysTopics::publish_due(turn);
     }
 
@@ -268,6 +307,9 @@ impl Broker {
         };
         let client = Arc::clone(&state.client);
         self.schedule(session, &mut state);
+        if will.is_some() {
+            state.record_will_done(&mut turn.out);
+        }
         drop(state);
         if let Some(will) = will {
             self.publish_will(session, &client, &will, turn);
@@ -309,10 +351,12 @@ impl Broker {
         will: Option<&Will>,
         turn: &mut Turn,
     ) -> Result<(Arc<Session>, bool), TooManySessions> {
+        let mut discards_durable = false;
         loop {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
+                    discards_durable |= session.lock().is_durable;
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
@@ -336,16 +380,25 @@ impl Broker {
                     state.will.take().filter(|w| is_due || (taken_over && w.delay_s == 0));
                 session.expel(&mut state, CloseCause::TakenOver, &mut turn.out);
                 state.expiry_s = asked.expiry_s;
+                state.client = Arc::clone(client);
+                if old_will.is_some() {
+                    state.record_will_done(&mut turn.out);
+                }
                 state.will = will.cloned().map(Box::new);
+                self.record_connect(&mut state, turn);
                 let connack = connack(true);
                 session.attach(
                     &mut state,
                     Arc::clone(client),
                     connection(),
                     &connack,
+                    None,
                     &mut turn.out,
                 );
+                let shared: Vec<_> =
+                    state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
+                self.wake_member(&session, &shared);
                 if taken_over {
                     self.sessions.count_connected(-1);
                     turn.client_disconnected(&old_client, "takeovered");
@@ -368,8 +421,12 @@ impl Broker {
                 continue;
             }
             state.will = will.cloned().map(Box::new);
+            self.record_connect(&mut state, turn);
+            // Else the old session would come back after a crash that nobody was told of.
+            let held = if discards_durable { turn.out.records.session_dependency() } else { None };
             let connack = connack(false);
-            session.attach(&mut state, Arc::clone(client), connection(), &connack, &mut turn.out);
+            let out = &mut turn.out;
+            session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
             self.sessions.count_connected(1);
             return Ok((session, false));
@@ -388,10 +445,13 @@ impl Broker {
         let was_connected = state.connection.is_some();
         session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
+        if will.is_some() {
+            state.record_will_done(&mut turn.out);
+        }
         let client = Arc::clone(&state.client);
         let subscriptions: Vec<_> = state.subscriptions.iter().cloned().collect();
         let back = state.give_back(|_| true);
-        state.discard();
+        state.discard(self);
         drop(state);
         self.sessions.remove(session);
         for subscription in &subscriptions {
@@ -405,13 +465,58 @@ impl Broker {
             self.publish_will(session, &client, &will, turn);
         }
         self.deal_out_again(back, session, turn);
+        // Last, so that a crash in between leaves its messages with it.
+        session.lock().record_end(&mut turn.out);
+    }
+
+    /// True if the Will of a session is recorded.
+    pub(crate) fn keeps_will(&self, state: &State) -> bool {
+        let is_durable = state.expiry_s > 0;
+        state.will.as_ref().is_some_and(|will| match self.durability.wills_keep {
+            WillsKeep::Nobody => false,
+            WillsKeep::Durable => is_durable,
+            WillsKeep::Retained => is_durable || will.retain,
+            WillsKeep::All => true,
+        })
+    }
+
+    /// Records that a client connects to a session, as far as anything of it survives.
+    fn record_connect(&self, state: &mut State, turn: &mut Turn) {
+        if self.store.is_none() {
+            return;
+        }
+        let was_durable = state.is_durable;
+        let is_durable = state.expiry_s > 0;
+        let keeps_will = self.keeps_will(state);
+        if !is_durable && !keeps_will {
+            state.record_end(&mut turn.out);
+            return;
+        }
+        if was_durable && !is_durable {
+            // Its connection is all that keeps it: a crash ends it.
+            state.record_end(&mut turn.out);
+        }
+        state.is_durable = is_durable;
+        state.is_will_recorded = !is_durable;
+        state.record_start(keeps_will, &mut turn.out);
+        if is_durable && !was_durable {
+            state.record_contents(&mut turn.out);
+        }
+    }
+
+    /// Tells the groups of a session that it has a connection again.
+    fn wake_member(&self, session: &Session, shared: &[Subscription]) {
+        for subscription in shared {
+            let name = subscription.share().unwrap_or_default();
+            self.router.wake(subscription.route(), name, session.number());
+        }
     }
 
     /// Removes a subscription from the router.
     pub(crate) fn unroute(
         &self,
         session: &Arc<Session>,
-        subscription: &crate::session::subscriptions::Subscription,
+        subscription: &Subscription,
     ) -> Option<Arc<ShareGroup>> {
         match subscription.share() {
             Some(name) => self.router.leave(subscription.route(), name, session.number()),
@@ -432,13 +537,21 @@ impl Broker {
     ) -> bool {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
-        state.disconnected_at_ms = turn.now.mono_ms;
+        state.disconnected_at_ms = turn.now.mono_ms as i64;
+        state.disconnected_wall_ms = turn.now.wall_ms;
         if !publish_will {
             state.will = None;
         }
         let ends = state.expiry_s == 0;
         let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
         let client = Arc::clone(&state.client);
+        // Will and its end in one frame.
+        turn.out.records.begin_message();
+        if !ends {
+            state.record_detached(&mut turn.out);
+        } else if will_now.is_some() {
+            state.record_will_done(&mut turn.out);
+        }
         let back = if !ends && self.config.read().shared_dispatch_ack {
             state.give_back(|group| group.has_others_than(session.number()))
         } else {
@@ -481,10 +594,62 @@ impl Broker {
         from: &Arc<Session>,
         turn: &mut Turn,
     ) {
-        for Delivery { message, group, .. } in messages {
-            let Some(group) = group else { continue };
-            let publication = Publication::of(&message);
-            turn.deal_out(&group, &publication, Some(from.number()));
+        for delivery in messages {
+            let Some(group) = delivery.group.clone() else { continue };
+            // Taken from one and given to the other in one frame.
+            turn.out.records.begin_message();
+            from.lock().record_removed(delivery.step, Removal::HandedOver, &mut turn.out);
+            match &delivery.message {
+                Kept::Here(message) => {
+                    turn.deal_out(&group, &Publication::of(message), Some(from.number()));
+                }
+                Kept::Stored(place) => {
+                    let place = BodyPlace::clone(place);
+                    turn.deal_out_stored(&group, &delivery, &place, from.number());
+                }
+                Kept::Lost => turn.out.counters.inc(Metric::DroppedDamaged),
+            }
+        }
+        turn.out.records.begin_message();
+    }
+
+    /// True while nothing can be recorded, and what would have to be is refused.
+    pub(crate) fn refuses_records(&self) -> bool {
+        self.durability.refuse_when_unavailable
+            && self.store.as_ref().is_some_and(|s| s.condition() == Condition::Unavailable)
+    }
+
+    /// Queues hold `by` bytes more in memory. Returns true if they should leave what they can to the store.
+    pub(crate) fn queues_grew(&self, by: isize) -> bool {
+        let max = self.durability.queue_memory_bytes;
+        let held = self.queue_bytes.fetch_add(by, Ordering::Relaxed) + by;
+        max > 0 && held > max as isize
+    }
+
+    /// Bytes of queued messages in memory.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        self.queue_bytes.load(Ordering::Relaxed).max(0) as usize
+    }
+
+    /// Has sessions without a connection leave what they can to the store, if memory is short.
+    fn sweep_queues(&self, now_ms: u64) {
+        if !self.queues_grew(0) || self.queue_sweep_ms.load(Ordering::Relaxed) > now_ms {
+            return;
+        }
+        self.queue_sweep_ms.store(now_ms + QUEUE_SWEEP_MS, Ordering::Relaxed);
+        let shard = self.queue_sweep_shard.fetch_add(1, Ordering::Relaxed);
+        let Some(sessions) = self.sessions.snapshot(shard) else {
+            self.queue_sweep_shard.store(0, Ordering::Relaxed);
+            return;
+        };
+        for session in sessions.iter().filter(|session| !session.is_connected()) {
+            let mut state = session.lock();
+            if state.is_durable {
+                state.queue.let_go_newest();
+                let growth = state.queue.growth();
+                self.queues_grew(growth);
+            }
         }
     }
 }
@@ -500,13 +665,16 @@ pub(crate) struct TooManySessions;
 /// Members tried for one message of a group, should their sessions be ending.
 const DEALS: usize = 8;
 
+/// Pause between two shards whose sessions leave their queues to the store.
+const QUEUE_SWEEP_MS: u64 = 50;
+
 /// Delayed messages published in one pass.
 const DELAYED_PER_PASS: usize = 1000;
 
 impl Turn {
     /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
     pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
-        self.out.records.begin();
+        self.out.records.begin_message();
         if publication.retain {
             self.retain(publication);
         }
@@ -522,13 +690,57 @@ impl Turn {
     }
 
     fn retain(&mut self, publication: &Publication<'_>) {
-        self.out.records.message(publication);
+        let broker = Arc::clone(&self.broker);
+        let records = &mut self.out.records;
+        let topic = publication.topic;
+        // The broker's own are made anew after a start.
+        let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
         if publication.payload.is_empty() {
-            self.broker.retained.remove(publication.topic);
-        } else if self.broker.retained.set(publication.shared()).is_err() {
-            self.out.counters.inc(Metric::DroppedRetainedFull);
-            log::warn!("retained message refused: limit reached topic={:?}", publication.topic);
+            let removed = broker.retained.remove(topic, || broker.next_kept_step());
+            if let Some(step) = removed.filter(|_| is_recorded) {
+                records.put_with_message(&Record::RetainedClear { step, topic }, topic);
+            }
+            return;
         }
+        let Ok((kept, step)) =
+            broker.retained.set(publication.shared(), || broker.next_kept_step())
+        else {
+            self.out.counters.inc(Metric::DroppedRetainedFull);
+            log::warn!("retained message refused: limit reached topic={topic:?}");
+            return;
+        };
+        if is_recorded && let Some(body) = records.message(publication) {
+            records.also(&kept);
+            let expires_at_ms = kept.expires_at_ms.unwrap_or(0);
+            let retained = Record::Retained { step, body, expires_at_ms, topic };
+            records.put_with_message(&retained, topic);
+        }
+    }
+
+    /// Keeps a message until it is due, on the monotonic clock.
+    pub(crate) fn delay(
+        &mut self,
+        publication: &Publication<'_>,
+        due_ms: u64,
+    ) -> Result<(), DelayedError> {
+        let records = &mut self.out.records;
+        records.begin_message();
+        let message = Arc::clone(publication.shared());
+        let due_at_ms = self.now.wall_ms + (due_ms - self.now.mono_ms);
+        let broker = &self.broker;
+        let step = broker.delayed.add(due_ms, due_at_ms, message, || broker.next_kept_step())?;
+        if let Some(body) = records.message(publication) {
+            let delayed = Record::Delayed { step, body, due_at_ms };
+            records.put_with_message(&delayed, publication.topic);
+        }
+        Ok(())
+    }
+
+    /// True if a message of that topic would have to be recorded for one of its receivers.
+    pub(crate) fn is_durable_topic(&mut self, topic: &str) -> bool {
+        let fan_out = self.cache.look_up(&self.broker.router, topic);
+        !fan_out.groups.is_empty()
+            || fan_out.targets.iter().any(|target| target.session.lock().is_durable)
     }
 
     /// Gives a message to everyone who subscribed to its topic.
@@ -565,6 +777,8 @@ impl Turn {
             }
             self.message_dropped(publication);
         }
+        // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
+        self.tell_delivered();
         receivers
     }
 
@@ -597,6 +811,36 @@ impl Turn {
                 return false;
             }
             except = Some(session.number());
+        }
+        false
+    }
+
+    /// Gives a message that only the store has to one member of a group.
+    fn deal_out_stored(
+        &mut self,
+        group: &Arc<ShareGroup>,
+        delivery: &Delivery,
+        place: &BodyPlace,
+        from: u64,
+    ) -> bool {
+        let mut except = Some(from);
+        for _ in 0..DEALS {
+            let Some(member) = group.pick(SharedStrategy::Random, "", "", except) else {
+                return false;
+            };
+            let given = Delivery {
+                message: Kept::Stored(Box::new(place.clone())),
+                qos: member.options.qos.min(delivery.qos),
+                retain: delivery.retain && member.options.retain_as_published,
+                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
+                group: Some(Arc::clone(group)),
+                step: 0,
+                is_copy: false,
+            };
+            if member.session().deliver_stored(given, place, &mut self.out) {
+                return true;
+            }
+            except = Some(member.number());
         }
         false
     }

@@ -10,26 +10,26 @@ mod publish;
 mod subscribe;
 mod topic_alias;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use broker_codec::{DecodeError, Packet, PacketId, PacketKind, ProtocolVersion, ReasonCode};
+use broker_codec::{DecodeError, Packet, PacketKind, ProtocolVersion, ReasonCode};
 
 use crate::access::{AclCache, Verdicts};
 use crate::client::{ClientInfo, Peer};
 use crate::config::ZoneConfig;
-use crate::extension::{Action, Lsn, Verdict};
+use crate::extension::{Action, Verdict};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
 use crate::session::Session;
 use crate::turn::Turn;
+use acks::PendingAcks;
 use auth::Exchange;
 pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
-pub(crate) use subscribe::{Wish, subscribe_one, unsubscribe_one};
+pub(crate) use subscribe::{Wish, route_subscription, subscribe_one, unsubscribe_one};
 use topic_alias::TopicAliases;
 
 /// One Network Connection, from its first byte to its last.
@@ -41,6 +41,8 @@ pub struct Channel {
     sink: Arc<dyn Sink>,
     state: State,
     version: ProtocolVersion,
+    /// Maximum Packet Size of the client.
+    max_packet_size: u32,
     /// Time of the last packet, on the monotonic clock.
     last_packet_ms: u64,
     /// Silence after which the client is gone; 0 for never.
@@ -54,8 +56,9 @@ pub struct Channel {
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     ///
     /// Made for the first: without a store, none ever waits.
-    #[expect(clippy::box_collection, reason = "an empty deque takes 32 bytes, in every channel")]
-    pending_acks: Option<Box<VecDeque<PendingAck>>>,
+    pending_acks: Option<Box<PendingAcks>>,
+    /// The store is behind, and the client has a part in that.
+    waits_for_store: bool,
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
@@ -112,21 +115,6 @@ struct EnhancedAuth {
     exchange: Option<Exchange>,
 }
 
-struct PendingAck {
-    lsn: Lsn,
-    kind: AckKind,
-    packet_id: PacketId,
-    reason_code: ReasonCode,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "the specification's names")]
-enum AckKind {
-    PubAck,
-    PubRec,
-    PubComp,
-}
-
 /// What becomes of the packet just handled.
 pub enum Flow {
     /// It is done with; the next may follow.
@@ -161,6 +149,7 @@ impl Channel {
                 admission: None,
             })),
             version: ProtocolVersion::V3_1_1,
+            max_packet_size: PACKET_MAX,
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
             next_check_ms: u64::MAX,
@@ -168,6 +157,7 @@ impl Channel {
             acl_cache: None,
             verdicts: None,
             pending_acks: None,
+            waits_for_store: false,
             is_congested: false,
             is_waiting: false,
             owes_pump: false,
@@ -184,6 +174,7 @@ impl Channel {
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
         self.check_serves()?;
+        turn.out.records.begin_packet();
         let result = self.dispatch(packet, turn);
         match &result {
             // Counted when it is done with: a packet that waits is fed twice.
@@ -262,7 +253,7 @@ impl Channel {
     /// # Errors
     /// The session was taken over, or the channel was asked to close.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
-        self.release_acks(turn);
+        self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
             return Ok(());
         };
@@ -317,6 +308,8 @@ impl Channel {
         {
             return Err(Close::from(cause));
         }
+        // Perhaps the store is ready for what the session keeps back.
+        self.owes_pump = true;
         self.end_turn(turn)
     }
 
@@ -326,6 +319,7 @@ impl Channel {
         !self.is_waiting
             && !self.is_paused
             && !self.is_congested
+            && !self.waits_for_store
             && self.pending_acks.as_ref().is_none_or(|acks| acks.len() < PENDING_ACKS_MAX)
     }
 
@@ -387,10 +381,33 @@ impl Channel {
         &mut self.acl_cache
     }
 
+    /// Whether the client takes a packet of that size [MQTT-3.1.2-24].
+    fn takes(&self, packet: &Packet<'_>) -> bool {
+        self.max_packet_size == PACKET_MAX
+            || packet.encoded_len(self.version) <= self.max_packet_size as usize
+    }
+
+    /// Sends what has a size of the client's making, and cannot be shortened; the client must not get more
+    /// than it takes [MQTT-3.1.2-24].
+    fn reply_if_taken(&self, packet: &Packet<'_>, turn: &mut Turn) -> Result<(), Close> {
+        if !self.takes(packet) {
+            return Err(too_large_for_client());
+        }
+        self.reply(packet, turn);
+        Ok(())
+    }
+
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         packet.encode(self.version, &mut turn.reply);
         turn.out.counters.inc(Metric::PacketsSent);
     }
+}
+
+fn too_large_for_client() -> Close {
+    Close::violation(
+        ReasonCode::PacketTooLarge,
+        "answer above the Maximum Packet Size of the client",
+    )
 }
 
 /// The Reason Code of an extension that refuses, if packets of that kind have it.
@@ -402,5 +419,7 @@ fn code_for(kind: PacketKind, code: ReasonCode) -> ReasonCode {
     }
 }
 
+/// Largest Control Packet there is.
+const PACKET_MAX: u32 = 268_435_460;
 /// Acknowledgements that may wait for the store before reading stops.
 const PENDING_ACKS_MAX: usize = 65_536;

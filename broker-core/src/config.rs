@@ -55,6 +55,8 @@ pub struct DurabilityConfig {
     pub refuse_when_unavailable: bool,
     /// `wills.keep`.
     pub wills_keep: WillsKeep,
+    /// `store.memory_bytes`: bytes of queued messages kept in memory beside the store; 0 for no limit.
+    pub queue_memory_bytes: u64,
     /// `wills.after_crash`: true publishes the Wills of clients that were connected when the process died.
     pub publish_wills_after_crash: bool,
 }
@@ -80,6 +82,7 @@ impl Default for DurabilityConfig {
             topics: Vec::new(),
             refuse_when_unavailable: true,
             wills_keep: WillsKeep::Retained,
+            queue_memory_bytes: 0,
             publish_wills_after_crash: true,
         }
     }

@@ -135,7 +135,7 @@ impl Broker {
 
     /// Bans a client, a user or an address; whoever is connected and concerned is closed.
     pub fn ban(&self, who: Who, ban: Ban, now_ms: u64) {
-        self.banned.add(who.clone(), ban, now_ms);
+        self.add_ban(who.clone(), ban, now_ms);
         let concerned = move |client: &ClientInfo| match &who {
             Who::ClientId(id) => client.client_id.as_str() == &**id,
             Who::Username(name) => client.username.as_deref() == Some(name),
@@ -154,7 +154,7 @@ impl Broker {
 
     /// Lifts a ban. Returns false if there is none.
     pub fn unban(&self, who: &Who) -> bool {
-        self.banned.remove(who)
+        self.lift_ban(who)
     }
 
     /// All bans.

@@ -1,6 +1,7 @@
 //! Delayed messages: `$delayed/<seconds>/<topic>` is published to `<topic>` that much later.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,6 +13,9 @@ use crate::message::Message;
 /// Seconds at and above this are a Unix time, as in the original.
 const ABSOLUTE_FROM: u64 = 4_294_967;
 
+/// Messages looked at with the lock held.
+const PAGE: usize = 256;
+
 /// Messages in the order they are due.
 pub(crate) struct Delayed {
     config: DelayedConfig,
@@ -20,9 +24,9 @@ pub(crate) struct Delayed {
 
 #[derive(Default)]
 struct Waiting {
-    /// By due time and number of arrival.
-    messages: BTreeMap<(u64, u64), Arc<Message>>,
-    number: u64,
+    /// By due time on the monotonic clock and step, which is the order of arrival; with the due time since the
+    /// Unix epoch.
+    messages: BTreeMap<(u64, u64), (u64, Arc<Message>)>,
     bytes: usize,
 }
 
@@ -65,9 +69,16 @@ impl Delayed {
         Ok((now.mono_ms + delay_ms, topic))
     }
 
-    pub(crate) fn add(&self, due_ms: u64, message: Arc<Message>) -> Result<(), DelayedError> {
+    /// Keeps a message until it is due. Returns the step that `next_step` gave it.
+    pub(crate) fn add(
+        &self,
+        due_ms: u64,
+        due_at_ms: u64,
+        message: Arc<Message>,
+        next_step: impl FnOnce() -> u64,
+    ) -> Result<u64, DelayedError> {
         let mut waiting = self.waiting.lock();
-        let Waiting { messages, number, bytes } = &mut *waiting;
+        let Waiting { messages, bytes } = &mut *waiting;
         let weight = message.weight();
         let DelayedConfig { max_messages, max_bytes, .. } = self.config;
         let is_full = (max_messages > 0 && messages.len() >= max_messages)
@@ -75,10 +86,34 @@ impl Delayed {
         if is_full {
             return Err(DelayedError::Full);
         }
-        *number += 1;
+        let step = next_step();
         *bytes += weight;
-        messages.insert((due_ms, *number), message);
-        Ok(())
+        messages.insert((due_ms, step), (due_at_ms, message));
+        Ok(step)
+    }
+
+    /// Puts a message back that the store had.
+    pub(crate) fn restore(&self, due_ms: u64, due_at_ms: u64, step: u64, message: Message) {
+        let mut waiting = self.waiting.lock();
+        waiting.bytes += message.weight();
+        waiting.messages.insert((due_ms, step), (due_at_ms, Arc::new(message)));
+    }
+
+    /// Calls `visit` with due time (since the Unix epoch), step and message of all, a page under one lock at
+    /// a time.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(u64, u64, &Arc<Message>)) {
+        let mut after = (0, 0);
+        loop {
+            let page: Vec<_> = {
+                let behind = (Bound::Excluded(after), Bound::Unbounded);
+                let waiting = self.waiting.lock();
+                let page = waiting.messages.range(behind).take(PAGE);
+                page.map(|(key, (at_ms, message))| (*key, *at_ms, Arc::clone(message))).collect()
+            };
+            let Some((last, ..)) = page.last() else { return };
+            after = *last;
+            page.iter().for_each(|((_, step), at_ms, message)| visit(*at_ms, *step, message));
+        }
     }
 
     /// When the first message is due.
@@ -86,13 +121,14 @@ impl Delayed {
         self.waiting.lock().messages.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 
-    /// Takes the first message that is due.
-    pub(crate) fn pop_due(&self, now: Now) -> Option<Arc<Message>> {
+    /// Takes the first message that is due, with its step.
+    pub(crate) fn pop_due(&self, now: Now) -> Option<(u64, Arc<Message>)> {
         let mut waiting = self.waiting.lock();
         let first = waiting.messages.first_entry().filter(|e| e.key().0 <= now.mono_ms)?;
-        let message = first.remove();
+        let (_, step) = *first.key();
+        let (_, message) = first.remove();
         waiting.bytes -= message.weight();
-        Some(message)
+        Some((step, message))
     }
 
     pub(crate) fn len(&self) -> usize {

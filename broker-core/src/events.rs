@@ -3,6 +3,7 @@
 //! While nobody subscribes to `$events/…`, an event costs one load.
 
 use std::fmt::Write as _;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,8 +11,47 @@ use broker_codec::{ProtocolVersion, QoS};
 
 use crate::client::{ClientId, ClientInfo};
 use crate::message::{Message, Publication, Publisher};
+use crate::session::queue::Delivery;
 use crate::session::subscriptions::Subscription;
-use crate::turn::Turn;
+use crate::turn::{Out, Turn};
+
+/// A PUBLISH that was written for a client.
+///
+/// It is noted under the lock of the client's session, where nothing can be published, and told afterwards.
+pub(crate) struct Delivered {
+    client: Arc<ClientInfo>,
+    message: Arc<Message>,
+    flags: DeliveredFlags,
+}
+
+/// The first byte of such a PUBLISH.
+#[derive(Clone, Copy)]
+pub(crate) struct DeliveredFlags {
+    pub(crate) dup: bool,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+}
+
+impl Out {
+    /// Notes a PUBLISH written for a client, if somebody listens to deliveries.
+    pub(crate) fn note_delivered<'a>(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        flags: DeliveredFlags,
+        topic: &str,
+        message: impl FnOnce() -> &'a Arc<Message>,
+    ) {
+        if self.broker.router.counts().deliveries.load(Ordering::Relaxed) > 0 && !is_own(topic) {
+            let (client, message) = (Arc::clone(client), Arc::clone(message()));
+            self.delivered.push(Delivered { client, message, flags });
+        }
+    }
+}
+
+/// The event of a delivery would be the next delivery to tell of.
+fn is_own(topic: &str) -> bool {
+    topic.starts_with("$events/") || topic.starts_with("$SYS/")
+}
 
 impl Turn {
     pub(crate) fn client_connected(&mut self, client: &Arc<ClientInfo>) {
@@ -60,7 +100,14 @@ impl Turn {
         self.event("session_unsubscribed", |json| json.subscription(client, subscription));
     }
 
-    pub(crate) fn message_acked(&mut self, client: &Arc<ClientInfo>, message: &Arc<Message>) {
+    /// The client has taken a delivery over. A message that only the store has says too little for an event.
+    pub(crate) fn delivery_acked(&mut self, client: &Arc<ClientInfo>, delivery: &Delivery) {
+        if let Some(message) = delivery.message.here() {
+            self.message_acked(client, message);
+        }
+    }
+
+    fn message_acked(&mut self, client: &Arc<ClientInfo>, message: &Arc<Message>) {
         self.event("message_acked", |json| {
             json.client(client);
             json.text("from_clientid", message.publisher.client_id().as_str());
@@ -69,6 +116,28 @@ impl Turn {
             json.text("payload", &String::from_utf8_lossy(&message.payload));
             json.number("publish_received_at", message.published_at_ms);
         });
+    }
+
+    /// Tells of what was written for clients since this was done last.
+    pub(crate) fn tell_delivered(&mut self) {
+        if self.out.delivered.is_empty() {
+            return;
+        }
+        let mut delivered = mem::take(&mut self.out.delivered);
+        for Delivered { client, message, flags } in delivered.drain(..) {
+            self.event("message_delivered", |json| {
+                json.client(&client);
+                json.text("from_clientid", message.publisher.client_id().as_str());
+                json.text_or_null("from_username", message.publisher.username());
+                json.text("topic", &message.topic);
+                json.number("qos", flags.qos as u64);
+                json.text("payload", &String::from_utf8_lossy(&message.payload));
+                json.flags(flags);
+                json.number("publish_received_at", message.published_at_ms);
+            });
+        }
+        // Its memory is kept; the events themselves were not noted.
+        self.out.delivered = delivered;
     }
 
     /// A message that nobody received.
@@ -90,9 +159,13 @@ impl Turn {
         self.broker.router.counts().events.load(Ordering::Relaxed) > 0
     }
 
-    /// Publishes an event if so.
+    /// Publishes an event if so, and if anybody listens to this one.
     fn event(&mut self, name: &str, fill: impl FnOnce(&mut Json)) {
         if !self.has_event_listeners() {
+            return;
+        }
+        let topic = format!("$events/{name}");
+        if self.cache.look_up(&self.broker.router, &topic).is_empty() {
             return;
         }
         let mut json = Json::new();
@@ -101,7 +174,6 @@ impl Turn {
         json.text("node", self.broker.sys.node());
         json.number("timestamp", self.now.wall_ms);
         let payload = json.finish();
-        let topic = format!("$events/{name}");
         self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, Retain::No);
     }
 
@@ -225,6 +297,12 @@ impl Json {
     fn flag(&mut self, key: &str, value: bool) {
         self.key(key);
         let _ = write!(self.0, "{value}");
+    }
+
+    /// As the original's column of that name.
+    fn flags(&mut self, flags: DeliveredFlags) {
+        self.key("flags");
+        let _ = write!(self.0, "{{\"dup\":{},\"retain\":{}}}", flags.dup, flags.retain);
     }
 
     fn client(&mut self, client: &ClientInfo) {

@@ -195,21 +195,7 @@ pub trait Consumer: Send + Sync {
     fn consume(&self, message: &Arc<Message>);
 }
 
-/// A position in the store's log; larger is later.
-pub type Lsn = u64;
-
-/// Keeps what must survive the process. The core works without one: then nothing waits.
-///
-/// `append` never waits for the disk. A connection that owes an acknowledgement for an appended frame asks
-/// to be woken when [`durable`](Self::durable) has passed it, and serves everything else meanwhile.
-pub trait Store: Send + Sync {
-    /// Appends the records of one turn as one atomic frame and returns the position that covers it.
-    fn append(&self, frame: &[u8]) -> Lsn;
-    /// Everything up to here survives.
-    fn durable(&self) -> Lsn;
-    /// Calls `waker` once `durable` has reached `lsn`; several calls before that may be merged into one.
-    fn wake_at(&self, lsn: Lsn, waker: Box<dyn FnOnce() + Send>);
-}
+pub use crate::store::Store;
 
 /// The extensions of a broker, swapped whole when one comes or goes.
 #[derive(Default, Clone)]

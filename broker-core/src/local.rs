@@ -144,6 +144,7 @@ impl LocalClient {
             expires_at_ms: None,
             published_at_ms: now.wall_ms,
             publisher: Publisher::Broker(self.name.clone()),
+            stored: Default::default(),
         }
     }
 

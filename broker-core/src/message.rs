@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use broker_codec::{Properties, PropertiesBuf, PropertyId, QoS};
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::client::{ClientId, ClientInfo};
 use crate::clock::Now;
+use crate::record::Body;
+use crate::store::BodyPlace;
 
 /// An Application Message that is kept: queued, in flight, retained, delayed, or handed to an extension.
 #[derive(Debug, Clone)]
@@ -28,6 +31,43 @@ pub struct Message {
     pub published_at_ms: u64,
     /// Who published it.
     pub publisher: Publisher,
+    /// Where the store has it.
+    pub stored: Stored,
+}
+
+/// Where the store has a message, if it does.
+#[derive(Debug, Default)]
+pub struct Stored(Mutex<Option<BodyPlace>>);
+
+impl Clone for Stored {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.place()))
+    }
+}
+
+impl From<BodyPlace> for Stored {
+    fn from(place: BodyPlace) -> Self {
+        Self(Mutex::new(Some(place)))
+    }
+}
+
+impl Stored {
+    /// Where the record of the message stands, once it has been appended.
+    #[must_use]
+    pub fn place(&self) -> Option<BodyPlace> {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn set(&self, place: BodyPlace) {
+        *self.0.lock() = Some(place);
+    }
+
+    /// Lets `visit` see the place, and change it.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&mut BodyPlace)) {
+        if let Some(place) = &mut *self.0.lock() {
+            visit(place);
+        }
+    }
 }
 
 /// Where a message comes from.
@@ -37,6 +77,8 @@ pub enum Publisher {
     Client(Arc<ClientInfo>, u64),
     /// The broker itself, an embedding program or the management API, under a name of its own.
     Broker(ClientId),
+    /// A client of an earlier run of the broker, or what published in its place then.
+    Former(ClientId),
 }
 
 impl Publisher {
@@ -45,7 +87,15 @@ impl Publisher {
     pub fn client_id(&self) -> &ClientId {
         match self {
             Self::Client(client, _) => &client.client_id,
-            Self::Broker(name) => name,
+            Self::Broker(name) | Self::Former(name) => name,
+        }
+    }
+
+    /// User Name of the publisher, if it is a client that has one.
+    pub(crate) fn username(&self) -> Option<&str> {
+        match self {
+            Self::Client(client, _) => client.username.as_deref(),
+            Self::Broker(_) | Self::Former(_) => None,
         }
     }
 
@@ -53,7 +103,7 @@ impl Publisher {
     pub(crate) fn session_number(&self) -> u64 {
         match self {
             Self::Client(_, number) => *number,
-            Self::Broker(_) => 0,
+            Self::Broker(_) | Self::Former(_) => 0,
         }
     }
 }
@@ -162,6 +212,11 @@ impl<'a> Publication<'a> {
         let _ = self.interned.set(Arc::clone(topic));
     }
 
+    /// The message in a form that is kept, if somebody keeps it already.
+    pub(crate) fn kept(&self) -> Option<&Arc<Message>> {
+        self.shared.get()
+    }
+
     /// The message in a form that can be kept.
     pub(crate) fn shared(&self) -> &Arc<Message> {
         self.shared.get_or_init(|| {
@@ -176,12 +231,46 @@ impl<'a> Publication<'a> {
                 expires_at_ms: self.expires_at_ms,
                 published_at_ms: self.published_at_ms,
                 publisher: self.publisher.clone(),
+                stored: Stored::default(),
             })
         })
     }
 
+    /// The message as it is recorded.
+    pub(crate) fn body(&self) -> Body<'_> {
+        Body {
+            qos: self.qos,
+            retain: self.retain,
+            published_at_ms: self.published_at_ms,
+            expires_at_ms: self.expires_at_ms.unwrap_or(0),
+            publisher: self.publisher.client_id().as_str(),
+            topic: self.topic,
+            properties: self.properties.as_bytes(),
+            payload: self.payload,
+        }
+    }
+
     pub(crate) fn remaining_expiry_s(&self, now: Now) -> Option<u32> {
         remaining_expiry_s(self.expires_at_ms, self.published_at_ms, now)
+    }
+}
+
+impl Message {
+    /// The message that a record holds, read back from where it stands.
+    pub(crate) fn restored(body: &Body<'_>, place: BodyPlace) -> Self {
+        // What was recorded had been checked; what has been damaged since is found by its checksum.
+        let properties = PropertiesBuf::from_bytes(body.properties.to_vec()).unwrap_or_default();
+        Self {
+            topic: body.topic.into(),
+            payload: Bytes::copy_from_slice(body.payload),
+            qos: body.qos,
+            retain: body.retain,
+            properties,
+            expires_at_ms: Some(body.expires_at_ms).filter(|at| *at > 0),
+            published_at_ms: body.published_at_ms,
+            publisher: Publisher::Former(ClientId::from(body.publisher)),
+            stored: Stored::from(place),
+        }
     }
 }
 

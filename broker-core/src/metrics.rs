@@ -73,6 +73,7 @@ metrics! {
     DroppedTooLarge => "deliveries/dropped/too_large",
     DroppedNoLocal => "deliveries/dropped/no_local",
     DroppedOffline => "deliveries/dropped/qos0_offline",
+    DroppedDamaged => "deliveries/dropped/damaged",
     DroppedRetainedFull => "retained/refused",
     PublishDenied => "publishes/denied",
 }

@@ -38,6 +38,8 @@ pub(crate) struct Outbox {
     blocked: bool,
     /// The shell said so while a flush was under way.
     writable_again: bool,
+    /// Nothing may leave yet.
+    held: bool,
     /// On some thread's list of outboxes to flush.
     pub(crate) dirty: bool,
 }
@@ -183,10 +185,24 @@ impl Outbox {
         self.chunks.push_back(Chunk::Shared(payload));
     }
 
+    /// Keeps everything back until [`release`](Self::release).
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// What was kept back may leave.
+    pub(crate) fn release(&mut self) {
+        self.held = false;
+    }
+
     /// Takes what waits, unless another thread is writing or the socket is full.
     pub(crate) fn begin_flush(&mut self) -> Option<Batch> {
         self.dirty = false;
-        if self.flushing || self.blocked || (self.tail.is_empty() && self.chunks.is_empty()) {
+        if self.flushing
+            || self.blocked
+            || self.held
+            || (self.tail.is_empty() && self.chunks.is_empty())
+        {
             return None;
         }
         self.flushing = true;

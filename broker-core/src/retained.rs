@@ -79,8 +79,13 @@ impl Retained {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Keeps `message` as the retained one of its topic [MQTT-3.3.1-5].
-    pub(crate) fn set(&self, message: &Arc<Message>) -> Result<(), Refused> {
+    /// Keeps `message` as the retained one of its topic [MQTT-3.3.1-5]. Returns what is kept, with the step
+    /// that `next_step` gave it.
+    pub(crate) fn set(
+        &self,
+        message: &Arc<Message>,
+        next_step: impl FnOnce() -> u64,
+    ) -> Result<(Arc<Message>, u64), Refused> {
         let config = self.config.read();
         if config.max_payload_bytes > 0 && message.payload.len() > config.max_payload_bytes {
             return Err(Refused);
@@ -98,23 +103,52 @@ impl Retained {
         }
         self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
         self.bytes.fetch_sub(old, Ordering::Relaxed);
-        let mut kept = Message::clone(message);
+        let mut kept = Arc::clone(message);
         if kept.expires_at_ms.is_none() && config.expiry_interval_s > 0 {
-            kept.expires_at_ms =
+            let expires_at_ms =
                 Some(kept.published_at_ms + u64::from(config.expiry_interval_s) * 1000);
+            kept = Arc::new(Message { expires_at_ms, ..Message::clone(message) });
         }
-        shard.insert(Arc::clone(&message.topic), Arc::new(kept));
-        Ok(())
+        shard.insert(Arc::clone(&message.topic), Arc::clone(&kept));
+        Ok((kept, next_step()))
     }
 
-    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns true if there was one.
-    pub(crate) fn remove(&self, topic: &str) -> bool {
-        let removed = self.shards[shard_of(topic)].write().remove(topic);
-        if let Some(message) = &removed {
-            self.len.fetch_sub(1, Ordering::Relaxed);
-            self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+    /// Puts a message back that the store had, whatever the limits are now.
+    pub(crate) fn restore(&self, message: Message) {
+        let message = Arc::new(message);
+        let mut shard = self.shards[shard_of(&message.topic)].write();
+        self.len.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
+        shard.insert(Arc::clone(&message.topic), message);
+    }
+
+    /// Calls `visit` with every message, a page under one lock at a time.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Arc<Message>)) {
+        for shard in &self.shards {
+            let mut after: Option<Arc<str>> = None;
+            loop {
+                let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let page: Vec<_> = {
+                    let topics = shard.read();
+                    let page = topics.range::<str, _>((start, Bound::Unbounded)).take(PAGE_TOPICS);
+                    page.map(|(_, message)| Arc::clone(message)).collect()
+                };
+                page.iter().for_each(&mut visit);
+                match page.last() {
+                    Some(last) => after = Some(Arc::clone(&last.topic)),
+                    None => break,
+                }
+            }
         }
-        removed.is_some()
+    }
+
+    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns the step of that if there was one.
+    pub(crate) fn remove(&self, topic: &str, next_step: impl FnOnce() -> u64) -> Option<u64> {
+        let mut shard = self.shards[shard_of(topic)].write();
+        let message = shard.remove(topic)?;
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+        Some(next_step())
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
@@ -249,6 +283,7 @@ mod tests {
             expires_at_ms: None,
             published_at_ms: 0,
             publisher: Publisher::Broker("test".into()),
+            stored: Default::default(),
         })
     }
 
@@ -274,7 +309,7 @@ mod tests {
         ) {
             let retained = Retained::new(config());
             for name in &names {
-                retained.set(&message(name, b"x")).unwrap();
+                retained.set(&message(name, b"x"), || 0).unwrap();
             }
             let found = all(&retained, &filter, Now::default());
             let unique: BTreeSet<_> = found.iter().cloned().collect();
@@ -288,19 +323,19 @@ mod tests {
     #[test]
     fn a_full_store_refuses_new_topics_but_replaces_and_removes() {
         let retained = Retained::new(RetainedConfig { max_messages: 1, ..config() });
-        assert_eq!(retained.set(&message("a", b"1")), Ok(()));
-        assert_eq!(retained.set(&message("b", b"1")), Err(Refused));
-        assert_eq!(retained.set(&message("a", b"22")), Ok(()));
+        assert!(retained.set(&message("a", b"1"), || 0).is_ok());
+        assert!(retained.set(&message("b", b"1"), || 0).is_err());
+        assert!(retained.set(&message("a", b"22"), || 0).is_ok());
         assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
-        assert!(retained.remove("a"));
+        assert_eq!(retained.remove("a", || 7), Some(7));
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
-        assert_eq!(retained.set(&message("b", b"1")), Ok(()));
+        assert!(retained.set(&message("b", b"1"), || 0).is_ok());
     }
 
     #[test]
     fn an_expired_message_is_not_found_and_swept() {
         let retained = Retained::new(RetainedConfig { expiry_interval_s: 2, ..config() });
-        retained.set(&message("a/b", b"1")).unwrap();
+        retained.set(&message("a/b", b"1"), || 0).unwrap();
         let later = Now::default().plus_ms(2000);
         assert_eq!(all(&retained, "a/+", Now::default()).len(), 1);
         assert_eq!(all(&retained, "a/+", later).len(), 0);

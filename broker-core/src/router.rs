@@ -57,6 +57,8 @@ pub(crate) struct Counts {
     pub(crate) shared: AtomicUsize,
     /// Subscriptions to `$events/…`: while zero, no event is built.
     pub(crate) events: AtomicUsize,
+    /// Those among them that see deliveries, the one event that every message would cause several of.
+    pub(crate) deliveries: AtomicUsize,
 }
 
 /// The state of the shards a topic is matched against.
@@ -99,7 +101,7 @@ impl Router {
     pub(crate) fn join(&self, filter: &Arc<str>, name: &str, member: Subscriber) -> bool {
         let mut is_new = false;
         self.change(filter, |entry| {
-            let group = entry.group(name);
+            let group = entry.group(name, filter);
             is_new = group.join(member);
         });
         if is_new {
@@ -125,6 +127,27 @@ impl Router {
         left
     }
 
+    /// The group `name` of a filter, if it has a member.
+    pub(crate) fn find_group(&self, filter: &str, name: &str) -> Option<Arc<ShareGroup>> {
+        let routes = self.shards[shard_of_filter(filter)].routes.read();
+        let is_wild = broker_codec::topic::has_wildcard(filter);
+        let entry = if is_wild { routes.wild.get(filter) } else { routes.exact.get(filter) };
+        entry?.groups().iter().find(|group| group.name() == name).cloned()
+    }
+
+    /// The session, a member of the group, has a connection again.
+    pub(crate) fn wake(&self, filter: &str, name: &str, session: u64) {
+        let routes = self.shards[shard_of_filter(filter)].routes.read();
+        let entry = if broker_codec::topic::has_wildcard(filter) {
+            routes.wild.get(filter)
+        } else {
+            routes.exact.get(filter)
+        };
+        if let Some(entry) = entry {
+            entry.wake(name, session);
+        }
+    }
+
     /// Adds an in-process consumer.
     pub(crate) fn attach(&self, filter: &Arc<str>, number: u64, consumer: Arc<dyn Consumer>) {
         self.change(filter, |entry| entry.attach(number, consumer));
@@ -142,6 +165,9 @@ impl Router {
         if filter.starts_with("$events/") {
             // `usize::MAX` is minus one: the addition wraps.
             self.counts.events.fetch_add(by, Ordering::Relaxed);
+            if broker_codec::topic::matches(filter, "$events/message_delivered") {
+                self.counts.deliveries.fetch_add(by, Ordering::Relaxed);
+            }
         }
     }
 

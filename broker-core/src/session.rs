@@ -4,7 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod deliver;
-mod inflight;
+pub(crate) mod inflight;
 mod packet_id;
 pub(crate) mod queue;
 mod received;
@@ -16,20 +16,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{PacketId, ProtocolVersion, QoS};
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::broker::Broker;
 use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
+use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::outbox::{Outbox, Sink};
+use crate::record::{self, Record, Removal, SessionStart};
+use crate::recorder::Recorder;
+use crate::store::{BodyPlace, Dependency, FetchError};
 use crate::turn::Out;
 use crate::will::Will;
 use inflight::{Inflight, Phase};
-use queue::{Delivery, Queue};
+use queue::{Delivery, Kept, Queue};
 use received::Received;
 use replay::Replay;
-use subscriptions::Subscriptions;
+use subscriptions::{Subscription, Subscriptions};
 
 /// Session State of one client.
 pub(crate) struct Session {
@@ -57,11 +63,26 @@ pub(crate) struct State {
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
     pub(crate) expiry_s: u32,
     pub(crate) created_at_ms: u64,
-    /// Monotonic time at which the last connection ended; `u64::MAX` while there is one.
-    pub(crate) disconnected_at_ms: u64,
+    /// Monotonic time at which the last connection ended, before 0 if that was long before the clock's zero;
+    /// `i64::MAX` while there is one.
+    pub(crate) disconnected_at_ms: i64,
+    /// The same in milliseconds since the Unix epoch.
+    pub(crate) disconnected_wall_ms: u64,
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
     pub(crate) dropped: u64,
+    /// Number of the session, for its records.
+    number: u64,
+    /// Changes of the session that were recorded.
+    pub(crate) steps: u64,
+    /// It has a Session Expiry Interval and the broker a store: what it holds survives the process.
+    pub(crate) is_durable: bool,
+    /// The store knows its Will, though the session itself is not durable.
+    pub(crate) is_will_recorded: bool,
+    /// Bodies are needed that only the store has.
+    wants_bodies: bool,
+    /// They are being read.
+    is_fetching: bool,
     /// `upgrade_qos` of the client's zone, here because each delivery asks.
     upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
@@ -93,6 +114,8 @@ pub(crate) struct Connection {
     is_watched: bool,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
+    /// What its CONNACK waits for.
+    held: Option<Box<Dependency>>,
 }
 
 struct Aliases {
@@ -140,6 +163,17 @@ impl Connection {
             stalled_at_ms: 0,
             is_watched: false,
             close: None,
+            held: None,
+        }
+    }
+
+    /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
+    fn open(&mut self, out: &Out) {
+        if let (Some(held), Some(store)) = (&self.held, out.records.store())
+            && held.is_safe(&**store)
+        {
+            self.held = None;
+            self.outbox.release();
         }
     }
 
@@ -161,6 +195,10 @@ impl Connection {
 pub(crate) enum Acked {
     /// It ended (or moved on) an exchange.
     Known(Option<Delivery>),
+    /// It moved an exchange on, and the session answers it once the store has that.
+    Held(Delivery),
+    /// The same, said again.
+    HeldBefore,
     /// No such Packet Identifier in that state.
     Unknown,
 }
@@ -179,9 +217,16 @@ impl Session {
             will: None,
             expiry_s,
             created_at_ms: now_ms,
-            disconnected_at_ms: u64::MAX,
+            disconnected_at_ms: i64::MAX,
+            disconnected_wall_ms: 0,
             scheduled_ms: u64::MAX,
             dropped: 0,
+            number,
+            steps: 0,
+            is_durable: false,
+            is_will_recorded: false,
+            wants_bodies: false,
+            is_fetching: false,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
             client,
@@ -220,17 +265,55 @@ impl Session {
         client: Arc<ClientInfo>,
         mut connection: Connection,
         connack: &[u8],
+        held: Option<Dependency>,
         out: &mut Out,
     ) {
         connection.outbox.append(connack, &mut out.pool);
+        if let Some(held) = held {
+            // Everything else comes after the CONNACK, and so waits with it.
+            connection.outbox.hold();
+            if let Some(store) = out.records.store() {
+                held.wake(&connection.sink, &**store);
+            }
+            connection.held = Some(Box::new(held));
+        }
         state.upgrades_qos = client.zone.upgrade_qos;
         self.served_by.store(connection.id, Ordering::Relaxed);
         state.client = client;
         state.connection = Some(connection);
-        state.disconnected_at_ms = u64::MAX;
+        state.disconnected_at_ms = i64::MAX;
         state.inflight.start_over();
-        state.pump(out);
+        state.wake_for_held(out);
+        self.pump(state, out);
         self.touch(state, out);
+    }
+
+    /// Sends what may be sent, and has bodies read back that only the store holds.
+    fn pump(self: &Arc<Self>, state: &mut State, out: &mut Out) {
+        state.pump(out);
+        if std::mem::take(&mut state.wants_bodies) && !state.is_fetching {
+            self.fetch(state, out);
+        }
+    }
+
+    /// Asks the store for the next messages that only it has.
+    fn fetch(self: &Arc<Self>, state: &mut State, out: &Out) {
+        let (steps, places) = state.bodies_wanted();
+        let Some(store) = out.records.store().filter(|_| !steps.is_empty()) else { return };
+        state.is_fetching = true;
+        let session = Arc::clone(self);
+        let fill_in = move |bodies: Vec<Result<Bytes, FetchError>>| {
+            let mut state = session.lock();
+            state.is_fetching = false;
+            for ((step, place), body) in steps.into_iter().zip(bodies) {
+                let message = read_back(&place, body);
+                state.fill_in(step, message);
+            }
+            if let Some(connection) = &state.connection {
+                connection.sink.wake();
+            }
+        };
+        store.fetch(places, Box::new(fill_in));
     }
 
     /// Takes the connection away, if it is still the one of that number.
@@ -294,12 +377,13 @@ impl Session {
     ) -> Option<bool> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
+        current.open(out);
         if !packets.is_empty() {
             current.outbox.append(packets, &mut out.pool);
             out.dirty_bytes += packets.len();
         }
         if state.has_waiting() {
-            state.pump(out);
+            self.pump(&mut state, out);
         }
         self.touch(&mut state, out);
         Some(state.is_congested())
@@ -339,41 +423,63 @@ impl Session {
     pub(crate) fn start_replays(self: &Arc<Self>, replays: Vec<Replay>, out: &mut Out) {
         let mut state = self.lock();
         state.add_replays(replays);
-        state.pump(out);
+        self.pump(&mut state, out);
         self.touch(&mut state, out);
     }
 
     /// PUBACK came in.
-    pub(crate) fn handle_puback(&self, id: PacketId) -> Acked {
+    pub(crate) fn handle_puback(&self, id: PacketId, out: &mut Out) -> Acked {
         let is_due =
             |phase: &Phase| matches!(phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce);
-        self.lock().finish_exchange(id, is_due)
+        let mut state = self.lock();
+        let acked = state.finish_exchange(id, is_due);
+        if let Acked::Known(Some(delivery)) = &acked {
+            state.record_removed(delivery.step, Removal::Acked, out);
+        }
+        acked
     }
 
-    /// PUBREC came in. With an error it ends the exchange [MQTT-4.3.3-4]; else PUBREL is owed.
-    pub(crate) fn handle_pubrec(&self, id: PacketId, is_error: bool, now_ms: u64) -> Acked {
+    /// PUBREC came in. With an error it ends the exchange [MQTT-4.3.3-4]; else PUBREL is owed, which leaves
+    /// by itself once the store has it that the message is the client's.
+    pub(crate) fn handle_pubrec(&self, id: PacketId, is_error: bool, out: &mut Out) -> Acked {
         let mut state = self.lock();
+        let is_durable = state.is_durable;
         let Some(entry) = state.inflight.find_mut(id) else { return Acked::Unknown };
         match &entry.phase {
+            // Not sent yet: the client means another message.
+            Phase::Published(_) if !entry.was_sent => Acked::Unknown,
             Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce && is_error => {
-                state.finish_exchange(id, |_| true)
+                let step = delivery.step;
+                let acked = state.finish_exchange(id, |_| true);
+                state.record_removed(step, Removal::Acked, out);
+                acked
             }
             Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
-                entry.sent_at_ms = now_ms;
-                match std::mem::replace(&mut entry.phase, Phase::Released) {
-                    Phase::Published(delivery) => Acked::Known(Some(delivery)),
-                    Phase::Released => Acked::Known(None),
+                entry.sent_at_ms = out.now.mono_ms;
+                let is_recorded = is_durable && delivery.step > 0;
+                let old = std::mem::replace(&mut entry.phase, Phase::Released);
+                if is_recorded {
+                    state.hold_pubrel(id, out);
                 }
+                let Phase::Published(delivery) = old else { return Acked::Known(None) };
+                if is_recorded { Acked::Held(delivery) } else { Acked::Known(Some(delivery)) }
             }
-            // A second PUBREC: PUBREL is owed again.
+            // A second PUBREC: PUBREL is owed again, unless it has yet to leave.
+            Phase::Released if entry.held.is_some() => Acked::HeldBefore,
             Phase::Released => Acked::Known(None),
             Phase::Published(_) => Acked::Unknown,
         }
     }
 
     /// PUBCOMP came in.
-    pub(crate) fn handle_pubcomp(&self, id: PacketId) -> Acked {
-        self.lock().finish_exchange(id, |phase| matches!(phase, Phase::Released))
+    pub(crate) fn handle_pubcomp(&self, id: PacketId, out: &mut Out) -> Acked {
+        let mut state = self.lock();
+        let acked = state.finish_exchange(id, |phase| matches!(phase, Phase::Released));
+        if matches!(acked, Acked::Known(_)) && state.is_durable {
+            let (session, step) = (state.number, state.next_step());
+            out.records.put(&Record::Completed { session, step, packet_id: id });
+        }
+        acked
     }
 
     /// Sends what has been unacknowledged for `interval_ms` once more, to a client older than MQTT 5.0.
@@ -409,7 +515,7 @@ impl Session {
         let is_blocked = connection.outbox.is_blocked();
         if next.is_none() && !is_blocked && state.replays_rest {
             // Nothing was found for the outbox so far; the search goes on.
-            state.pump(out);
+            self.pump(&mut state, out);
             next = state.connection.as_mut().and_then(|c| c.outbox.begin_flush());
             self.touch(&mut state, out);
         }
@@ -438,7 +544,7 @@ impl Session {
                 return;
             }
             // There is room again for what waited behind the outbox's bound.
-            state.pump(out);
+            self.pump(&mut state, out);
             if pass >= FLUSH_PASSES {
                 self.touch(&mut state, out);
                 return;
@@ -454,11 +560,97 @@ impl Session {
     }
 
     /// Forgets QoS 2 messages that were not released in time. Returns how many.
-    pub(crate) fn expire_received(&self, before_ms: u64) -> usize {
-        self.lock().received.expire(before_ms)
+    pub(crate) fn expire_received(&self, before_ms: u64, out: &mut Out) -> usize {
+        let mut state = self.lock();
+        let (recorded, n_expired) = state.received.expire(before_ms);
+        for packet_id in recorded {
+            let (session, step) = (state.number, state.next_step());
+            out.records.put(&Record::ReceivedDone { session, step, packet_id });
+        }
+        n_expired
+    }
+
+    /// Changes the Session Expiry Interval.
+    pub(crate) fn set_expiry(&self, expiry_s: u32, out: &mut Out) {
+        let mut state = self.lock();
+        state.expiry_s = expiry_s;
+        if state.is_durable {
+            let (session, step) = (state.number, state.next_step());
+            out.records.put(&Record::Expiry { session, step, expiry_s });
+        }
+    }
+
+    /// A QoS 2 message is about to be routed: takes its Packet Identifier, unless it is a duplicate of one
+    /// that was and is not yet released.
+    pub(crate) fn receive(&self, id: PacketId, connection: u64, now_ms: u64) -> Receipt {
+        let mut state = self.lock();
+        if state.connection.as_ref().is_none_or(|current| current.id != connection) {
+            // Taken over this very moment: the message comes again in the new connection.
+            return Receipt::TakenOver;
+        }
+        if let Some(entry) = state.received.get(id) {
+            return Receipt::Duplicate(entry.dependency.clone());
+        }
+        state.received.insert(id, now_ms);
+        Receipt::New
+    }
+
+    /// The message was routed and, if `is_recorded`, stands in the frame at work.
+    pub(crate) fn routed(&self, id: PacketId, is_recorded: bool, out: &mut Out) {
+        let mut state = self.lock();
+        let is_recorded = is_recorded && state.is_durable;
+        if is_recorded {
+            let (session, step) = (state.number, state.next_step());
+            out.records.put(&Record::Received { session, step, packet_id: id });
+        }
+        let dependency = out.records.dependency();
+        if let Some(entry) = state.received.get_mut(id) {
+            (entry.is_recorded, entry.dependency) = (is_recorded, dependency);
+        }
+    }
+
+    /// PUBREL came in: the identifier is free. Returns whether it was in use.
+    pub(crate) fn release(&self, id: PacketId, out: &mut Out) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.received.remove(id) else { return false };
+        if entry.is_recorded {
+            let (session, step) = (state.number, state.next_step());
+            out.records.put_awaited(&Record::ReceivedDone { session, step, packet_id: id });
+        }
+        true
     }
 }
 
+/// What becomes of a QoS 2 message that came in.
+pub(crate) enum Receipt {
+    /// It is to be routed.
+    New,
+    /// It was; what its PUBREC waits for.
+    Duplicate(Option<Dependency>),
+    /// The connection it came in serves the session no more.
+    TakenOver,
+}
+
+/// A message that was read back.
+fn read_back(place: &BodyPlace, body: Result<Bytes, FetchError>) -> Kept {
+    let decoded =
+        body.map_err(|error| error.to_string()).and_then(|bytes| match Record::decode(&bytes) {
+            Ok((_, Some(Record::Body(body)))) => Ok(Message::restored(&body, place.clone())),
+            Ok(_) => Err("another record".into()),
+            Err(error) => Err(error.to_string()),
+        });
+    match decoded {
+        Ok(message) => Kept::Here(Arc::new(message)),
+        Err(error) => {
+            log::error!("queued message is lost: cannot be read back at={} {error}", place.at);
+            Kept::Lost
+        }
+    }
+}
+
+/// Messages read back at a time, and their bytes.
+const FETCH_MESSAGES: usize = 64;
+const FETCH_BYTES: usize = 256 * 1024;
 /// Refills of an outbox within one flush; beyond it the session waits for the next pass.
 const FLUSH_PASSES: u32 = 4;
 
@@ -485,7 +677,214 @@ impl State {
 
     /// True if something waits for room in the window or the outbox.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.queue.is_empty() || self.inflight.is_resending() || self.replays.is_some()
+        !self.queue.is_empty()
+            || self.inflight.is_resending()
+            || self.replays.is_some()
+            || self.inflight.has_held()
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The step of a change of the session that is recorded now.
+    pub(crate) fn next_step(&mut self) -> u64 {
+        self.steps += 1;
+        self.steps
+    }
+
+    /// Records who connects, and with what Will.
+    pub(crate) fn record_start(&mut self, keeps_will: bool, out: &mut Out) {
+        let step = self.next_step();
+        let peer = self.client.peer.map(|peer| peer.to_string());
+        let start = self.start_record(step, peer.as_deref(), keeps_will);
+        out.records.put(&Record::SessionStart(start));
+    }
+
+    /// The session's beginning as it is recorded.
+    pub(crate) fn start_record<'a>(
+        &'a self,
+        step: u64,
+        peer: Option<&'a str>,
+        keeps_will: bool,
+    ) -> SessionStart<'a> {
+        let client = &self.client;
+        SessionStart {
+            session: self.number,
+            step,
+            client_id: client.client_id.as_str(),
+            username: client.username.as_deref(),
+            peer,
+            version: client.version.level(),
+            listener: &client.listener,
+            zone: &client.zone.name,
+            mountpoint: &client.mountpoint,
+            keep_alive_s: client.keep_alive_s,
+            clean_start: client.clean_start,
+            is_superuser: client.is_superuser,
+            expiry_s: self.expiry_s,
+            created_at_ms: self.created_at_ms,
+            connected_at_ms: client.connected_at_ms,
+            will: self.will.as_ref().filter(|_| keeps_will).map(|will| will.record()),
+        }
+    }
+
+    /// Records all that a session holds which was not durable so far.
+    pub(crate) fn record_contents(&mut self, out: &mut Out) {
+        let number = self.number;
+        let mut steps = self.steps;
+        let mut next_step = || {
+            steps += 1;
+            steps
+        };
+        for subscription in self.subscriptions.iter() {
+            out.records.put(&subscription.record(number, next_step()));
+        }
+        let mut record = |delivery: &mut Delivery, out: &mut Out| {
+            let Kept::Here(message) = &delivery.message else { return };
+            if delivery.qos > QoS::AtMostOnce {
+                let step = next_step();
+                out.records.begin_message();
+                let is_recorded = out.records.reference(
+                    &Publication::of(message),
+                    (number, step),
+                    delivery.qos,
+                    delivery.retain,
+                    delivery.identifiers.as_deref(),
+                    delivery.group.as_ref(),
+                );
+                delivery.step = if is_recorded { step } else { 0 };
+            }
+        };
+        let mut begun = Vec::new();
+        for entry in self.inflight.iter_mut() {
+            match &mut entry.phase {
+                Phase::Published(delivery) => {
+                    record(delivery, out);
+                    if delivery.qos == QoS::ExactlyOnce {
+                        begun.push((entry.packet_id, Some(delivery.step)));
+                    }
+                }
+                Phase::Released => begun.push((entry.packet_id, None)),
+            }
+        }
+        self.queue.iter_mut().for_each(|delivery| record(delivery, out));
+        for (packet_id, of) in begun {
+            let (session, step) = (number, next_step());
+            out.records.put(&match of {
+                Some(of) => Record::Sent { session, step, of, packet_id },
+                None => Record::Released { session, step, packet_id },
+            });
+        }
+        for packet_id in self.received.record_all() {
+            out.records.put(&Record::Received { session: number, step: next_step(), packet_id });
+        }
+        self.steps = steps;
+    }
+
+    /// Records that the connection has ended, and what it left in flight.
+    pub(crate) fn record_detached(&mut self, out: &mut Out) {
+        if self.is_durable {
+            self.record_detached_at(out.now.wall_ms, &mut out.records);
+        }
+    }
+
+    /// The same for another moment.
+    pub(crate) fn record_detached_at(&mut self, at_ms: u64, records: &mut Recorder) {
+        let mut inflight = Vec::new();
+        for entry in self.inflight.iter() {
+            // Those of QoS 2 were recorded before they left.
+            if let Phase::Published(delivery) = &entry.phase
+                && delivery.qos == QoS::AtLeastOnce
+                && delivery.step > 0
+            {
+                record::put_inflight(&mut inflight, delivery.step, entry.packet_id);
+            }
+        }
+        let (session, step) = (self.number, self.next_step());
+        let keeps_will = self.will.is_some();
+        let inflight = record::Inflight::of(&inflight);
+        records.put(&Record::Detached { session, step, at_ms, keeps_will, inflight });
+    }
+
+    /// Records that the Will is published, or has no business any more.
+    pub(crate) fn record_will_done(&mut self, out: &mut Out) {
+        if self.is_durable || self.is_will_recorded {
+            // In one frame with what is published.
+            out.records.begin_message();
+            let (session, step) = (self.number, self.next_step());
+            out.records.put(&Record::WillDone { session, step });
+        }
+    }
+
+    /// Records that nothing of the session survives any more, if something did.
+    pub(crate) fn record_end(&mut self, out: &mut Out) {
+        if std::mem::take(&mut self.is_durable) | std::mem::take(&mut self.is_will_recorded) {
+            let (session, step) = (self.number, self.next_step());
+            out.records.put(&Record::SessionEnd { session, step });
+        }
+    }
+
+    pub(crate) fn record_subscription(&mut self, subscription: &Subscription, out: &mut Out) {
+        let (session, step) = (self.number, self.next_step());
+        out.records.put_awaited(&subscription.record(session, step));
+    }
+
+    /// The session is through with a message, if that is recorded at all.
+    pub(crate) fn record_removed(&mut self, message: u64, why: Removal, out: &mut Out) {
+        if message > 0 && self.is_durable {
+            let number = self.number;
+            out.records.removed(number, || self.next_step(), why, message);
+        }
+    }
+
+    /// PUBREL waits until it is safe that the message is the client's: else a crash would bring PUBLISH
+    /// back to a client that has forgotten it.
+    fn hold_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
+        let (session, step) = (self.number, self.next_step());
+        out.records.put(&Record::Released { session, step, packet_id });
+        match (out.records.session_dependency(), &self.connection) {
+            (Some(dependency), Some(connection)) => {
+                if let Some(store) = out.records.store() {
+                    dependency.wake(&connection.sink, &**store);
+                }
+                self.inflight.hold(packet_id, dependency);
+            }
+            (_, Some(_)) => self.send_pubrel(packet_id, out),
+            (_, None) => {}
+        }
+    }
+
+    /// Has the new connection woken for packets that its predecessor was still kept from sending.
+    fn wake_for_held(&self, out: &Out) {
+        if let (Some(connection), Some(store)) = (&self.connection, out.records.store()) {
+            for held in self.inflight.iter().filter_map(|entry| entry.held.as_ref()) {
+                held.wake(&connection.sink, &**store);
+            }
+        }
+    }
+
+    /// The next messages that only the store has: their steps with their places, and the places once more.
+    fn bodies_wanted(&self) -> (Vec<(u64, BodyPlace)>, Vec<BodyPlace>) {
+        let mut wanted = Vec::new();
+        let mut bytes = 0;
+        for delivery in self.inflight.deliveries().chain(self.queue.iter()) {
+            if let Kept::Stored(place) = &delivery.message {
+                wanted.push((delivery.step, BodyPlace::clone(place)));
+                bytes += place.len as usize;
+            }
+            if wanted.len() >= FETCH_MESSAGES || bytes >= FETCH_BYTES {
+                break;
+            }
+        }
+        let places = wanted.iter().map(|(_, place)| place.clone()).collect();
+        (wanted, places)
+    }
+
+    fn fill_in(&mut self, step: u64, message: Kept) {
+        if let Some(message) = self.queue.fill_in(step, message) {
+            self.inflight.fill_in(step, message);
+        }
     }
 
     /// True if the session is offline and its Session Expiry Interval has passed.
@@ -510,11 +909,12 @@ impl State {
     /// Monotonic time at which the session has been offline for `duration_s`; `None` while connected.
     fn offline_until_ms(&self, duration_s: u32) -> Option<u64> {
         let since_ms = self.disconnected_at_ms;
-        (since_ms < u64::MAX).then(|| since_ms + u64::from(duration_s) * 1000)
+        (since_ms < i64::MAX).then(|| (since_ms + i64::from(duration_s) * 1000).max(0) as u64)
     }
 
     /// Lets go of everything an ended session held.
-    pub(crate) fn discard(&mut self) {
+    pub(crate) fn discard(&mut self, broker: &Broker) {
+        broker.queues_grew(-(self.queue.told_bytes() as isize));
         self.subscriptions = Subscriptions::default();
         self.inflight = Inflight::default();
         self.received = Received::default();

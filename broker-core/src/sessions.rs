@@ -63,6 +63,16 @@ impl Sessions {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The highest number that was given so far.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.numbers.load(Ordering::SeqCst) - 1
+    }
+
+    /// Gives no number up to this one any more.
+    pub(crate) fn reserve(&self, number: u64) {
+        self.numbers.fetch_max(number + 1, Ordering::SeqCst);
+    }
+
     pub(crate) fn get(&self, client_id: &str) -> Option<Arc<Session>> {
         self.shard(client_id).read().get(client_id).map(|entry| Arc::clone(&entry.0))
     }

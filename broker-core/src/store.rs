@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::outbox::Sink;
 
@@ -97,7 +98,7 @@ pub trait Store: Send + Sync {
     /// may be cut, but is still one frame. At least four times the largest packet.
     fn piece_bytes(&self) -> usize;
 
-    /// Everything up to here is safe in the sense of `level`; `Lsn::MAX` for [`Level::Memory`].
+    /// Everything up to here is safe in the sense of `level`: at least 1, `Lsn::MAX` for [`Level::Memory`].
     fn safe(&self, level: Level) -> Lsn;
 
     /// Wakes each of `sinks` once [`safe`](Self::safe) has reached `lsn`, at once if it has. Leaves the list
@@ -142,7 +143,7 @@ pub struct TurnsUnderWay(Vec<(Arc<AtomicU64>, u64)>);
 
 impl TurnsUnderWay {
     /// `gates` count the beginnings and ends of each thread's turns: odd within one.
-    pub(crate) fn of(gates: impl Iterator<Item = Arc<AtomicU64>>) -> Self {
+    pub fn of(gates: impl Iterator<Item = Arc<AtomicU64>>) -> Self {
         let at = |gate: Arc<AtomicU64>| {
             let count = gate.load(Ordering::SeqCst);
             (count % 2 == 1).then_some((gate, count))
@@ -161,26 +162,70 @@ impl TurnsUnderWay {
 ///
 /// Whatever depends on the records of a turn holds the turn's seal; the end of the turn fills it in.
 #[derive(Default)]
-pub(crate) struct Seal(AtomicU64);
+pub(crate) struct Seal {
+    end: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+/// Who is to be woken once the frame is safe, by level.
+#[derive(Default)]
+struct Waiting {
+    written: Vec<Arc<dyn Sink>>,
+    synced: Vec<Arc<dyn Sink>>,
+}
 
 impl Seal {
-    /// The frame was appended, and `end` covers it.
-    pub(crate) fn fill(&self, end: Lsn) {
-        self.0.store(end, Ordering::Release);
-    }
-
-    /// A position that is known already.
-    pub(crate) fn at(end: Lsn) -> Self {
-        Self(AtomicU64::new(end))
-    }
-
-    /// The position, once it is known.
-    pub(crate) fn end(&self) -> Option<Lsn> {
-        Some(self.0.load(Ordering::Acquire)).filter(|end| *end > 0)
+    /// The frame was appended, and `end` covers it: whoever waits for it waits for the store from now on.
+    pub(crate) fn fill(&self, end: Lsn, store: &dyn Store) {
+        let Waiting { mut written, mut synced } = {
+            let mut waiting = self.waiting.lock();
+            self.end.store(end, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        if !written.is_empty() {
+            store.wake_at(end, Level::Written, &mut written);
+        }
+        if !synced.is_empty() {
+            store.wake_at(end, Level::Fsync, &mut synced);
+        }
     }
 
     /// True if everything up to `safe` is safe and the frame belongs to it.
     pub(crate) fn is_safe(&self, safe: Lsn) -> bool {
-        self.end().is_some_and(|end| end <= safe)
+        let end = self.end.load(Ordering::Acquire);
+        end > 0 && end <= safe
+    }
+
+    /// Wakes `sink` once the frame is safe in the sense of `level`.
+    pub(crate) fn wake(&self, sink: &Arc<dyn Sink>, level: Level, store: &dyn Store) {
+        let mut waiting = self.waiting.lock();
+        let end = self.end.load(Ordering::Acquire);
+        if end > 0 {
+            drop(waiting);
+            store.wake_at(end, level, &mut vec![Arc::clone(sink)]);
+            return;
+        }
+        match level {
+            Level::Memory => {}
+            Level::Written => waiting.written.push(Arc::clone(sink)),
+            Level::Fsync => waiting.synced.push(Arc::clone(sink)),
+        }
+    }
+}
+
+/// What must be safe before something may leave.
+#[derive(Clone)]
+pub(crate) struct Dependency {
+    pub(crate) seal: Arc<Seal>,
+    pub(crate) level: Level,
+}
+
+impl Dependency {
+    pub(crate) fn is_safe(&self, store: &dyn Store) -> bool {
+        self.seal.is_safe(store.safe(self.level))
+    }
+
+    pub(crate) fn wake(&self, sink: &Arc<dyn Sink>, store: &dyn Store) {
+        self.seal.wake(sink, self.level, store);
     }
 }

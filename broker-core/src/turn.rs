@@ -4,15 +4,17 @@
 //! the cache of matches, spare buffers, counters, and the list of outboxes to flush when all is routed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use broker_codec::{PropertiesBuf, ProtocolVersion, PublishFrames, PublishHeader, encode_publish};
+use broker_codec::{PropertiesBuf, PublishFrames};
 
 use crate::broker::Broker;
 use crate::clock::Now;
-use crate::extension::{Extensions, Lsn};
-use crate::message::Publication;
+use crate::events::Delivered;
+use crate::extension::Extensions;
 use crate::metrics::{Counters, Metric};
 use crate::outbox::BufferPool;
+use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
 use crate::session::Session;
 
@@ -29,6 +31,8 @@ pub struct Turn {
     pub(crate) reply: Vec<u8>,
     /// Forwarded properties of the PUBLISH at work.
     pub(crate) properties: PropertiesBuf,
+    /// Counts beginnings and ends of passes: odd within one.
+    gate: Arc<AtomicU64>,
 }
 
 /// The part of a turn that deliveries write to.
@@ -44,47 +48,11 @@ pub(crate) struct Out {
     pub(crate) frames: PublishFrames,
     /// The message at work goes to several sessions: its frames are worth keeping.
     pub(crate) share_frames: bool,
-    pub(crate) records: Records,
+    pub(crate) records: Recorder,
+    /// What was written for clients and is not yet told of.
+    pub(crate) delivered: Vec<Delivered>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
-}
-
-/// What of this turn must be stored.
-///
-/// The frame is handed to the [`Store`](crate::extension::Store) at the end of the turn, before any socket
-/// is flushed; acknowledgements that depend on it wait for its position in the log.
-#[derive(Default)]
-pub(crate) struct Records {
-    /// False without a store: nothing is recorded and nothing waits.
-    enabled: bool,
-    /// The message at work stands in the frame already.
-    has_message: bool,
-    pub(crate) frame: Vec<u8>,
-    /// Position of the last frame this thread appended.
-    pub(crate) last: Lsn,
-}
-
-impl Records {
-    /// Another message is at work.
-    pub(crate) fn begin(&mut self) {
-        self.has_message = false;
-    }
-
-    /// Records a message that a durable session will receive, or that is retained; once for all of them.
-    pub(crate) fn message(&mut self, publication: &Publication<'_>) {
-        if !self.enabled || std::mem::replace(&mut self.has_message, true) {
-            return;
-        }
-        let header = PublishHeader {
-            qos: publication.qos,
-            retain: publication.retain,
-            properties: publication.properties,
-            ..PublishHeader::default()
-        };
-        let Publication { topic, payload, .. } = publication;
-        encode_publish(&mut self.frame, ProtocolVersion::V5, &header, topic, payload.len());
-        self.frame.extend_from_slice(payload);
-    }
 }
 
 /// Bytes in dirty outboxes that end a pass early, so that memory and latency stay bounded.
@@ -108,18 +76,22 @@ impl Turn {
                 counters: broker.metrics().counters(),
                 frames: PublishFrames::default(),
                 share_frames: false,
-                records: Records { enabled: broker.store().is_some(), ..Records::default() },
+                records: broker.recorder(),
+                delivered: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
             },
             extensions,
             extensions_generation,
             reply: Vec::new(),
             properties: PropertiesBuf::new(),
+            gate: broker.new_gate(),
         }
     }
 
     /// Starts a pass with a reading of the clocks.
     pub fn begin(&mut self, now: Now) {
+        // Only this thread writes it. Who looks at the state in between holds one of its locks.
+        self.gate.store(self.gate.load(Ordering::Relaxed) | 1, Ordering::Release);
         self.now = now;
         self.out.now = now;
         self.out.replay_budget = REPLAY_TOPICS;
@@ -147,20 +119,18 @@ impl Turn {
 
     /// Ends the pass: stores its records, writes what is owed to all touched clients, publishes counters.
     pub fn finish(&mut self) {
-        self.seal();
+        self.tell_delivered();
+        self.out.records.hand_over();
         self.flush();
+        // Emptied outboxes may have been filled again from the queues behind them.
+        self.out.records.hand_over();
+        self.end_pass();
         self.out.counters.publish();
     }
 
-    /// Hands the records gathered so far to the store.
-    pub(crate) fn seal(&mut self) {
-        let records = &mut self.out.records;
-        if !records.frame.is_empty()
-            && let Some(store) = self.broker.store()
-        {
-            records.last = self.broker.append(&**store, &records.frame);
-            records.frame.clear();
-        }
+    fn end_pass(&self) {
+        let count = self.gate.load(Ordering::Relaxed);
+        self.gate.store(count + count % 2, Ordering::Release);
     }
 
     fn flush(&mut self) {
@@ -169,8 +139,16 @@ impl Turn {
         let mut dirty = std::mem::take(&mut self.out.dirty);
         for session in dirty.drain(..) {
             session.flush(&mut self.out);
+            self.tell_delivered();
         }
         dirty.append(&mut self.out.dirty);
         self.out.dirty = dirty;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.out.records.hand_over();
+        self.end_pass();
     }
 }

@@ -3,6 +3,7 @@
 use broker_codec::{Properties, PropertiesBuf, QoS};
 
 use crate::message::is_forwarded;
+use crate::record::WillRecord;
 
 /// What is published if the connection ends without a farewell.
 #[derive(Debug, Clone)]
@@ -18,6 +19,32 @@ pub(crate) struct Will {
 }
 
 impl Will {
+    /// The Will as it is recorded.
+    pub(crate) fn record(&self) -> WillRecord<'_> {
+        WillRecord {
+            topic: &self.topic,
+            payload: &self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.properties.as_properties().as_bytes(),
+            message_expiry_s: self.message_expiry_s,
+            delay_s: self.delay_s,
+        }
+    }
+
+    /// A Will that was recorded.
+    pub(crate) fn restored(record: &WillRecord<'_>) -> Self {
+        Self {
+            topic: record.topic.into(),
+            payload: record.payload.into(),
+            qos: record.qos,
+            retain: record.retain,
+            properties: PropertiesBuf::from_bytes(record.properties.to_vec()).unwrap_or_default(),
+            message_expiry_s: record.message_expiry_s,
+            delay_s: record.delay_s,
+        }
+    }
+
     /// The Will of a CONNECT, its topic behind the client's mountpoint.
     pub(crate) fn new(will: &broker_codec::Will<'_>, mountpoint: &str) -> Self {
         let mut properties = PropertiesBuf::new();

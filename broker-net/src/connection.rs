@@ -77,6 +77,8 @@ pub(crate) struct Connection {
     /// Closed for the client, open for the kernel: what still comes is read and thrown away until then,
     /// so that our last words are not lost in a reset.
     pub(crate) lingers_until_ms: Option<u64>,
+    /// Bytes that are thrown away so at most.
+    linger_bytes: usize,
     is_handshaken: bool,
     /// When the handshakes below MQTT must be over.
     handshake_until_ms: u64,
@@ -95,6 +97,8 @@ pub(crate) enum Next {
     Ask(Flow),
 }
 
+/// What a client may have had on its way when it was closed: a window of TCP, mostly.
+const LINGER_BYTES: usize = 1 << 20;
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 4;
 
@@ -119,6 +123,7 @@ impl Connection {
             timer_ms: u64::MAX,
             has_peer_closed: false,
             lingers_until_ms: None,
+            linger_bytes: LINGER_BYTES,
             is_handshaken: false,
             handshake_until_ms,
             stall_until_ms: u64::MAX,
@@ -298,17 +303,23 @@ impl Connection {
         self.channel.handle_malformed(error, version, turn)
     }
 
-    /// Reads on for the sake of the kernel only. Returns false when the peer is gone.
+    /// Reads on for the sake of the kernel only. Returns false when the peer is gone, or has sent so much more
+    /// that it does not listen.
     pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> bool {
-        for _ in 0..READS_PER_TURN {
-            match self.reader.read(&self.link.writer, scratch) {
-                Ok(ReadOutcome::Data { drained: false, .. }) => {}
-                Ok(ReadOutcome::Data { .. } | ReadOutcome::WouldBlock) => return true,
+        loop {
+            // As the bytes come: what is thrown away need not be decrypted.
+            match self.link.writer.read_raw(scratch) {
+                Ok(ReadOutcome::Data { n, drained }) => {
+                    let Some(left) = self.linger_bytes.checked_sub(n) else { return false };
+                    self.linger_bytes = left;
+                    if drained && !self.has_peer_closed {
+                        return true;
+                    }
+                }
+                Ok(ReadOutcome::WouldBlock) => return true,
                 Ok(ReadOutcome::Eof) | Err(_) => return false,
             }
         }
-        // A flood is not worth more of our time.
-        false
     }
 
     /// True if another loop may take the connection over: nothing that would look for it here is under way.

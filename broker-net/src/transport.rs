@@ -160,6 +160,11 @@ impl Writer {
         }
     }
 
+    /// Bytes as they come from the socket, for who throws them away.
+    pub(crate) fn read_raw(&self, buf: &mut [u8]) -> io::Result<ReadOutcome> {
+        read_socket(&self.socket, buf)
+    }
+
     /// Pushes bytes taken over earlier, at a writable event. `Ok(true)`: none are left.
     #[inline]
     pub(crate) fn flush_pending(&self) -> io::Result<bool> {

@@ -9,6 +9,7 @@ mod given;
 mod print;
 mod raw;
 mod settings;
+mod store;
 mod suggest;
 mod table;
 mod validate;
@@ -29,6 +30,7 @@ use self::error::{ConfigError, Origin};
 pub(crate) use self::error::ConfigErrors;
 pub(crate) use self::print::markdown;
 use self::settings::Settings;
+pub(crate) use self::store::StoreConfig;
 use crate::auth::scram::Verifier;
 
 /// Everything a start of the server needs.
@@ -40,6 +42,8 @@ pub(crate) struct ServerConfig {
     pub(crate) log: LogConfig,
     /// What the core obeys.
     pub(crate) broker: BrokerConfig,
+    /// `store.*`, and of `durability.*` what the core does not obey.
+    pub(crate) store: StoreConfig,
     /// The enabled listeners.
     pub(crate) listeners: Vec<ListenerConfig>,
     /// `auth.scram_sha_256.users`.

@@ -24,6 +24,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     let mut signals = Incoming::new()?;
     raise_file_limit();
     make_data_dir(&config.node.data_dir)?;
+    log::debug!("store {:?}", config.store);
     let mut extensions = Extensions::default();
     if !config.scram_users.is_empty() {
         let method = ScramSha256::new(config.scram_users)

@@ -398,7 +398,12 @@ impl<E, R: FnMut(Lsn, &[u8]) -> Result<(), E>> Replay<R> {
         let start = self.segments.start_of(number);
         let resumes = self.scan.voids.iter().find(|(_, to)| *to == start).map(|(from, _)| *from);
         found.resume_at = match resumes {
-            Some(from) if self.last_used.is_none_or(|used| used < number) => from,
+            // What lies before the beginning of the replay was not looked at: a snapshot may need it.
+            Some(from)
+                if self.from.from <= start && self.last_used.is_none_or(|used| used < number) =>
+            {
+                from
+            }
             _ => end,
         };
         found

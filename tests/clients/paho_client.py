@@ -43,6 +43,7 @@ class Client:
         manual_ack=False,
         username=None,
         wait=True,
+        reconnect=False,
     ):
         v5 = version == V5
         self.v5 = v5
@@ -52,9 +53,11 @@ class Client:
             protocol=version,
             transport=transport,
             manual_ack=manual_ack,
-            reconnect_on_failure=False,
+            reconnect_on_failure=reconnect,
             **({} if v5 else {"clean_session": clean}),
         )
+        if reconnect:
+            self.client.reconnect_delay_set(1, 1)
         if transport == "websockets":
             self.client.ws_set_options(path="/mqtt")
         if ca:
@@ -115,6 +118,10 @@ class Client:
         info = self.client.publish(topic, payload, qos, retain, properties)
         assert info.rc == mqtt.MQTT_ERR_SUCCESS
         return self._wait_for_ack(info.mid).value
+
+    def publish_later(self, topic, payload, qos):
+        """Publishes without waiting; the client sends it again by itself until it is through."""
+        return self.client.publish(topic, payload, qos)
 
     def receive(self, timeout_s=DEADLINE_S):
         return self._messages.get(timeout=timeout_s)

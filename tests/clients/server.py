@@ -63,9 +63,15 @@ class Server:
         self.folder = folder
         self.data_dir = folder / "data"
         self.config = folder / "broker.toml"
+        self.tables = tables
+        self.prefix = prefix
         self.configure(tables)
+        self.launch()
+
+    def launch(self):
+        """Starts the process and waits until it is ready."""
         self.process = subprocess.Popen(
-            [*prefix, PROGRAM, "--config", self.config],
+            [*self.prefix, PROGRAM, "--config", self.config],
             stderr=subprocess.PIPE,
             text=True,
             env=environment(),
@@ -88,6 +94,17 @@ class Server:
             return self.ports[f"mqtt:{protocol}:external"]
         except KeyError:
             raise AttributeError(protocol) from None
+
+    def kill(self):
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self):
+        """Starts it again on its folder, and on the port it had."""
+        bind = {"listener": {"tcp": {"external": {"bind": f"127.0.0.1:{self.tcp}"}}}}
+        self.configure(merge(copy.deepcopy(self.tables), bind))
+        self.launch()
 
     def signal(self, number):
         self.process.send_signal(number)

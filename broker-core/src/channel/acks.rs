@@ -1,28 +1,68 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: the client's half of an exchange, and ours.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use broker_codec::{Ack, Packet, PacketId, Properties, ReasonCode};
 
-use super::{AckKind, Channel, Close, Flow, PendingAck};
-use crate::extension::Lsn;
+use super::{Channel, Close, Flow};
 use crate::metrics::Metric;
 use crate::session::Acked;
+use crate::session::replay::Replay;
+use crate::store::{Condition, Dependency};
 use crate::turn::Turn;
+
+/// Answers that wait for the store, in the order they are owed [MQTT-4.6.0-2].
+#[derive(Default)]
+pub(super) struct PendingAcks {
+    answers: VecDeque<Answer>,
+    /// What they wait for: each concerns so many answers from the last one's on.
+    waits: VecDeque<(Dependency, usize)>,
+    n_pubacks: usize,
+}
+
+/// One answer.
+pub(super) enum Answer {
+    /// To a PUBLISH or PUBREL.
+    Ack(AckKind, PacketId, ReasonCode),
+    /// To a SUBSCRIBE or UNSUBSCRIBE: the packet, and the retained messages that come after it.
+    Packet(Box<(Vec<u8>, Vec<Replay>)>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "the specification's names")]
+pub(super) enum AckKind {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+impl PendingAcks {
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// PUBLISH packets of QoS 1 that wait for their PUBACK.
+    pub(super) const fn n_pubacks(&self) -> usize {
+        self.n_pubacks
+    }
+}
 
 impl Channel {
     pub(super) fn handle_puback(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubAckReceived);
-        match connected.session.handle_puback(ack.packet_id) {
+        match connected.session.handle_puback(ack.packet_id, &mut turn.out) {
             Acked::Known(delivery) => {
                 self.owes_pump = true;
                 if let Some(delivery) = delivery.filter(|_| turn.has_event_listeners()) {
                     let client = Arc::clone(&self.connected()?.client);
-                    turn.message_acked(&client, &delivery.message);
+                    turn.delivery_acked(&client, &delivery);
                 }
             }
-            Acked::Unknown => turn.out.counters.inc(Metric::PacketsPubAckMissed),
+            Acked::Held(_) | Acked::HeldBefore | Acked::Unknown => {
+                turn.out.counters.inc(Metric::PacketsPubAckMissed);
+            }
         }
         Ok(Flow::Next)
     }
@@ -31,25 +71,23 @@ impl Channel {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubRecReceived);
         let is_error = ack.reason_code.is_error();
-        let now_ms = turn.now.mono_ms;
-        let acked = connected.session.handle_pubrec(ack.packet_id, is_error, now_ms);
-        let reason_code = match acked {
-            Acked::Known(Some(delivery)) => {
-                if turn.has_event_listeners() {
-                    let client = Arc::clone(&connected.client);
-                    turn.message_acked(&client, &delivery.message);
-                }
-                ReasonCode::Success
-            }
-            Acked::Known(None) => ReasonCode::Success,
+        let acked = connected.session.handle_pubrec(ack.packet_id, is_error, &mut turn.out);
+        let (delivery, reason_code) = match acked {
+            Acked::Known(delivery) => (delivery, Some(ReasonCode::Success)),
+            Acked::Held(delivery) => (Some(delivery), None),
+            Acked::HeldBefore => (None, None),
             Acked::Unknown => {
                 turn.out.counters.inc(Metric::PacketsPubRecMissed);
-                ReasonCode::PacketIdentifierNotFound
+                (None, Some(ReasonCode::PacketIdentifierNotFound))
             }
         };
-        if is_error {
+        if let Some(delivery) = delivery.filter(|_| turn.has_event_listeners()) {
+            let client = Arc::clone(&connected.client);
+            turn.delivery_acked(&client, &delivery);
+        }
+        if is_error || reason_code.is_none() {
             self.owes_pump = true;
-        } else {
+        } else if let Some(reason_code) = reason_code {
             turn.out.counters.inc(Metric::PacketsPubRelSent);
             let packet_id = ack.packet_id;
             let properties = Properties::EMPTY;
@@ -61,8 +99,7 @@ impl Channel {
     pub(super) fn handle_pubrel(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubRelReceived);
-        let was_received = connected.session.lock().received.remove(ack.packet_id);
-        let reason_code = if was_received {
+        let reason_code = if connected.session.release(ack.packet_id, &mut turn.out) {
             ReasonCode::Success
         } else {
             turn.out.counters.inc(Metric::PacketsPubRelMissed);
@@ -75,14 +112,15 @@ impl Channel {
     pub(super) fn handle_pubcomp(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsPubCompReceived);
-        match connected.session.handle_pubcomp(ack.packet_id) {
-            Acked::Known(_) => self.owes_pump = true,
+        match connected.session.handle_pubcomp(ack.packet_id, &mut turn.out) {
             Acked::Unknown => turn.out.counters.inc(Metric::PacketsPubCompMissed),
+            _ => self.owes_pump = true,
         }
         Ok(Flow::Next)
     }
 
-    /// Owes the client an acknowledgement: it leaves at once, or when the store has this turn's records.
+    /// Owes the client an acknowledgement: it leaves at once, or when the store has what was recorded for
+    /// the packet at work.
     pub(super) fn acknowledge(
         &mut self,
         kind: AckKind,
@@ -90,50 +128,81 @@ impl Channel {
         reason_code: ReasonCode,
         turn: &mut Turn,
     ) {
-        self.acknowledge_at(0, kind, packet_id, reason_code, turn);
+        let dependency = turn.out.records.dependency();
+        self.acknowledge_after(dependency, kind, packet_id, reason_code, turn);
     }
 
-    /// The same for what also depends on the records up to `lsn`.
-    pub(super) fn acknowledge_at(
+    /// The same for what depends on something else.
+    pub(super) fn acknowledge_after(
         &mut self,
-        lsn: Lsn,
+        dependency: Option<Dependency>,
         kind: AckKind,
         packet_id: PacketId,
         reason_code: ReasonCode,
         turn: &mut Turn,
     ) {
-        let has_records = !turn.out.records.frame.is_empty();
-        if has_records || lsn > 0 || self.pending_acks.as_ref().is_some_and(|acks| !acks.is_empty())
-        {
-            // What is recorded in this turn gets its position when the turn is sealed.
-            let lsn = if has_records { UNSEALED } else { lsn };
-            let ack = PendingAck { lsn, kind, packet_id, reason_code };
-            self.pending_acks.get_or_insert_default().push_back(ack);
-        } else {
+        if dependency.is_none() && self.pending_acks.as_ref().is_none_or(|acks| acks.len() == 0) {
             self.send_ack(kind, packet_id, reason_code, turn);
+        } else {
+            self.owe(Answer::Ack(kind, packet_id, reason_code), dependency, turn);
         }
     }
 
-    /// Sends the acknowledgements whose records survive by now, in order, up to the first that must wait.
-    pub(super) fn release_acks(&mut self, turn: &mut Turn) {
-        let Some(mut acks) = self.pending_acks.take_if(|acks| !acks.is_empty()) else { return };
-        turn.seal();
-        let last = turn.out.records.last;
-        // Those of this turn stand at the end: once one depends on its records, all after it do.
-        for ack in acks.iter_mut().rev().take_while(|ack| ack.lsn == UNSEALED) {
-            ack.lsn = last;
-        }
-        if let Some(store) = turn.broker.store().cloned() {
-            let durable = store.durable();
-            while let Some(ack) = acks.pop_front_if(|ack| ack.lsn <= durable) {
-                self.send_ack(ack.kind, ack.packet_id, ack.reason_code, turn);
+    /// Owes the client an answer that waits.
+    pub(super) fn owe(&mut self, answer: Answer, dependency: Option<Dependency>, turn: &Turn) {
+        let pending = self.pending_acks.get_or_insert_default();
+        pending.n_pubacks += usize::from(matches!(answer, Answer::Ack(AckKind::PubAck, ..)));
+        pending.answers.push_back(answer);
+        match (dependency, pending.waits.back_mut()) {
+            (None, Some((_, count))) => *count += 1,
+            (Some(next), Some((last, count)))
+                if Arc::ptr_eq(&next.seal, &last.seal) && next.level <= last.level =>
+            {
+                *count += 1;
             }
-            if let Some(first) = acks.front() {
-                let sink = Arc::clone(&self.sink);
-                store.wake_at(first.lsn, Box::new(move || sink.wake()));
+            (Some(next), _) => {
+                if let Some(store) = turn.broker.store() {
+                    next.wake(&self.sink, &**store);
+                }
+                pending.waits.push_back((next, 1));
+            }
+            // Nothing is waited for: not called like this.
+            (None, None) => {}
+        }
+    }
+
+    /// Sends the answers whose records are safe by now, in order, up to the first that must wait.
+    pub(super) fn release_acks(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        let Some(store) = turn.broker.store() else { return Ok(()) };
+        let Some(mut acks) = self.pending_acks.take_if(|acks| acks.len() > 0) else {
+            return Ok(());
+        };
+        let store = Arc::clone(store);
+        let mut result = Ok(());
+        while let Some((_, count)) = acks.waits.pop_front_if(|(wait, _)| wait.is_safe(&*store)) {
+            for answer in acks.answers.drain(..count) {
+                match answer {
+                    Answer::Ack(kind, id, reason_code) => {
+                        acks.n_pubacks -= usize::from(kind == AckKind::PubAck);
+                        self.send_ack(kind, id, reason_code, turn);
+                    }
+                    Answer::Packet(packet) => {
+                        let (bytes, replays) = *packet;
+                        turn.reply.extend_from_slice(&bytes);
+                        if result.is_ok() {
+                            result = self.start_replays(replays, turn);
+                        }
+                    }
+                }
             }
         }
+        self.waits_for_store = acks.len() > 0 && store.condition() != Condition::Ready;
         self.pending_acks = Some(acks);
+        if result.is_err() {
+            // The session is in other hands, and what was written for it nobody's.
+            turn.reply.clear();
+        }
+        result
     }
 
     fn send_ack(
@@ -153,6 +222,3 @@ impl Channel {
         self.reply(&packet, turn);
     }
 }
-
-/// Position of an acknowledgement whose records are not yet appended.
-const UNSEALED: u64 = u64::MAX;

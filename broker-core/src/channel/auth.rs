@@ -117,7 +117,7 @@ impl Channel {
         match exchange.steps.handle(data) {
             AuthStep::Continue(answer) => {
                 let method = exchange.method.clone();
-                self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
+                self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn)?;
                 self.write_reply(turn);
                 Ok(Flow::Next)
             }
@@ -152,7 +152,7 @@ impl Channel {
                 if let Some(proof) = &mut connected.auth {
                     proof.exchange = Some(exchange);
                 }
-                self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn);
+                self.send_auth(ReasonCode::ContinueAuthentication, &method, &answer, turn)?;
             }
             AuthStep::Success { username: Some(name), .. }
                 if Some(&name) != connected.client.username.as_ref() =>
@@ -164,7 +164,7 @@ impl Channel {
                 ));
             }
             AuthStep::Success { data, .. } => {
-                self.send_auth(ReasonCode::Success, &method, &data, turn);
+                self.send_auth(ReasonCode::Success, &method, &data, turn)?;
             }
             // [MQTT-4.12.1-2]. Of the Reason Codes of CONNACK this is the one that DISCONNECT has too.
             AuthStep::Deny(_) => {
@@ -177,13 +177,19 @@ impl Channel {
         Ok(Flow::Next)
     }
 
-    fn send_auth(&self, reason_code: ReasonCode, method: &str, data: &[u8], turn: &mut Turn) {
+    fn send_auth(
+        &self,
+        reason_code: ReasonCode,
+        method: &str,
+        data: &[u8],
+        turn: &mut Turn,
+    ) -> Result<(), Close> {
         let mut properties = PropertiesBuf::new();
         properties.push(Property::AuthenticationMethod(method));
         if !data.is_empty() {
             properties.push(Property::AuthenticationData(data));
         }
         let properties = properties.as_properties();
-        self.reply(&Packet::Auth(Auth { reason_code, properties }), turn);
+        self.reply_if_taken(&Packet::Auth(Auth { reason_code, properties }), turn)
     }
 }

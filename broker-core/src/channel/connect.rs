@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use broker_codec::{
-    ConnAck, Connect, Packet, PropertiesBuf, Property, ProtocolVersion, QoS, ReasonCode, topic,
+    ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, QoS,
+    ReasonCode, topic,
 };
 
 use super::auth::Exchange;
 use super::topic_alias::TopicAliases;
-use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, State};
+use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, PACKET_MAX, State};
 use crate::access::banned::{Ban, Who};
 use crate::access::run_authenticators;
 use crate::broker::SessionRequest;
@@ -57,6 +58,7 @@ impl Channel {
         let peer = waiting.peer.clone();
         let admission = waiting.admission.take();
         self.version = connect.version;
+        self.max_packet_size = max_packet_size(connect);
         if let Some(admission) = admission {
             turn.out.counters.inc(Metric::PacketsConnect);
             return self.conclude_connect(connect, &peer, admission, turn);
@@ -133,7 +135,7 @@ impl Channel {
         {
             let until_ms = wall_ms + flapping.banned_ms;
             let ban = Ban { reason: "flapping".into(), by: "flapping_checker".into(), until_ms };
-            broker.banned.add(Who::ClientId(client_id.as_str().into()), ban, wall_ms);
+            broker.add_ban(Who::ClientId(client_id.as_str().into()), ban, wall_ms);
             log::warn!("client banned for flapping client_id={client_id:?}");
             return Err(ReasonCode::Banned);
         }
@@ -210,15 +212,16 @@ impl Channel {
         let limits = connection_limits(connect, zone);
         let broker = Arc::clone(&turn.broker);
         let (id, sink, version) = (self.id, Arc::clone(&self.sink), self.version);
+        let Some(properties) = self.connack_properties(connect, &client, expiry_s, &auth_data)
+        else {
+            // There is no session that could be told of with a DISCONNECT.
+            let cause = CloseCause::Refused(ReasonCode::PacketTooLarge);
+            let detail = "CONNACK above the Maximum Packet Size of the client".into();
+            return Err(Close { cause, detail });
+        };
         let mut connack = |session_present| {
-            let properties = connack_properties(connect, &client, expiry_s, &auth_data);
             let mut bytes = Vec::new();
-            Packet::ConnAck(ConnAck {
-                session_present,
-                reason_code: ReasonCode::Success,
-                properties: properties.as_properties(),
-            })
-            .encode(version, &mut bytes);
+            accepting(session_present, &properties).encode(version, &mut bytes);
             bytes
         };
         let opened = broker.open_session(
@@ -282,16 +285,32 @@ impl Channel {
         if is_told_why {
             properties.push(Property::ReasonString("banned"));
         }
-        turn.out.counters.inc(Metric::PacketsConnAck);
-        self.reply(
-            &Packet::ConnAck(ConnAck {
-                session_present: false,
-                reason_code,
-                properties: properties.as_properties(),
-            }),
-            turn,
-        );
+        let refusing = |properties| {
+            Packet::ConnAck(ConnAck { session_present: false, reason_code, properties })
+        };
+        // The Reason String gives way [MQTT-3.2.2-19]; a client that takes no CONNACK at all gets none.
+        let long = refusing(properties.as_properties());
+        let short = refusing(Properties::EMPTY);
+        if let Some(connack) = [long, short].iter().find(|connack| self.takes(connack)) {
+            turn.out.counters.inc(Metric::PacketsConnAck);
+            self.reply(connack, turn);
+        }
         Close::from(CloseCause::Refused(reason_code))
+    }
+
+    /// The properties of a successful CONNACK, or `None` if the client takes none that says what it must
+    /// know [MQTT-3.1.2-24].
+    fn connack_properties(
+        &self,
+        connect: &Connect<'_>,
+        client: &ClientInfo,
+        expiry_s: u32,
+        auth_data: &[u8],
+    ) -> Option<PropertiesBuf> {
+        [Extras::Sent, Extras::Omitted].into_iter().find_map(|extras| {
+            let properties = connack_properties(connect, client, expiry_s, auth_data, extras);
+            self.takes(&accepting(false, &properties)).then_some(properties)
+        })
     }
 
     /// The first bytes were a CONNECT that is malformed: it may be answered before the close.
@@ -354,13 +373,32 @@ fn connection_limits(connect: &Connect<'_>, zone: &ZoneConfig) -> ConnectionLimi
     let unlimited = |n: u16| if n == 0 { u16::MAX } else { n };
     let properties = connect.properties;
     let window = properties.receive_maximum().unwrap_or(u16::MAX).min(unlimited(zone.max_inflight));
-    let max_packet_size = properties.maximum_packet_size().unwrap_or(PACKET_MAX);
     let aliases = properties.topic_alias_maximum().unwrap_or(0);
     ConnectionLimits {
         window,
-        max_packet_size: max_packet_size.min(PACKET_MAX),
+        max_packet_size: max_packet_size(connect),
         topic_alias_maximum: aliases.min(zone.max_topic_alias),
     }
+}
+
+fn max_packet_size(connect: &Connect<'_>) -> u32 {
+    connect.properties.maximum_packet_size().unwrap_or(PACKET_MAX).min(PACKET_MAX)
+}
+
+fn accepting(session_present: bool, properties: &PropertiesBuf) -> Packet<'_> {
+    Packet::ConnAck(ConnAck {
+        session_present,
+        reason_code: ReasonCode::Success,
+        properties: properties.as_properties(),
+    })
+}
+
+/// Properties of CONNACK that a client can do without: it gets no Response Information, and sends no Topic
+/// Alias.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extras {
+    Sent,
+    Omitted,
 }
 
 /// What the client is told as Receive Maximum.
@@ -368,15 +406,13 @@ fn receive_maximum(zone: &ZoneConfig) -> u16 {
     if zone.max_awaiting_rel == 0 { u16::MAX } else { zone.max_awaiting_rel }
 }
 
-/// Largest Control Packet there is.
-const PACKET_MAX: u32 = 268_435_460;
-
 /// The properties of a successful CONNACK: only what differs from the client's wish or the default.
 fn connack_properties(
     connect: &Connect<'_>,
     client: &ClientInfo,
     expiry_s: u32,
     auth_data: &[u8],
+    extras: Extras,
 ) -> PropertiesBuf {
     let mut properties = PropertiesBuf::new();
     if !connect.version.is_v5() {
@@ -401,7 +437,7 @@ fn connack_properties(
     if client.client_id.as_str() != connect.client_id {
         push(Property::AssignedClientIdentifier(client.client_id.as_str()));
     }
-    if zone.max_topic_alias > 0 {
+    if zone.max_topic_alias > 0 && extras == Extras::Sent {
         push(Property::TopicAliasMaximum(zone.max_topic_alias));
     }
     if !zone.wildcard_subscription {
@@ -416,7 +452,7 @@ fn connack_properties(
     let response_information = zone
         .response_information
         .as_ref()
-        .filter(|_| asked.request_response_information() == Some(true))
+        .filter(|_| asked.request_response_information() == Some(true) && extras == Extras::Sent)
         .map(|template| {
             let (id, name) = (client.client_id.as_str(), client.username.as_deref());
             ClientInfo::fill(template, id, name)

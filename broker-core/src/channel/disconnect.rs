@@ -25,7 +25,7 @@ impl Channel {
                 return Close::protocol_error("session expiry interval set at DISCONNECT");
             }
             let most = connected.client.zone.max_session_expiry_interval_s;
-            connected.session.lock().expiry_s = expiry_s.min(most);
+            connected.session.set_expiry(expiry_s.min(most), &mut turn.out);
         }
         // [MQTT-3.14.4-3]: a normal end forgets the Will.
         Close::from(match disconnect.reason_code {
@@ -46,7 +46,8 @@ impl Channel {
         };
         self.state = State::Connected(connected);
         if close.cause != CloseCause::TakenOver {
-            self.release_acks(turn);
+            // What is safe by now leaves; whether the session is still ours shows below.
+            let _ = self.release_acks(turn);
             self.tell(close, turn);
         }
         // What the client is still owed goes before its Will and the end of its session.

@@ -75,7 +75,7 @@ impl Channel {
                     }
                     if zone.await_rel_timeout_ms > 0 {
                         let before_ms = now_ms.saturating_sub(zone.await_rel_timeout_ms);
-                        let expired = connected.session.expire_received(before_ms);
+                        let expired = connected.session.expire_received(before_ms, &mut turn.out);
                         turn.out.counters.add(Metric::MessagesQos2Expired, expired as u64);
                     }
                     connected.session.trim();

@@ -1,16 +1,17 @@
 //! PUBLISH from the client: checks in order, then routing, then the acknowledgement that is owed.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, topic};
 
-use super::{AckKind, Channel, Close, Connected, Flow, code_for};
+use super::acks::AckKind;
+use super::{Channel, Close, CloseCause, Connected, Flow, code_for};
 use crate::access::Decision;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
 use crate::message::{Publication, is_forwarded};
 use crate::metrics::Metric;
+use crate::session::Receipt;
 use crate::turn::Turn;
 
 impl Channel {
@@ -43,6 +44,18 @@ impl Channel {
             Decision::Deny => Err(ReasonCode::NotAuthorized),
         };
         count_received(publish, turn);
+        if let (Ok(()), QoS::ExactlyOnce, Some(id)) = (decision, publish.qos, publish.packet_id) {
+            let connected = self.connected()?;
+            match connected.session.receive(id, self.id, turn.now.mono_ms) {
+                Receipt::New => {}
+                Receipt::Duplicate(dependency) => {
+                    let (kind, code) = (AckKind::PubRec, ReasonCode::Success);
+                    self.acknowledge_after(dependency, kind, id, code, turn);
+                    return Ok(Flow::Next);
+                }
+                Receipt::TakenOver => return Err(Close::from(CloseCause::TakenOver)),
+            }
+        }
         let result = decision.and_then(|()| self.publish(publish, topic, turn));
         match result {
             Err(reason_code) => {
@@ -50,7 +63,14 @@ impl Channel {
                 if reason_code == ReasonCode::NotAuthorized && deny_disconnects {
                     return Err(Close::violation(reason_code, "publish not authorised"));
                 }
-                self.answer(publish, reason_code, turn);
+                // An older client cannot be told that the store takes nothing: it is not acknowledged, and so
+                // keeps its message.
+                let is_told = self.version.is_v5()
+                    || reason_code != ReasonCode::QuotaExceeded
+                    || !turn.broker.refuses_records();
+                if is_told {
+                    self.answer(publish, reason_code, turn);
+                }
             }
             Ok(0) => self.answer(publish, ReasonCode::NoMatchingSubscribers, turn),
             Ok(_) => self.answer(publish, ReasonCode::Success, turn),
@@ -59,31 +79,34 @@ impl Channel {
     }
 
     /// A QoS 2 message that was received and not yet released is acknowledged but not passed on again
-    /// [MQTT-4.3.3-10]. One too many is the client's fault [MQTT-3.3.4-9].
+    /// [MQTT-4.3.3-10]. One too many is the client's fault [MQTT-3.3.4-9]: the Receive Maximum counts what
+    /// the client has no PUBACK and no PUBCOMP for.
     fn is_duplicate(&mut self, publish: &Publish<'_>, turn: &mut Turn) -> Result<bool, Close> {
-        let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else {
+        let Some(id) = publish.packet_id else { return Ok(false) };
+        let unacknowledged = self.pending_acks.as_ref().map_or(0, |acks| acks.n_pubacks());
+        if publish.qos != QoS::ExactlyOnce && unacknowledged == 0 {
             return Ok(false);
-        };
+        }
         let Connected { session, receive_maximum, .. } = self.connected()?;
-        let (is_known, held) = {
+        let (known, held) = {
             let state = session.lock();
-            (state.received.contains(id), state.received.len())
+            (state.received.get(id).map(|entry| entry.dependency.clone()), state.received.len())
         };
-        if is_known {
+        if let (Some(dependency), QoS::ExactlyOnce) = (known, publish.qos) {
             count_received(publish, turn);
-            // The first one may have come in another connection, whose record is not safe yet.
-            let lsn = turn.broker.appended();
-            self.acknowledge_at(lsn, AckKind::PubRec, id, ReasonCode::Success, turn);
+            self.acknowledge_after(dependency, AckKind::PubRec, id, ReasonCode::Success, turn);
             return Ok(true);
         }
-        if held >= usize::from(*receive_maximum) {
+        if held + unacknowledged >= usize::from(*receive_maximum) {
             if self.version.is_v5() {
                 let reason = ReasonCode::ReceiveMaximumExceeded;
-                return Err(Close::violation(reason, "more unreleased messages than allowed"));
+                return Err(Close::violation(reason, "more unacknowledged messages than allowed"));
             }
-            // An older client knows no limit. It is not acknowledged, so it keeps its message.
-            turn.out.counters.inc(Metric::MessagesQos2Dropped);
-            return Ok(true);
+            if publish.qos == QoS::ExactlyOnce && held >= usize::from(*receive_maximum) {
+                // An older client knows no limit. It is not acknowledged, so it keeps its message.
+                turn.out.counters.inc(Metric::MessagesQos2Dropped);
+                return Ok(true);
+            }
         }
         Ok(false)
     }
@@ -125,24 +148,35 @@ impl Channel {
             let delay = self.place(connected, &mut draft, turn)?;
             let now = turn.now;
             let PublishDraft { topic, payload, qos, retain } = &draft;
+            if publish.qos > QoS::AtMostOnce
+                && turn.broker.refuses_records()
+                && (*retain || delay.is_some() || turn.is_durable_topic(topic))
+            {
+                return Err(ReasonCode::QuotaExceeded);
+            }
             let publication =
                 Publication::new(topic, payload, *qos, *retain, &connected.publisher, now)
                     .with_properties(forwarded, publish.properties.message_expiry_interval(), now);
             let receivers = match delay {
                 None => turn.publish(&publication),
                 Some(due_ms) => {
-                    let message = Arc::clone(publication.shared());
-                    turn.broker.delayed.add(due_ms, message).map_err(delayed_reason)?;
+                    turn.delay(&publication, due_ms).map_err(delayed_reason)?;
                     // Who will get it is not known yet.
                     1
                 }
             };
-            if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
-                connected.session.lock().received.insert(id, now.mono_ms);
-            }
             Ok(receivers)
         });
         turn.properties = properties;
+        if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
+            match result {
+                Ok(_) => {
+                    let is_recorded = turn.out.records.dependency().is_some();
+                    connected.session.routed(id, is_recorded, &mut turn.out);
+                }
+                Err(_) => drop(connected.session.lock().received.remove(id)),
+            }
+        }
         result
     }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use broker_codec::topic::{self, Share};
 use broker_codec::{
-    Packet, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
+    Packet, PacketId, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
     SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 
-use super::{Channel, Close, Flow, code_for};
+use super::acks::Answer;
+use super::{Channel, Close, CloseCause, Flow, code_for, too_large_for_client};
 use crate::access::Decision;
 use crate::broker::Broker;
 use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
 use crate::extension::{Action, SubscribeDraft};
 use crate::metrics::Metric;
+use crate::record::Record;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
 use crate::session::Session;
@@ -40,6 +42,7 @@ impl Channel {
             }
         }
         turn.out.counters.inc(Metric::PacketsSubscribe);
+        self.check_answer_size(subscribe.filters.len())?;
         let connected = self.connected()?;
         let zone = Arc::clone(&connected.client.zone);
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
@@ -75,18 +78,54 @@ impl Channel {
         turn.out.counters.inc(Metric::PacketsSubAck);
         let suback =
             SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reason_codes };
-        self.reply(&Packet::SubAck(suback), turn);
-        self.start_replays(replays, turn)?;
+        match turn.out.records.dependency() {
+            None => {
+                self.reply(&Packet::SubAck(suback), turn);
+                self.start_replays(replays, turn)?;
+            }
+            Some(dependency) => {
+                let packet = self.answer_later(&Packet::SubAck(suback), replays, turn);
+                self.owe(packet, Some(dependency), turn);
+            }
+        }
         Ok(Flow::Next)
     }
 
+    /// A packet that waits, and what is sent after it.
+    fn answer_later(&self, packet: &Packet<'_>, replays: Vec<Replay>, turn: &mut Turn) -> Answer {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes);
+        turn.out.counters.inc(Metric::PacketsSent);
+        Answer::Packet(Box::new((bytes, replays)))
+    }
+
+    /// Refuses a request before any of it is done, if the client does not take the SUBACK or UNSUBACK that
+    /// `n` filters ask for [MQTT-3.1.2-24]. There is nothing in it that could be left out.
+    fn check_answer_size(&self, n: usize) -> Result<(), Close> {
+        let answer = Packet::UnsubAck(UnsubAck {
+            packet_id: PacketId::MIN,
+            properties: Properties::EMPTY,
+            reason_codes: vec![ReasonCode::Success; n],
+        });
+        if self.takes(&answer) { Ok(()) } else { Err(too_large_for_client()) }
+    }
+
     /// Sends retained messages, after the SUBACK.
-    fn start_replays(&mut self, replays: Vec<Replay>, turn: &mut Turn) -> Result<(), Close> {
+    pub(super) fn start_replays(
+        &mut self,
+        replays: Vec<Replay>,
+        turn: &mut Turn,
+    ) -> Result<(), Close> {
         if replays.is_empty() {
             return Ok(());
         }
-        self.end_turn(turn)?;
+        // What was answered so far goes before them.
         let session = Arc::clone(&self.connected()?.session);
+        let is_served = session.reply(self.id, &turn.reply, &mut turn.out).is_some();
+        turn.reply.clear();
+        if !is_served {
+            return Err(Close::from(CloseCause::TakenOver));
+        }
         session.start_replays(replays, &mut turn.out);
         Ok(())
     }
@@ -122,6 +161,7 @@ impl Channel {
     ) -> Result<Flow, Close> {
         let connected = self.connected()?;
         turn.out.counters.inc(Metric::PacketsUnsubscribe);
+        self.check_answer_size(unsubscribe.filters.len())?;
         let reason_codes = unsubscribe
             .filters
             .iter()
@@ -133,7 +173,13 @@ impl Channel {
             properties: Properties::EMPTY,
             reason_codes,
         };
-        self.reply(&Packet::UnsubAck(unsuback), turn);
+        match turn.out.records.dependency() {
+            None => self.reply(&Packet::UnsubAck(unsuback), turn),
+            Some(dependency) => {
+                let packet = self.answer_later(&Packet::UnsubAck(unsuback), Vec::new(), turn);
+                self.owe(packet, Some(dependency), turn);
+            }
+        }
         Ok(Flow::Next)
     }
 }
@@ -172,6 +218,12 @@ pub(crate) fn subscribe_one(
         let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
         if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
+        }
+        if state.is_durable {
+            if turn.broker.refuses_records() {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            state.record_subscription(&subscription, &mut turn.out);
         }
         state.subscriptions.insert(subscription.clone())
     };
@@ -230,6 +282,10 @@ pub(crate) fn unsubscribe_one(
         return ReasonCode::NoSubscriptionExisted;
     };
     state.end_replay(subscription.route());
+    if state.is_durable {
+        let (session, step) = (session.number(), state.next_step());
+        turn.out.records.put_awaited(&Record::Unsubscribed { session, step, filter });
+    }
     drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);

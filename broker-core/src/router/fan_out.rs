@@ -38,6 +38,10 @@ pub(crate) struct Terms {
 }
 
 impl FanOut {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.groups.is_empty() && self.consumers.is_empty()
+    }
+
     /// About the bytes it takes, with those of its topic as key of a table.
     pub(super) fn weight(&self) -> usize {
         2 * self.topic.len()

@@ -139,13 +139,21 @@ impl Subscribers {
     }
 
     /// The group of that name, made if need be.
-    pub(super) fn group(&mut self, name: &str) -> &Arc<ShareGroup> {
+    pub(super) fn group(&mut self, name: &str, route: &Arc<str>) -> &Arc<ShareGroup> {
         let groups = &mut self.rare.get_or_insert_default().groups;
         let at = groups.binary_search_by(|group| group.name().cmp(name)).unwrap_or_else(|at| {
-            groups.insert(at, Arc::new(ShareGroup::new(name)));
+            groups.insert(at, Arc::new(ShareGroup::new(name, route)));
             at
         });
         &groups[at]
+    }
+
+    /// See [`ShareGroup::wake`].
+    pub(super) fn wake(&self, name: &str, session: u64) {
+        let groups = self.groups();
+        if let Ok(at) = groups.binary_search_by(|group| group.name().cmp(name)) {
+            groups[at].wake(session);
+        }
     }
 
     pub(super) fn leave(&mut self, name: &str, session: u64) -> Option<Arc<ShareGroup>> {

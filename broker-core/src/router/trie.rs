@@ -79,6 +79,10 @@ impl<V> Trie<V> {
         self.nodes[node as usize].value.as_deref_mut()
     }
 
+    pub(super) fn get(&self, filter: &str) -> Option<&V> {
+        self.nodes[self.find(filter)? as usize].value.as_deref()
+    }
+
     fn find(&self, filter: &str) -> Option<NodeId> {
         filter.split('/').try_fold(ROOT, |node, level| self.child(node, level))
     }

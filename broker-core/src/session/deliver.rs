@@ -9,13 +9,17 @@ use broker_codec::{
 use bytes::Bytes;
 
 use super::inflight::Phase;
-use super::queue::Delivery;
+use super::queue::{Delivery, Kept};
 use super::{Connection, Session, State};
+use crate::client::ClientInfo;
 use crate::clock::Now;
-use crate::message::Publication;
+use crate::events::DeliveredFlags;
+use crate::message::{Message, Publication};
 use crate::metrics::Metric;
+use crate::record::{Record, Removal};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
+use crate::store::BodyPlace;
 use crate::turn::Out;
 
 /// Payloads from here on are shared with their message instead of copied into each outbox.
@@ -65,17 +69,45 @@ impl Session {
             out.counters.inc(Metric::DroppedOffline);
             return false;
         }
-        if qos > QoS::AtMostOnce && state.expiry_s > 0 {
-            out.records.message(publication);
-        }
-        let delivery = Delivery {
-            message: Arc::clone(publication.shared()),
+        let mut delivery = Delivery {
+            message: Kept::Here(Arc::clone(publication.shared())),
             qos,
             retain,
             identifiers: terms.identifiers.clone(),
             group: group.cloned(),
+            step: 0,
+            is_copy: false,
         };
+        state.record_ref(&mut delivery, publication, out);
         state.accept(delivery, out);
+        self.touch(state, out);
+        true
+    }
+
+    /// Gives the session a message of another one that only the store has. Returns false if it was not
+    /// taken.
+    pub(crate) fn deliver_stored(
+        self: &Arc<Self>,
+        mut delivery: Delivery,
+        place: &BodyPlace,
+        out: &mut Out,
+    ) -> bool {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.ended || !state.is_durable {
+            return false;
+        }
+        delivery.step = state.next_step();
+        out.records.reference_stored(
+            place,
+            (state.number, delivery.step),
+            delivery.qos,
+            delivery.retain,
+            delivery.identifiers.as_deref(),
+            delivery.group.as_ref(),
+        );
+        state.accept(delivery, out);
+        self.pump(state, out);
         self.touch(state, out);
         true
     }
@@ -121,8 +153,13 @@ impl Session {
         } else {
             connection.send(outgoing, out)
         };
+        let sent = matches!(sent, Sent::Yes);
+        if sent {
+            let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
+            out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+        }
         self.touch(state, out);
-        matches!(sent, Sent::Yes)
+        sent
     }
 }
 
@@ -132,9 +169,34 @@ impl State {
         terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
     }
 
+    /// Records that the session owes a message, if both are durable.
+    pub(super) fn record_ref(
+        &mut self,
+        delivery: &mut Delivery,
+        publication: &Publication<'_>,
+        out: &mut Out,
+    ) {
+        if !self.is_durable || delivery.qos == QoS::AtMostOnce {
+            return;
+        }
+        let step = self.steps + 1;
+        let is_recorded = out.records.reference(
+            publication,
+            (self.number, step),
+            delivery.qos,
+            delivery.retain,
+            delivery.identifiers.as_deref(),
+            delivery.group.as_ref(),
+        );
+        if is_recorded {
+            (self.steps, delivery.step) = (step, step);
+        }
+    }
+
     /// Sends a message if its turn has come, else queues it.
     pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
         let has_room = !self.inflight.is_resending()
+            && delivery.message.here().is_some()
             && self.queue.is_empty()
             && self.connection.as_ref().is_some_and(|connection| {
                 connection.outbox.len() < connection.max_outbox_bytes
@@ -144,33 +206,116 @@ impl State {
             self.send(delivery, out);
             return;
         }
-        if let Some(dropped) = self.queue.push(delivery, &self.client.zone) {
-            self.dropped += dropped.len() as u64;
-            out.counters.add(Metric::DroppedQueueFull, dropped.len() as u64);
+        let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
+        for dropped in dropped {
+            self.dropped += 1;
+            out.counters.inc(Metric::DroppedQueueFull);
+            self.record_removed(dropped.step, Removal::QueueFull, out);
+        }
+        let growth = self.queue.growth();
+        if growth != 0 && out.broker.queues_grew(growth) && self.is_durable {
+            self.queue.let_go_newest();
         }
     }
 
-    /// Sends one message that has its turn.
+    /// Sends one message that has its turn, and is here.
     pub(super) fn send(&mut self, delivery: Delivery, out: &mut Out) {
+        let Some(message) = delivery.message.here() else { return };
         let Some(connection) = &mut self.connection else { return };
         let mountpoint = &self.client.mountpoint;
         if delivery.qos == QoS::AtMostOnce {
-            connection.send(outgoing(&delivery, mountpoint, None, Dup::No, out.now), out);
+            let outgoing = outgoing(&delivery, message, mountpoint, None, Dup::No, out.now);
+            if let Sent::Yes = connection.send(outgoing, out) {
+                note_delivered(&delivery, Dup::No, &self.client, out);
+            }
             return;
         }
         let place = self.inflight.reserve();
-        let outgoing = outgoing(&delivery, mountpoint, Some(place.0), Dup::No, out.now);
+        let outgoing = outgoing(&delivery, message, mountpoint, Some(place.0), Dup::No, out.now);
+        let mut held = None;
         // What is too large for the client is as good as sent: it takes no place.
-        if let Sent::Yes = connection.send(outgoing, out) {
+        let is_recorded = self.is_durable && delivery.step > 0;
+        let is_sent = if is_recorded && delivery.qos == QoS::ExactlyOnce {
+            let takes = connection.takes(&outgoing, out);
+            if takes {
+                // Exactly once: the identifier must survive a crash before the client can have seen it.
+                self.steps += 1;
+                let (session, step, of) = (self.number, self.steps, delivery.step);
+                out.records.put(&Record::Sent { session, step, of, packet_id: place.0 });
+                held = out.records.dependency_of(&message.topic);
+                match (&held, out.records.store()) {
+                    (Some(held), Some(store)) => held.wake(&connection.sink, &**store),
+                    _ => drop(connection.send(outgoing, out)),
+                }
+            }
+            takes
+        } else {
+            matches!(connection.send(outgoing, out), Sent::Yes)
+        };
+        if is_sent {
             connection.quota -= 1;
-            self.inflight.push(place, delivery, out.now.mono_ms);
+            if held.is_none() {
+                note_delivered(&delivery, Dup::No, &self.client, out);
+            }
+            self.inflight.push(place, delivery, held, out.now.mono_ms);
+        } else {
+            self.record_removed(delivery.step, Removal::TooLarge, out);
+        }
+    }
+
+    /// Sends what was kept back until the store had its record.
+    fn send_held(&mut self, out: &mut Out) {
+        let Some(store) = out.records.store().cloned() else { return };
+        while let Some(connection) = &mut self.connection
+            && connection.outbox.len() < connection.max_outbox_bytes
+            && let Some(entry) = self.inflight.next_safe(&*store)
+        {
+            if let Some(step) = entry.outdated_copy(out) {
+                let id = entry.packet_id;
+                self.inflight.remove(id);
+                connection.grant();
+                self.record_removed(step, Removal::Expired, out);
+                continue;
+            }
+            entry.sent_at_ms = out.now.mono_ms;
+            match &entry.phase {
+                Phase::Released => connection.send_pubrel(entry.packet_id, out),
+                Phase::Published(delivery) => {
+                    let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
+                    let dup = Dup::from(entry.was_sent);
+                    if let Some(message) = delivery.message.here() {
+                        connection
+                            .send(outgoing(delivery, message, mountpoint, id, dup, out.now), out);
+                        note_delivered(delivery, dup, &self.client, out);
+                    }
+                    entry.was_sent = true;
+                }
+            }
+        }
+    }
+
+    /// Sends PUBREL.
+    pub(super) fn send_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
+        if let Some(connection) = &mut self.connection {
+            connection.send_pubrel(packet_id, out);
         }
     }
 
     /// Sends all that may be sent now: first again what an earlier connection left open [MQTT-4.4.0-1],
     /// then the queue, then retained messages of new subscriptions.
     pub(crate) fn pump(&mut self, out: &mut Out) {
+        self.send_waiting(out);
+        let growth = self.queue.growth();
+        if growth != 0 {
+            out.broker.queues_grew(growth);
+        }
+    }
+
+    fn send_waiting(&mut self, out: &mut Out) {
         self.replays_rest = false;
+        if self.inflight.has_held() {
+            self.send_held(out);
+        }
         loop {
             let Some(connection) = &self.connection else { return };
             if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
@@ -183,8 +328,12 @@ impl State {
                 }
             } else if let Some(next) = self.queue.front() {
                 if next.message.is_expired(out.now) {
-                    self.queue.pop();
-                    out.counters.inc(Metric::MessagesExpired);
+                    self.drop_next(Removal::Expired, Metric::MessagesExpired, out);
+                } else if matches!(next.message, Kept::Lost) {
+                    self.drop_next(Removal::Damaged, Metric::DroppedDamaged, out);
+                } else if next.message.here().is_none() {
+                    self.wants_bodies = true;
+                    return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
                     if let Some(delivery) = self.queue.pop() {
                         self.send(delivery, out);
@@ -198,38 +347,78 @@ impl State {
         }
     }
 
+    /// Drops the first message of the queue.
+    fn drop_next(&mut self, why: Removal, metric: Metric, out: &mut Out) {
+        if let Some(delivery) = self.queue.pop() {
+            out.counters.inc(metric);
+            self.record_removed(delivery.step, why, out);
+        }
+    }
+
     /// Sends the next unfinished message of an earlier connection again. Returns false if it must wait.
     fn resend_next(&mut self, has_quota: bool, out: &mut Out) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let Some(entry) = self.inflight.next_resend() else { return false };
-        match &entry.phase {
+        if let (Some(held), Some(store)) = (&entry.held, out.records.store())
+            && !held.is_safe(&**store)
+        {
+            return false;
+        }
+        let id = entry.packet_id;
+        if let Some(step) = entry.outdated_copy(out) {
+            self.inflight.remove(id);
+            self.record_removed(step, Removal::Expired, out);
+            return true;
+        }
+        let lost = match &entry.phase {
             // PUBCOMP gives back what an entry took, so PUBREL takes it too [MQTT-3.3.4-9].
             _ if !has_quota => return false,
             Phase::Released => {
-                connection.send_pubrel(entry.packet_id, out);
+                connection.send_pubrel(id, out);
                 connection.quota -= 1;
-            }
-            // Nobody waits for it any more. A QoS 2 message must go on: the client may hold its identifier.
-            Phase::Published(d) if d.qos == QoS::AtLeastOnce && d.message.is_expired(out.now) => {
-                let id = entry.packet_id;
-                self.inflight.remove(id);
-                out.counters.inc(Metric::MessagesExpired);
-                return true;
+                None
             }
             Phase::Published(delivery) => {
-                let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
-                let outgoing = outgoing(delivery, mountpoint, id, Dup::Yes, out.now);
-                match connection.send(outgoing, out) {
-                    Sent::Yes => connection.quota -= 1,
-                    Sent::TooLarge => {
-                        let id = entry.packet_id;
-                        self.inflight.remove(id);
-                        return true;
+                let of = delivery.step;
+                match &delivery.message {
+                    // Nobody waits for it any more. A QoS 2 message must go on: the client may hold its
+                    // identifier.
+                    Kept::Here(message)
+                        if delivery.qos == QoS::AtLeastOnce && message.is_expired(out.now) =>
+                    {
+                        Some((of, Removal::Expired, Some(Metric::MessagesExpired)))
                     }
+                    Kept::Here(message) => {
+                        let (mountpoint, dup) =
+                            (&self.client.mountpoint, Dup::from(entry.was_sent));
+                        let outgoing =
+                            outgoing(delivery, message, mountpoint, Some(id), dup, out.now);
+                        match connection.send(outgoing, out) {
+                            Sent::Yes => {
+                                connection.quota -= 1;
+                                note_delivered(delivery, dup, &self.client, out);
+                                None
+                            }
+                            // Counted already.
+                            Sent::TooLarge => Some((of, Removal::TooLarge, None)),
+                        }
+                    }
+                    Kept::Stored(_) => {
+                        self.wants_bodies = true;
+                        return false;
+                    }
+                    Kept::Lost => Some((of, Removal::Damaged, Some(Metric::DroppedDamaged))),
                 }
             }
+        };
+        match lost {
+            None => self.inflight.resent(out.now.mono_ms),
+            Some((of, why, metric)) => {
+                self.inflight.remove(id);
+                metric.into_iter().for_each(|metric| out.counters.inc(metric));
+                self.record_removed(of, why, out);
+            }
         }
-        self.inflight.resent(out.now.mono_ms);
         true
     }
 
@@ -238,7 +427,8 @@ impl State {
         let Some(connection) = &mut self.connection else { return };
         let max_outbox_bytes = connection.max_outbox_bytes;
         for entry in self.inflight.iter_mut() {
-            if !entry.in_window || entry.sent_at_ms + interval_ms > out.now.mono_ms {
+            let is_due = entry.sent_at_ms + interval_ms <= out.now.mono_ms;
+            if !entry.in_window || !is_due || entry.held.is_some() {
                 continue;
             }
             if connection.outbox.len() >= max_outbox_bytes {
@@ -249,7 +439,12 @@ impl State {
                 Phase::Released => connection.send_pubrel(entry.packet_id, out),
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
-                    connection.send(outgoing(delivery, mountpoint, id, Dup::Yes, out.now), out);
+                    if let Some(message) = delivery.message.here() {
+                        let outgoing =
+                            outgoing(delivery, message, mountpoint, id, Dup::Yes, out.now);
+                        connection.send(outgoing, out);
+                        note_delivered(delivery, Dup::Yes, &self.client, out);
+                    }
                 }
             }
         }
@@ -288,6 +483,17 @@ impl State {
 }
 
 impl Connection {
+    /// True if a packet is not larger than the client takes [MQTT-3.1.2-24]; else it is counted.
+    fn takes(&self, outgoing: &Outgoing<'_>, out: &mut Out) -> bool {
+        let (topic, payload) = (outgoing.topic.len(), outgoing.payload.len());
+        let len = publish_len(self.version, &outgoing.header, topic, payload);
+        let takes = len <= self.max_packet_size as usize;
+        if !takes {
+            out.counters.inc(Metric::DroppedTooLarge);
+        }
+        takes
+    }
+
     fn send(&mut self, mut outgoing: Outgoing<'_>, out: &mut Out) -> Sent {
         let mut topic = outgoing.topic;
         let len = publish_len(self.version, &outgoing.header, topic.len(), outgoing.payload.len());
@@ -421,15 +627,21 @@ enum Dup {
     No,
 }
 
+impl From<bool> for Dup {
+    fn from(was_sent: bool) -> Self {
+        if was_sent { Self::Yes } else { Self::No }
+    }
+}
+
 /// A kept message as it leaves.
 fn outgoing<'a>(
     delivery: &'a Delivery,
+    message: &'a Message,
     mountpoint: &str,
     packet_id: Option<PacketId>,
     dup: Dup,
     now: Now,
 ) -> Outgoing<'a> {
-    let message = &delivery.message;
     Outgoing {
         topic: unmounted(&message.topic, mountpoint),
         payload: &message.payload,
@@ -445,6 +657,14 @@ fn outgoing<'a>(
             ..PublishHeader::default()
         },
     }
+}
+
+/// Notes that a kept message has left, for `$events/message_delivered`.
+fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: &mut Out) {
+    let Delivery { message, qos, retain, .. } = delivery;
+    let Some(message) = message.here() else { return };
+    let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
+    out.note_delivered(client, flags, &message.topic, || message);
 }
 
 /// The topic as the client knows it, without the prefix its zone puts before it.

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use broker_codec::PacketId;
 
 use super::packet_id::PacketIds;
-use super::queue::Delivery;
+use super::queue::{Delivery, Kept};
+use crate::store::{Dependency, Store};
+use crate::turn::Out;
 
 /// Messages in the order they were first sent.
 #[derive(Default)]
@@ -22,6 +24,8 @@ struct Window {
     resend_at: usize,
     /// Entries that still have to be sent again.
     resend_left: usize,
+    /// Packets kept back until the store has their records, in the order they are to leave in.
+    held: VecDeque<PacketId>,
 }
 
 pub(crate) struct Entry {
@@ -31,6 +35,10 @@ pub(crate) struct Entry {
     pub(crate) sent_at_ms: u64,
     /// It was sent in the present connection and so takes up one of the client's Receive Maximum.
     pub(crate) in_window: bool,
+    /// The PUBLISH has left at least once: the next one is a duplicate.
+    pub(crate) was_sent: bool,
+    /// What the next packet of the exchange must wait for (docs/durability.md: exactly once).
+    pub(crate) held: Option<Dependency>,
 }
 
 /// How far the exchange has come.
@@ -41,9 +49,55 @@ pub(crate) enum Phase {
     Released,
 }
 
+impl Entry {
+    /// The step of a retained message that has yet to leave for the first time, and that another has replaced
+    /// meanwhile: what has replaced it went out when it was published.
+    pub(crate) fn outdated_copy(&self, out: &Out) -> Option<u64> {
+        match &self.phase {
+            Phase::Published(delivery) if delivery.is_copy && !self.was_sent => {
+                let message = delivery.message.here()?;
+                (!out.broker.retained.is_current(message)).then_some(delivery.step)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Inflight {
     pub(crate) fn len(&self) -> usize {
         self.window.as_ref().map_or(0, |window| window.entries.len())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.window.iter().flat_map(|window| window.entries.iter())
+    }
+
+    /// Messages that were sent and not taken over by the client.
+    pub(crate) fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        self.iter().filter_map(|entry| match &entry.phase {
+            Phase::Published(delivery) => Some(delivery),
+            Phase::Released => None,
+        })
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn deliveries_mut(&mut self) -> impl Iterator<Item = &mut Delivery> {
+        self.iter_mut().filter_map(|entry| match &mut entry.phase {
+            Phase::Published(delivery) => Some(delivery),
+            Phase::Released => None,
+        })
+    }
+
+    /// Puts a message that was read back where it belongs.
+    pub(crate) fn fill_in(&mut self, step: u64, message: Kept) {
+        for entry in self.iter_mut() {
+            if let Phase::Published(delivery) = &mut entry.phase
+                && delivery.step == step
+            {
+                delivery.message = message;
+                return;
+            }
+        }
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
@@ -62,11 +116,69 @@ impl Inflight {
         &mut self,
         (packet_id, step): (PacketId, u32),
         delivery: Delivery,
+        held: Option<Dependency>,
         now_ms: u64,
     ) {
-        let phase = Phase::Published(delivery);
-        let entry = Entry { packet_id, step, phase, sent_at_ms: now_ms, in_window: true };
-        self.window.get_or_insert_default().entries.push_back(entry);
+        let window = self.window.get_or_insert_default();
+        if held.is_some() {
+            window.held.push_back(packet_id);
+        }
+        window.entries.push_back(Entry {
+            packet_id,
+            step,
+            phase: Phase::Published(delivery),
+            sent_at_ms: now_ms,
+            in_window: true,
+            was_sent: held.is_none(),
+            held,
+        });
+    }
+
+    /// Puts back what an earlier run of the broker left open.
+    pub(crate) fn restore(&mut self, packet_id: PacketId, phase: Phase, was_sent: bool) {
+        let window = self.window.get_or_insert_default();
+        // Every identifier in use is asked for from now on, until these have gone.
+        window.ids.restore();
+        let (step, held) = (0, None);
+        let entry =
+            Entry { packet_id, step, phase, sent_at_ms: 0, in_window: false, was_sent, held };
+        window.entries.push_back(entry);
+    }
+
+    /// Keeps the next packet of an exchange back. Returns false if there is no such exchange.
+    pub(crate) fn hold(&mut self, packet_id: PacketId, dependency: Dependency) -> bool {
+        let Some(window) = &mut self.window else { return false };
+        let Some(entry) = window.entries.iter_mut().find(|e| e.packet_id == packet_id) else {
+            return false;
+        };
+        entry.held = Some(dependency);
+        window.held.push_back(packet_id);
+        true
+    }
+
+    /// True if packets are kept back.
+    pub(crate) fn has_held(&self) -> bool {
+        self.window.as_ref().is_some_and(|window| !window.held.is_empty())
+    }
+
+    /// The exchange whose packet was kept back first, if its record is safe by now.
+    pub(crate) fn next_safe(&mut self, store: &dyn Store) -> Option<&mut Entry> {
+        let window = self.window.as_mut()?;
+        let Window { entries, held, .. } = &mut **window;
+        let at = loop {
+            // The exchange may be over, or the packet have left another way.
+            let place = entries.iter().position(|e| Some(&e.packet_id) == held.front());
+            match place.filter(|at| entries[*at].held.is_some()) {
+                Some(at) => break at,
+                None => held.pop_front()?,
+            };
+        };
+        if !entries[at].held.as_ref()?.is_safe(store) {
+            return None;
+        }
+        held.pop_front();
+        entries[at].held = None;
+        Some(&mut entries[at])
     }
 
     pub(crate) fn find_mut(&mut self, packet_id: PacketId) -> Option<&mut Entry> {
@@ -120,6 +232,7 @@ impl Inflight {
     pub(crate) fn start_over(&mut self) {
         if let Some(window) = &mut self.window {
             window.resend_at = 0;
+            window.held.clear();
             window.resend_left = window.entries.len();
             window.entries.iter_mut().for_each(|entry| entry.in_window = false);
         }
@@ -135,7 +248,8 @@ impl Inflight {
     pub(crate) fn resent(&mut self, now_ms: u64) {
         if let Some(window) = &mut self.window {
             let entry = &mut window.entries[window.resend_at];
-            (entry.sent_at_ms, entry.in_window) = (now_ms, true);
+            (entry.sent_at_ms, entry.in_window, entry.was_sent) = (now_ms, true, true);
+            entry.held = None;
             window.resend_at += 1;
             window.resend_left -= 1;
         }

@@ -11,6 +11,11 @@ pub(crate) struct PacketIds {
 }
 
 impl PacketIds {
+    /// Identifiers are in use that were not handed out here: as if the range had gone round since step 0.
+    pub(crate) fn restore(&mut self) {
+        self.steps = self.steps.max(u32::from(u16::MAX));
+    }
+
     /// The next free Packet Identifier; zero is never returned [MQTT-2.2.1-3].
     ///
     /// `oldest` is the step of the oldest identifier in use: only once the range has gone round since is

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 
+use crate::clock::Now;
 use crate::config::ZoneConfig;
 use crate::message::Message;
 use crate::router::share_group::ShareGroup;
+use crate::store::BodyPlace;
 
 /// A message on its way to one session, with what its subscriptions ask for.
 pub(crate) struct Delivery {
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: Kept,
     pub(crate) qos: QoS,
     /// RETAIN flag of this delivery.
     pub(crate) retain: bool,
@@ -19,6 +21,51 @@ pub(crate) struct Delivery {
     pub(crate) identifiers: Option<Arc<[u32]>>,
     /// The shared subscription it was dealt out by.
     pub(crate) group: Option<Arc<ShareGroup>>,
+    /// Names the message in the session's records; 0 if it is not recorded.
+    pub(crate) step: u64,
+    /// A retained message for a new subscription: not to be sent once another has replaced it.
+    pub(crate) is_copy: bool,
+}
+
+/// A message, or where to read it.
+pub(crate) enum Kept {
+    Here(Arc<Message>),
+    /// Only the store has it.
+    Stored(Box<BodyPlace>),
+    /// The store had it, and could not read it back.
+    Lost,
+}
+
+impl Kept {
+    pub(crate) fn here(&self) -> Option<&Arc<Message>> {
+        match self {
+            Self::Here(message) => Some(message),
+            Self::Stored(_) | Self::Lost => None,
+        }
+    }
+
+    /// Bytes it is accounted with, wherever it is.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Here(message) => message.weight(),
+            Self::Stored(place) => place.len as usize + 128,
+            Self::Lost => 128,
+        }
+    }
+
+    /// True if it is known to have expired: of what is only stored that is not known.
+    pub(crate) fn is_expired(&self, now: Now) -> bool {
+        self.here().is_some_and(|message| message.is_expired(now))
+    }
+
+    /// Keeps only the place in the store, if it has one. Returns true if so.
+    fn let_go(&mut self) -> bool {
+        let Some(place) = self.here().and_then(|message| message.stored.place()) else {
+            return false;
+        };
+        *self = Self::Stored(Box::new(place));
+        true
+    }
 }
 
 /// Bounded in messages and bytes; the oldest of the lowest priority makes room.
@@ -36,6 +83,10 @@ struct Waiting {
     bytes: usize,
     /// Messages of QoS 0 among them.
     qos0: usize,
+    /// Bytes of those that are here, not only in the store.
+    here_bytes: usize,
+    /// How many of `here_bytes` the broker was told of.
+    told_bytes: usize,
 }
 
 enum Lanes {
@@ -68,6 +119,11 @@ impl Queue {
         self.waiting.get_or_insert_default().push(delivery, zone)
     }
 
+    /// Puts a message back that the store had, whatever the limits are now.
+    pub(crate) fn restore(&mut self, delivery: Delivery, zone: &ZoneConfig) {
+        self.waiting.get_or_insert_default().add(delivery, zone);
+    }
+
     pub(crate) fn front(&self) -> Option<&Delivery> {
         match &self.waiting.as_ref()?.lanes {
             Lanes::One(lane) => lane.front(),
@@ -79,9 +135,79 @@ impl Queue {
         self.waiting.as_mut()?.take(Side::HighestPriority)
     }
 
+    /// Messages in the order they leave in.
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = &Delivery> + '_> {
+        match self.waiting.as_ref().map(|waiting| &waiting.lanes) {
+            None => Box::new(std::iter::empty()),
+            Some(Lanes::One(lane)) => Box::new(lane.iter()),
+            Some(Lanes::Many(lanes)) => Box::new(lanes.values().rev().flatten()),
+        }
+    }
+
+    /// The same, to be changed in anything but weight.
+    pub(crate) fn iter_mut(&mut self) -> Box<dyn Iterator<Item = &mut Delivery> + '_> {
+        match self.waiting.as_mut().map(|waiting| &mut waiting.lanes) {
+            None => Box::new(std::iter::empty()),
+            Some(Lanes::One(lane)) => Box::new(lane.iter_mut()),
+            Some(Lanes::Many(lanes)) => Box::new(lanes.values_mut().rev().flatten()),
+        }
+    }
+
+    /// Puts a message that was read back where it belongs. Returns what is left of it if it has gone.
+    pub(crate) fn fill_in(&mut self, step: u64, message: Kept) -> Option<Kept> {
+        let Some(waiting) = &mut self.waiting else { return Some(message) };
+        let slot = match &mut waiting.lanes {
+            Lanes::One(lane) => lane.iter_mut().find(|d| d.step == step),
+            Lanes::Many(lanes) => lanes.values_mut().rev().flatten().find(|d| d.step == step),
+        };
+        let Some(delivery) = slot else { return Some(message) };
+        waiting.bytes = waiting.bytes + message.weight() - delivery.message.weight();
+        waiting.here_bytes =
+            waiting.here_bytes + here_bytes(&message) - here_bytes(&delivery.message);
+        delivery.message = message;
+        None
+    }
+
+    /// Leaves to the store what it has of the queue, the newest first, up to what was left to it before.
+    pub(crate) fn let_go_newest(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let Waiting { lanes, bytes, here_bytes, .. } = &mut **waiting;
+        let mut newest: Box<dyn Iterator<Item = &mut Delivery>> = match lanes {
+            Lanes::One(lane) => Box::new(lane.iter_mut().rev()),
+            Lanes::Many(lanes) => Box::new(lanes.values_mut().flat_map(|l| l.iter_mut().rev())),
+        };
+        while let Some(delivery) = newest.next()
+            && !matches!(delivery.message, Kept::Stored(_))
+        {
+            let before = delivery.message.weight();
+            // Those of this very turn have no place yet.
+            if delivery.step > 0 && delivery.message.let_go() {
+                *here_bytes -= before;
+                *bytes = *bytes + delivery.message.weight() - before;
+            }
+        }
+    }
+
+    /// By how many bytes the queue has grown in memory since it was asked last, in steps that are worth
+    /// telling.
+    pub(crate) fn growth(&mut self) -> isize {
+        let Some(waiting) = &mut self.waiting else { return 0 };
+        let growth = waiting.here_bytes as isize - waiting.told_bytes as isize;
+        if growth.unsigned_abs() < TOLD_BYTES && waiting.here_bytes > 0 {
+            return 0;
+        }
+        waiting.told_bytes = waiting.here_bytes;
+        growth
+    }
+
+    /// Bytes the broker was told of, for a queue that is let go whole.
+    pub(crate) fn told_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.told_bytes)
+    }
+
     /// Gives the memory of an empty queue back; called now and then.
     pub(crate) fn trim(&mut self) {
-        if self.is_empty() {
+        if self.is_empty() && self.told_bytes() == 0 {
             self.waiting = None;
         }
     }
@@ -103,8 +229,19 @@ impl Queue {
 
 impl Waiting {
     fn push(&mut self, delivery: Delivery, zone: &ZoneConfig) -> Option<Vec<Delivery>> {
+        self.add(delivery, zone);
+        let mut dropped = None;
+        while self.is_over(zone) && self.len > 1 {
+            let oldest = self.take(Side::LowestPriority);
+            dropped.get_or_insert_with(Vec::new).extend(oldest);
+        }
+        dropped
+    }
+
+    fn add(&mut self, delivery: Delivery, zone: &ZoneConfig) {
         self.len += 1;
         self.bytes += delivery.message.weight();
+        self.here_bytes += here_bytes(&delivery.message);
         self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         if !zone.mqueue_priorities.is_empty()
             && let Lanes::One(lane) = &mut self.lanes
@@ -123,12 +260,6 @@ impl Waiting {
                 lanes.entry(priority(zone, &delivery)).or_default().push_back(delivery);
             }
         }
-        let mut dropped = None;
-        while self.is_over(zone) && self.len > 1 {
-            let oldest = self.take(Side::LowestPriority);
-            dropped.get_or_insert_with(Vec::new).extend(oldest);
-        }
-        dropped
     }
 
     fn is_over(&self, zone: &ZoneConfig) -> bool {
@@ -159,10 +290,14 @@ impl Waiting {
         };
         self.len -= 1;
         self.bytes -= delivery.message.weight();
+        self.here_bytes -= here_bytes(&delivery.message);
         self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
         Some(delivery)
     }
 }
+
+/// Bytes a queue grows by before the broker is told.
+const TOLD_BYTES: usize = 4096;
 
 /// Places an emptied queue keeps: one that fills and empties with every window must not be made anew each
 /// time. [`Queue::trim`] gives them back when it stays empty.
@@ -175,6 +310,10 @@ enum Side {
 }
 
 fn priority(zone: &ZoneConfig, delivery: &Delivery) -> u8 {
-    let topic = &*delivery.message.topic;
-    zone.mqueue_priorities.get(topic).copied().unwrap_or(zone.mqueue_default_priority)
+    let listed = delivery.message.here().and_then(|m| zone.mqueue_priorities.get(&*m.topic));
+    listed.copied().unwrap_or(zone.mqueue_default_priority)
+}
+
+fn here_bytes(message: &Kept) -> usize {
+    message.here().map_or(0, |message| message.weight())
 }

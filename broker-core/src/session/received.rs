@@ -5,11 +5,23 @@ use std::collections::HashMap;
 use broker_codec::PacketId;
 use foldhash::fast::RandomState;
 
+use crate::store::Dependency;
+
 /// Method A of MQTT 5.0, figure 4.3: the message is passed on at once, its identifier remembered.
 #[derive(Default)]
 pub(crate) struct Received {
-    /// Identifier to the time it came; nothing is allocated before the first.
-    ids: Option<Box<HashMap<PacketId, u64, RandomState>>>,
+    /// Nothing is allocated before the first.
+    ids: Option<Box<HashMap<PacketId, Entry, RandomState>>>,
+}
+
+/// One message.
+pub(crate) struct Entry {
+    /// When it came, on the monotonic clock.
+    pub(crate) came_ms: u64,
+    /// Its identifier stands in the store's log, and so must its release.
+    pub(crate) is_recorded: bool,
+    /// What its PUBREC waits for, and that of a duplicate.
+    pub(crate) dependency: Option<Dependency>,
 }
 
 impl Received {
@@ -17,23 +29,53 @@ impl Received {
         self.ids.as_ref().map_or(0, |ids| ids.len())
     }
 
-    pub(crate) fn contains(&self, id: PacketId) -> bool {
-        self.ids.as_ref().is_some_and(|ids| ids.contains_key(&id))
+    pub(crate) fn get(&self, id: PacketId) -> Option<&Entry> {
+        self.ids.as_ref()?.get(&id)
     }
 
-    pub(crate) fn insert(&mut self, id: PacketId, now_ms: u64) {
-        self.ids.get_or_insert_default().insert(id, now_ms);
+    pub(crate) fn insert(&mut self, id: PacketId, came_ms: u64) {
+        let entry = Entry { came_ms, is_recorded: false, dependency: None };
+        self.ids.get_or_insert_default().insert(id, entry);
     }
 
-    pub(crate) fn remove(&mut self, id: PacketId) -> bool {
-        self.ids.as_mut().is_some_and(|ids| ids.remove(&id).is_some())
+    /// Puts an identifier back that the store had.
+    pub(crate) fn restore(&mut self, id: PacketId, now_ms: u64) {
+        let entry = Entry { came_ms: now_ms, is_recorded: true, dependency: None };
+        self.ids.get_or_insert_default().insert(id, entry);
     }
 
-    /// Forgets identifiers that came before `before_ms`. Returns how many.
-    pub(crate) fn expire(&mut self, before_ms: u64) -> usize {
-        let Some(ids) = &mut self.ids else { return 0 };
+    pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut Entry> {
+        self.ids.as_mut()?.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: PacketId) -> Option<Entry> {
+        self.ids.as_mut()?.remove(&id)
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (PacketId, &Entry)> {
+        self.ids.iter().flat_map(|ids| ids.iter().map(|(id, entry)| (*id, entry)))
+    }
+
+    /// Returns all identifiers, as recorded ones from now on.
+    pub(crate) fn record_all(&mut self) -> Vec<PacketId> {
+        let Some(ids) = &mut self.ids else { return Vec::new() };
+        ids.values_mut().for_each(|entry| entry.is_recorded = true);
+        ids.keys().copied().collect()
+    }
+
+    /// Forgets identifiers that came before `before_ms`; returns those that were recorded, and how many
+    /// there were in all.
+    pub(crate) fn expire(&mut self, before_ms: u64) -> (Vec<PacketId>, usize) {
+        let Some(ids) = &mut self.ids else { return (Vec::new(), 0) };
         let len = ids.len();
-        ids.retain(|_, came_ms| *came_ms >= before_ms);
-        len - ids.len()
+        let mut recorded = Vec::new();
+        ids.retain(|id, entry| {
+            let stays = entry.came_ms >= before_ms;
+            if !stays && entry.is_recorded {
+                recorded.push(*id);
+            }
+            stays
+        });
+        (recorded, len - ids.len())
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use broker_codec::QoS;
 
 use super::State;
-use super::queue::Delivery;
-use crate::message::Message;
+use super::queue::{Delivery, Kept};
+use crate::message::{Message, Publication};
 use crate::retained::Cursor;
 use crate::turn::Out;
 
@@ -77,7 +77,19 @@ impl State {
         let is_due = !message.is_expired(out.now) && out.broker.retained.is_current(&message);
         if is_due && !is_own {
             let identifiers = replay.identifiers.clone();
-            self.send(Delivery { message, qos, retain: true, identifiers, group: None }, out);
+            let kept = Kept::Here(Arc::clone(&message));
+            let mut delivery = Delivery {
+                message: kept,
+                qos,
+                retain: true,
+                identifiers,
+                group: None,
+                step: 0,
+                is_copy: true,
+            };
+            out.records.begin_message();
+            self.record_ref(&mut delivery, &Publication::of(&message), out);
+            self.send(delivery, out);
         }
         true
     }

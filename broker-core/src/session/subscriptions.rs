@@ -6,6 +6,8 @@ use std::sync::Arc;
 use broker_codec::SubscriptionOptions;
 use foldhash::fast::RandomState;
 
+use crate::record::Record;
+
 /// One subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -37,6 +39,13 @@ impl Subscription {
         let detour = (*filter != *route || share.is_some())
             .then(|| Box::new(Detour { route: route.into(), share: share.map(Into::into) }));
         Self { filter, detour, options, identifier }
+    }
+
+    /// The subscription as it is recorded.
+    pub(crate) fn record(&self, session: u64, step: u64) -> Record<'_> {
+        let route = self.detour.as_ref().map(|detour| &*detour.route);
+        let (filter, options, identifier) = (&*self.filter, self.options, self.identifier);
+        Record::Subscribed { session, step, filter, route, options, identifier }
     }
 
     pub(crate) fn route(&self) -> &Arc<str> {

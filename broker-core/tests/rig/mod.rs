@@ -6,6 +6,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part, and exports nothing")]
 #![allow(clippy::needless_pass_by_value, reason = "a test reads better with values")]
 
+pub mod disk;
+
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,10 +20,12 @@ use broker_codec::{
 };
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::extension::{Extensions, Store};
+use broker_core::restore::Restored;
 use broker_core::{
     Answered, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Peer, ProtocolVersion, QoS,
     ReasonCode, Sink, SubscriptionOptions, Turn,
 };
+use disk::Disk;
 use parking_lot::Mutex;
 
 pub const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
@@ -109,6 +113,8 @@ pub struct Rig {
     pub now: Now,
     pub zone: Arc<ZoneConfig>,
     conns: Vec<Conn>,
+    config: BrokerConfig,
+    pub disk: Option<Arc<Disk>>,
 }
 
 /// A CONNECT with everything a test may want to set.
@@ -212,16 +218,59 @@ impl Rig {
         let mut config = BrokerConfig { sys_interval_ms: 0, ..BrokerConfig::default() };
         let mut zone = ZoneConfig::default();
         change(&mut config, &mut zone);
-        let mut builder = Broker::builder().config(config).extensions(extensions);
+        // Sessions that are restored find their zone by its name.
+        config.zones.insert(zone.name.clone(), Arc::new(zone.clone()));
+        let mut builder = Broker::builder().config(config.clone()).extensions(extensions);
         if let Some(store) = store {
             builder = builder.store(store);
         }
         let broker = builder.build().expect("the settings of a test are valid");
         let turn = broker.turn();
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-        let mut rig = Self { broker, turn, now, zone: Arc::new(zone), conns: Vec::new() };
+        let zone = Arc::new(zone);
+        let mut rig = Self { broker, turn, now, zone, conns: Vec::new(), config, disk: None };
         rig.turn.begin(now);
         rig
+    }
+
+    /// A broker with a store.
+    pub fn durable(change: impl FnOnce(&mut BrokerConfig, &mut ZoneConfig)) -> Self {
+        let disk = Arc::new(Disk::default());
+        let store = Arc::clone(&disk) as Arc<dyn Store>;
+        Self { disk: Some(disk), ..Self::build(change, Extensions::default(), Some(store)) }
+    }
+
+    pub fn disk(&self) -> Arc<Disk> {
+        Arc::clone(self.disk.as_ref().expect("a durable rig"))
+    }
+
+    /// The disk syncs all it has.
+    pub fn sync(&mut self) {
+        self.disk().sync_all();
+        self.settle();
+    }
+
+    /// The process dies and comes back after `down_ms`; `frames` of its log survive.
+    pub fn crash_keeping(&mut self, frames: usize, down_ms: u64) -> Restored {
+        let disk = self.disk().crash(frames);
+        let store = Arc::clone(&disk) as Arc<dyn Store>;
+        let config = self.config.clone();
+        let builder = Broker::builder().config(config).store(store);
+        self.broker = builder.build().expect("as before");
+        // The monotonic clock begins anew.
+        self.now = Now { mono_ms: 500, wall_ms: self.now.wall_ms + down_ms };
+        self.conns.clear();
+        let restored = disk.restore(&self.broker, self.now);
+        self.disk = Some(disk);
+        self.turn = self.broker.turn();
+        self.turn.begin(self.now);
+        self.sync();
+        restored
+    }
+
+    /// The same, and only what was synced survives.
+    pub fn crash(&mut self) -> Restored {
+        self.crash_keeping(self.disk().synced(), 0)
     }
 
     /// Accepts a connection of a client that will speak `version`.
@@ -383,6 +432,7 @@ impl Rig {
         loop {
             self.turn.finish();
             let mut is_quiet = !self.turn.has_work();
+            is_quiet &= self.disk.as_ref().is_none_or(|disk| disk.serve() == 0);
             for c in 0..self.conns.len() {
                 let conn = &mut self.conns[c];
                 if conn.closed.is_some() {

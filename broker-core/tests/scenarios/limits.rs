@@ -1,8 +1,8 @@
 //! Limits of a connection: what is too much is refused, with the code the protocol has for it.
 
-use broker_codec::{Packet, Properties, Property, Subscribe, SubscriptionRequest};
+use broker_codec::{Packet, Properties, Property, Subscribe, SubscriptionRequest, Unsubscribe};
 use broker_core::config::ZoneConfig;
-use broker_core::{CloseCause, Metric, ReasonCode, SubscriptionOptions};
+use broker_core::{Ban, CloseCause, Metric, ReasonCode, SubscriptionOptions, Who};
 
 use crate::rig::*;
 
@@ -363,4 +363,99 @@ fn silence_is_borne_as_long_as_the_backoff_says() {
     assert_eq!(rig.cause(c), None);
     rig.pass_ms(1);
     assert_eq!(rig.cause(c), Some(CloseCause::KeepAliveTimeout));
+}
+
+/// [MQTT-3.1.2-24]: SUBACK and UNSUBACK have a Reason Code for each filter and nothing that could be left out.
+#[test]
+fn a_request_whose_acknowledgement_the_client_does_not_take_is_not_done() {
+    let mut rig = Rig::new();
+    let hello = || Hello::v5("c").with(Property::MaximumPacketSize(20)).lasting(100);
+    let filters: Vec<_> = (0..16).map(|n| format!("t/{n}")).collect();
+    let subscribe = |n| {
+        Packet::Subscribe(Subscribe {
+            packet_id: packet_id(1),
+            properties: Properties::EMPTY,
+            filters: filters[..n]
+                .iter()
+                .map(|filter| SubscriptionRequest {
+                    filter,
+                    options: SubscriptionOptions::default(),
+                })
+                .collect(),
+        })
+    };
+    let c = rig.join(hello());
+    // 2 bytes of header, 2 of the identifier, 1 for no properties.
+    rig.send(c, &subscribe(15));
+    assert_eq!(rig.out(c).len(), 1, "20 bytes fit");
+    rig.send(c, &subscribe(16));
+    rig.check(c, &["DISCONNECT 0x95"]);
+    assert_eq!(rig.broker.session("c").unwrap().subscriptions, 15);
+
+    let c = rig.join(hello());
+    let all: Vec<_> = filters.iter().map(String::as_str).collect();
+    let unsubscribe = |n: usize| {
+        Packet::Unsubscribe(Unsubscribe {
+            packet_id: packet_id(2),
+            properties: Properties::EMPTY,
+            filters: all[..n].to_vec(),
+        })
+    };
+    rig.send(c, &unsubscribe(16));
+    rig.check(c, &["DISCONNECT 0x95"]);
+    assert_eq!(rig.broker.session("c").unwrap().subscriptions, 15);
+    let c = rig.join(hello());
+    rig.send(c, &unsubscribe(15));
+    assert_eq!(rig.out(c).len(), 1);
+    assert_eq!(rig.broker.session("c").unwrap().subscriptions, 0);
+}
+
+/// [MQTT-3.1.2-24]: of a CONNACK, what the client can do without gives way; what it must know does not.
+#[test]
+fn a_connack_is_shortened_or_not_sent() {
+    let mut rig = Rig::with_zone(|zone| {
+        zone.response_information = Some("a/place/for/answers".into());
+        zone.max_topic_alias = 5;
+    });
+    let hello = |size| {
+        Hello::v5("c")
+            .with(Property::RequestResponseInformation(1))
+            .with(Property::MaximumPacketSize(size))
+    };
+    let mut sizes = Vec::new();
+    for size in (1..=60).rev() {
+        let c = rig.hello(hello(size));
+        let len = rig.socket(c).lock().unread.len();
+        assert!(len <= size as usize, "{len} of {size}");
+        let lines = rig.out(c);
+        if lines.is_empty() {
+            assert!(matches!(rig.cause(c), Some(CloseCause::Refused(ReasonCode::PacketTooLarge))));
+        }
+        if sizes.last() != Some(&len) {
+            sizes.push(len);
+        }
+    }
+    // Response Information, Topic Alias Maximum and all, then without them, then nothing.
+    let full = sizes[0];
+    assert_eq!(sizes, [full, full - 22 - 3, 0]);
+    rig.hello(Hello::v5("other").with(Property::MaximumPacketSize(4)));
+    assert!(rig.broker.session("other").is_none(), "no session for who was not let in");
+}
+
+/// [MQTT-3.1.2-24]: so it is when the client is refused.
+#[test]
+fn a_connack_that_refuses_is_shortened_or_not_sent() {
+    let mut rig = Rig::new();
+    let ban = Ban { reason: "test".into(), by: "test".into(), until_ms: u64::MAX };
+    rig.broker.ban(Who::ClientId("c".into()), ban, rig.now.wall_ms);
+    for (size, expected) in [
+        (100, vec!["CONNACK present=0 0x8a ReasonString(\"banned\")"]),
+        (13, vec!["CONNACK present=0 0x8a"]),
+        (5, vec!["CONNACK present=0 0x8a"]),
+        (4, vec![]),
+    ] {
+        let c = rig.hello(Hello::v5("c").with(Property::MaximumPacketSize(size)));
+        rig.check(c, &expected);
+        assert!(rig.cause(c).is_some());
+    }
 }

@@ -9,6 +9,7 @@ mod access;
 mod limits;
 mod metrics;
 mod queue;
+mod restart;
 mod resume;
 mod retained;
 mod session_end;

@@ -100,6 +100,40 @@ fn connected_members_come_first() {
     assert_eq!(queued, 1);
 }
 
+/// Who comes back has its share again, with every strategy and by every kind of filter.
+#[test]
+fn a_member_that_comes_back_gets_messages_again() {
+    for (strategy, filter) in [
+        (SharedStrategy::Random, "$share/g/t/+"),
+        (SharedStrategy::RoundRobin, "$share/g/t/1"),
+        (SharedStrategy::RoundRobin, "$queue/t/#"),
+        (SharedStrategy::HashTopic, "$share/g/t/1"),
+    ] {
+        let mut rig = group(strategy, false);
+        let join = |rig: &mut Rig, id: &str| rig.join(Hello::v5(id).lasting(1000));
+        let mut list = Vec::new();
+        for id in ["m0", "m1", "m2"] {
+            let c = join(&mut rig, id);
+            rig.subscribed(c, filter, Q0);
+            list.push(c);
+        }
+        let p = rig.client("pub");
+        let spread = |rig: &mut Rig, list: &[C]| {
+            for _ in 0..30 {
+                rig.publish(p, "t/1", "x", Q0, 0);
+            }
+            counts(rig, list)
+        };
+        let before = spread(&mut rig, &list);
+        let chosen = before.iter().position(|n| *n > 0).unwrap();
+        rig.lose(list[chosen]);
+        assert_eq!(spread(&mut rig, &list).iter().sum::<usize>(), 30, "{filter}");
+        list[chosen] = join(&mut rig, &format!("m{chosen}"));
+        let after = spread(&mut rig, &list);
+        assert!(after[chosen] > 0, "{strategy:?} {filter} {before:?} {after:?}");
+    }
+}
+
 /// Attack case 19; MQTT 5.0, 4.8.2: when a session ends, others get what it had not begun at QoS 2.
 #[test]
 fn messages_of_a_session_that_ends_go_to_others() {

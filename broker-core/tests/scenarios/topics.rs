@@ -238,6 +238,72 @@ fn events_tell_the_life_of_clients() {
     }
 }
 
+/// A PUBLISH is told of as often as it is written, whatever for; the broker's own are not, or the first would
+/// never be the last.
+#[test]
+fn events_tell_of_each_publish_written_for_a_client() {
+    let mut rig = Rig::new();
+    let e = rig.client("events");
+    rig.subscribed(e, "$events/message_delivered", Q0);
+    rig.subscribed(e, "$SYS/#", Q0);
+    let inbox = rig.broker.subscribe_local("$events/+", 100, rig.now).unwrap();
+    let told = || -> Vec<String> {
+        let all = inbox.receiver().try_iter();
+        let delivered = all.filter(|event| event.topic.ends_with("/message_delivered"));
+        delivered.map(|event| String::from_utf8(event.payload.to_vec()).unwrap()).collect()
+    };
+    let p = rig.join(Hello::v5("pub").user("alice"));
+    rig.retain(p, "kept", "k");
+    let lasting = || Hello::v5("c").lasting(100).user("bob");
+    let c = rig.join(lasting());
+    let d = rig.client("d");
+    rig.subscribed(c, "t", Q1);
+    rig.subscribed(d, "t", Q0);
+    assert_eq!(told(), [""; 0]);
+    rig.publish(p, "t", "x", Q1, 1);
+    let events = told();
+    assert_eq!(events.len(), 2, "{events:?}");
+    let to_c = events.iter().find(|event| event.contains(r#""clientid":"c""#)).unwrap();
+    for part in [
+        r#""event":"message_delivered""#,
+        r#""username":"bob""#,
+        r#""from_clientid":"pub","from_username":"alice""#,
+        r#""topic":"t","qos":1,"payload":"x","flags":{"dup":false,"retain":false}"#,
+    ] {
+        assert!(to_c.contains(part), "{part} {to_c}");
+    }
+    // What is queued is told of when it leaves, what is sent again each time.
+    rig.lose(c);
+    rig.publish(p, "t", "y", Q1, 2);
+    assert_eq!(told().len(), 1, "to d");
+    let c = rig.join(lasting());
+    let events = told();
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events[0].contains(r#""dup":true"#) && events[1].contains(r#""dup":false"#));
+    // Retained messages are written too, acknowledgements are no deliveries.
+    rig.puback(c, 1);
+    rig.subscribed(c, "kept", Q0);
+    let events = told();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].contains(r#""retain":true"#), "{events:?}");
+    assert_eq!(named(&rig.out(e), "message_delivered"), 6);
+}
+
+/// Who listens to other events does not pay for this one.
+#[test]
+fn a_delivery_makes_no_event_unless_somebody_listens_to_deliveries() {
+    let mut rig = Rig::new();
+    let e = rig.client("events");
+    rig.subscribed(e, "$events/client_connected", Q0);
+    let c = rig.client("c");
+    rig.subscribed(c, "t", Q0);
+    rig.out(e);
+    let dropped = rig.metric(Metric::MessagesDropped);
+    rig.publish(c, "t", "z", Q1, 3);
+    rig.check(e, &[]);
+    assert_eq!(rig.metric(Metric::MessagesDropped), dropped, "no event was routed to nobody");
+}
+
 /// A group may share events as anything else.
 #[test]
 fn events_reach_shared_subscriptions() {

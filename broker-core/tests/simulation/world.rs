@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{
     Connect, Decoder, Disconnect, Packet, Properties, PropertiesBuf, Property, ProtocolVersion,
     QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionRequest, Unsubscribe, Will,
 };
 use broker_core::config::{BrokerConfig, SharedStrategy, ZoneConfig};
-use broker_core::extension::{Consumer, Lsn, Store};
+use broker_core::extension::{Consumer, Store};
 use broker_core::{
     Attachment, Broker, Channel, Close, CloseCause, Flow, Message, Metric, Now, Peer, Sink,
     SubscriptionOptions, Turn,
@@ -18,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::client::{Client, Limits, OwnedPublish, Rng};
 use crate::model::{Connecting, Model};
+use crate::rig::disk::Disk;
 use crate::rig::{Q0, Q1, Q2, Socket, V3, V5, describe, properties};
 
 /// Hears every message that is routed, when it is.
@@ -27,57 +27,6 @@ struct Ear(Mutex<Vec<Arc<Message>>>);
 impl Consumer for Ear {
     fn consume(&self, message: &Arc<Message>) {
         self.0.lock().push(Arc::clone(message));
-    }
-}
-
-/// A store that syncs when the seed says so.
-#[derive(Default)]
-struct Disk {
-    end: AtomicU64,
-    durable: AtomicU64,
-    wakers: Mutex<Vec<Waker>>,
-    /// Payload to the last frame that holds it.
-    records: Mutex<BTreeMap<String, Lsn>>,
-}
-
-type Waker = (Lsn, Box<dyn FnOnce() + Send>);
-
-impl Store for Disk {
-    fn append(&self, frame: &[u8]) -> Lsn {
-        let lsn = self.end.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut decoder = Decoder::for_client(V5, u32::MAX);
-        let mut at = 0;
-        while let Some(len) = decoder.frame_len(&frame[at..]).expect("frames are packets") {
-            let mut record = frame[at..at + len].to_vec();
-            // Records have no Packet Identifier, only room for one.
-            if record[0] & 0b0110 != 0 {
-                let body = 1 + record[1..].iter().take_while(|byte| **byte >= 0x80).count() + 1;
-                let topic_len = u16::from_be_bytes([record[body], record[body + 1]]);
-                record[body + 2 + usize::from(topic_len) + 1] = 1;
-            }
-            let packet = decoder.decode(&record).expect("records are packets");
-            if let Some((Packet::Publish(publish), _)) = packet {
-                let payload = String::from_utf8_lossy(publish.payload).into_owned();
-                self.records.lock().insert(payload, lsn);
-            }
-            at += len;
-        }
-        assert_eq!(at, frame.len(), "a frame holds whole packets");
-        lsn
-    }
-    fn durable(&self) -> Lsn {
-        self.durable.load(Ordering::Relaxed)
-    }
-    fn wake_at(&self, lsn: Lsn, waker: Box<dyn FnOnce() + Send>) {
-        self.wakers.lock().push((lsn, waker));
-    }
-}
-
-impl Disk {
-    fn sync_to(&self, lsn: Lsn) {
-        self.durable.fetch_max(lsn, Ordering::Relaxed);
-        let due: Vec<_> = self.wakers.lock().extract_if(.., |(at, _)| *at <= lsn).collect();
-        due.into_iter().for_each(|(_, wake)| wake());
     }
 }
 
@@ -678,7 +627,7 @@ impl World {
                 };
                 if self.model.must_be_recorded(payload) {
                     self.totals.waited_for_disk += 1;
-                    let lsn = disk.records.lock().get(payload).copied();
+                    let lsn = disk.end_of(payload);
                     assert!(
                         lsn.is_some_and(|lsn| lsn <= disk.durable()),
                         "{} in {n}: acknowledged {} at {lsn:?} with {} safe",
@@ -772,9 +721,9 @@ impl World {
 
     fn sync_some(&mut self) {
         let Some(disk) = &self.disk else { return };
-        let (durable, end) = (disk.durable(), disk.end.load(Ordering::Relaxed));
-        let lsn = durable + self.rng.below((end - durable) as usize + 1) as u64;
-        disk.sync_to(lsn);
+        let (synced, frames) = (disk.synced(), disk.frames());
+        disk.sync_frames(synced + self.rng.below(frames - synced + 1));
+        disk.serve();
     }
 
     /// Every queue is bounded, whatever happens.
@@ -820,7 +769,8 @@ impl World {
             }
             self.look_at_sockets(false);
             if let Some(disk) = &self.disk {
-                disk.sync_to(disk.end.load(Ordering::Relaxed));
+                disk.sync_all();
+                disk.serve();
             }
             self.look_at_sockets(false);
             for c in 0..self.clients.len() {

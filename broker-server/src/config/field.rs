@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use broker_codec::{QoS, topic};
-use broker_core::config::{RewriteRule, SharedStrategy};
+use broker_core::config::{RewriteRule, SharedStrategy, WillsKeep};
+use broker_core::store::Level;
 use broker_net::config::{AccessRule, Cidr, PeerCertField};
 use log::LevelFilter;
 
+use super::store::{OnDamage, OnFailure};
 use super::value::{Value, parse_duration, quote, show_duration};
 use super::{LogFormat, LogTarget};
 use crate::auth::scram::Verifier;
@@ -129,6 +131,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair);
+word_field!(Level OnDamage OnFailure WillsKeep);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -241,6 +244,10 @@ enum_words!(LogFormat: Text = "text", Json = "json");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",
     Hash = "hash", HashTopic = "hash_topic");
+enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");
+enum_words!(OnDamage: Start = "start", Stop = "stop");
+enum_words!(OnFailure: ReadOnly = "read_only", Exit = "exit");
+enum_words!(WillsKeep: Nobody = "none", Durable = "durable", Retained = "retained", All = "all");
 
 impl Word for LogTarget {
     fn to_word(&self) -> String {

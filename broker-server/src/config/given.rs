@@ -313,14 +313,17 @@ pub(crate) fn dotted(path: &[String]) -> String {
 fn listed(key: &Key, value: Item) -> Content {
     let Item { raw, origin } = value;
     let items = match raw {
-        Raw::List(items) => items,
-        Raw::Text(text) | Raw::Bare(text) if !matches!(key.kind, super::value::Kind::Map(_)) => {
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(|item| Item { raw: Raw::Text(item.to_owned()), origin: origin.clone() })
-                .collect()
+        // It has no names for the entries of a map.
+        raw if matches!(key.kind, super::value::Kind::Map(_)) => {
+            return Content::One(Item { raw, origin });
         }
+        Raw::List(items) => items,
+        Raw::Text(text) | Raw::Bare(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(|item| Item { raw: Raw::Text(item.to_owned()), origin: origin.clone() })
+            .collect(),
         raw => return Content::One(Item { raw, origin }),
     };
     let named = items.into_iter().zip(1_u64..).map(|(item, n)| (ItemName(n, n.to_string()), item));

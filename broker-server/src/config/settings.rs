@@ -15,10 +15,10 @@ use super::error::{ConfigError, Origin};
 use super::field::{Pair, Refusal};
 use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
 use super::raw::{Item, Raw};
-use super::table::{self, Access, Goes};
+use super::table::{self, Access, Goes, Key};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
-use super::{LogConfig, LogFormat, LogTarget, NodeConfig, ServerConfig};
+use super::{LogConfig, LogFormat, LogTarget, NodeConfig, ServerConfig, StoreConfig};
 use crate::auth::scram::Verifier;
 
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) log: LogConfig,
     /// But for what the fields below hold.
     pub(crate) broker: BrokerConfig,
+    pub(crate) store: StoreConfig,
     /// `[mqtt]`.
     pub(crate) base: Zone,
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -83,6 +84,7 @@ impl Default for Settings {
                 format: LogFormat::Text,
                 targets: BTreeMap::new(),
             },
+            store: StoreConfig::default(),
             base: Zone::default(),
             zones: BTreeMap::new(),
             listeners: Vec::new(),
@@ -228,6 +230,7 @@ impl Settings {
             settings.apply(entry, errors);
         }
         settings.broker.node_name = settings.node.name.clone();
+        settings.store.dir = settings.node.data_dir.clone();
         settings
     }
 
@@ -239,7 +242,8 @@ impl Settings {
             Content::One(item) => &item.origin,
             Content::Many(_) => &entry.origin,
         };
-        self.given.insert(path.clone(), (origin.clone(), entry.content.shown()));
+        let shown = shown(entry.key, || entry.content.shown());
+        self.given.insert(path.clone(), (origin.clone(), shown));
         let Some(value) = value else { return };
         match (&entry.key.goes, &entry.owner) {
             (Goes::Root(access), _) => report.write(access, self, value, &items),
@@ -302,6 +306,7 @@ impl Settings {
             node: self.node,
             log: self.log,
             broker,
+            store: self.store,
             listeners: listeners.collect(),
             scram_users: self.scram_users,
             notes,
@@ -333,7 +338,7 @@ impl<'a> Report<'a> {
                     (raw, kind) => kind.read(raw),
                 };
                 if value.is_none() {
-                    self.refuse(None, &item.origin, item.raw.shown(), "");
+                    self.refuse(None, &item.origin, || item.raw.shown(), "");
                 }
                 return (value, Vec::new());
             }
@@ -345,7 +350,7 @@ impl<'a> Report<'a> {
                 texts.push(text);
                 read.push((name, item));
             } else {
-                self.refuse(Some(name), &item.origin, item.raw.shown(), "");
+                self.refuse(Some(name), &item.origin, || item.raw.shown(), "");
             }
         }
         let value = match key.kind {
@@ -364,19 +369,25 @@ impl<'a> Report<'a> {
             let detail = format!("{detail}; ");
             match (item.and_then(|i| items.get(i)), &self.entry.content) {
                 (Some((name, item)), _) => {
-                    self.refuse(Some(name), &item.origin, item.raw.shown(), &detail);
+                    self.refuse(Some(name), &item.origin, || item.raw.shown(), &detail);
                 }
                 (None, Content::One(item)) => {
-                    self.refuse(None, &item.origin, item.raw.shown(), &detail);
+                    self.refuse(None, &item.origin, || item.raw.shown(), &detail);
                 }
                 (None, content) => {
-                    self.refuse(None, &self.entry.origin, content.shown(), &detail);
+                    self.refuse(None, &self.entry.origin, || content.shown(), &detail);
                 }
             }
         }
     }
 
-    fn refuse(&mut self, item: Option<&ItemName>, origin: &Origin, value: String, detail: &str) {
+    fn refuse(
+        &mut self,
+        item: Option<&ItemName>,
+        origin: &Origin,
+        value: impl FnOnce() -> String,
+        detail: &str,
+    ) {
         let key = self.entry.key;
         let (path, expected) = match (key.kind, item) {
             (Kind::Map(expected), Some(name)) => {
@@ -388,10 +399,15 @@ impl<'a> Report<'a> {
         self.errors.push(ConfigError {
             origin: origin.clone(),
             key: path,
-            value: Some(value),
+            value: Some(shown(key, value)),
             problem: format!("{detail}must be {expected}"),
         });
     }
+}
+
+/// A value as it may be shown.
+fn shown(key: &Key, value: impl FnOnce() -> String) -> String {
+    if key.is_secret() { "***".to_owned() } else { value() }
 }
 
 fn listener_path(protocol: Protocol, name: &str) -> String {

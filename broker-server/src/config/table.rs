@@ -6,6 +6,7 @@
 mod ignored;
 mod listener;
 mod root;
+mod store;
 mod zone;
 
 use std::sync::LazyLock;
@@ -97,6 +98,12 @@ impl Key {
         matches!(self.kind, Kind::List(_) | Kind::Map(_))
     }
 
+    /// True if what was written there must not be repeated, in an error or elsewhere. By its name, so that
+    /// nobody who adds a key has to remember it.
+    pub(crate) fn is_secret(&self) -> bool {
+        ["cookie", "password", "secret", "token", "users"].iter().any(|it| self.name.contains(it))
+    }
+
     /// What the value must be, to follow "must be".
     pub(crate) fn expected(&self) -> String {
         let expected = self.kind.expected();
@@ -117,7 +124,12 @@ impl Key {
 
 /// All keys, in the order in which they are printed.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    root::KEYS.iter().chain(zone::KEYS).chain(listener::KEYS).chain(ignored::KEYS)
+    root::KEYS
+        .iter()
+        .chain(store::KEYS)
+        .chain(zone::KEYS)
+        .chain(listener::KEYS)
+        .chain(ignored::KEYS)
 }
 
 /// All ways to write them.
@@ -219,16 +231,20 @@ macro_rules! checked {
 
 /// Access to a field of two values, each with its word.
 macro_rules! either {
-    ($field:ident, $word:literal = $value:literal, $other_word:literal = $other:literal) => {
+    (
+        $($path:ident).+,
+        $word:literal = $value:literal,
+        $other_word:literal = $other:literal
+    ) => {
         Access {
             read: |target| {
-                let first = target.config.$field == $value;
+                let first = target.$($path).+ == $value;
                 Value::Text(if first { $word } else { $other_word }.into())
             },
             write: |target, value| {
                 // The key's kind let only these two words pass.
                 let first = value == Value::Text($word.into());
-                target.config.$field = if first { $value } else { $other };
+                target.$($path).+ = if first { $value } else { $other };
                 Ok(())
             },
         }

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use broker_codec::QoS;
-use broker_core::config::{BrokerConfig, SharedStrategy};
+use broker_core::config::{BrokerConfig, SharedStrategy, WillsKeep};
+use broker_core::store::Level;
 use broker_net::config::{Bind, PeerCertField, Protocol};
 use log::LevelFilter;
 use proptest::prelude::*;
 
+use super::store::{OnDamage, OnFailure};
 use super::*;
 
 fn settings(text: &str, env: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
@@ -48,6 +50,8 @@ fn without_a_file_the_defaults_serve() {
     assert_eq!(config.node.name, "emqx@127.0.0.1");
     assert_eq!(config.node.data_dir, Path::new("./data"));
     assert_eq!(config.node.shutdown_timeout_ms, 15_000);
+    assert!(config.store.enabled);
+    assert_eq!(config.store.dir, Path::new("./data"));
     assert_eq!(config.log.level, LevelFilter::Info);
     assert_eq!(config.notes, [""; 0]);
     let listeners: Vec<_> = config
@@ -433,6 +437,128 @@ qos = 1
 }
 
 #[test]
+fn what_survives_has_keys() {
+    let config = config(
+        r#"
+        [node]
+        data_dir = "/var/lib/broker"
+        [durability]
+        level = "written"
+        topics = ["alarms/# fsync", "a b/+ memory"]
+        sync_interval = "200ms"
+        when_unavailable = "wait"
+        on_failure = "exit"
+        on_damage = "stop"
+        [store]
+        segment_bytes = "16MB"
+        spare_segments = 2
+        snapshot_log_bytes = "32MB"
+        log_min_bytes = "64MB"
+        max_log_bytes = "1GB"
+        min_free_bytes = 0
+        compact_bytes_per_s = "8MB"
+        memory_bytes = "128MB"
+        max_unsynced_bytes = "4MB"
+        commit_pace = 0
+        slow_sync = "1s"
+        [wills]
+        keep = "all"
+        after_crash = "drop"
+        [broker]
+        max_sessions = 300_000
+        "#,
+    );
+    let durability = &config.broker.durability;
+    assert_eq!(durability.level, Level::Written);
+    let topics = [("alarms/#".into(), Level::Fsync), ("a b/+".into(), Level::Memory)];
+    assert_eq!(durability.topics, topics);
+    assert!(!durability.refuse_when_unavailable && !durability.publish_wills_after_crash);
+    assert_eq!(durability.wills_keep, WillsKeep::All);
+    let store = &config.store;
+    assert!(store.enabled);
+    assert_eq!(store.dir, Path::new("/var/lib/broker"));
+    assert_eq!((store.on_failure, store.on_damage), (OnFailure::Exit, OnDamage::Stop));
+    assert_eq!((store.segment_bytes, store.spare_segments), (16 << 20, 2));
+    assert_eq!((store.snapshot_log_bytes, store.log_min_bytes), (32 << 20, 64 << 20));
+    assert_eq!((store.max_log_bytes, store.min_free_bytes), (1 << 30, 0));
+    assert_eq!((store.compact_bytes_per_s, store.memory_bytes), (8 << 20, 128 << 20));
+    assert_eq!((store.max_unsynced_bytes, store.commit_pace_ms), (4 << 20, 0));
+    assert_eq!((store.sync_interval_ms, store.slow_sync_ms), (200, 1_000));
+}
+
+#[test]
+fn levels_of_topics_are_refused_one_by_one() {
+    check_errors(
+        r#"
+[durability]
+topics = ["a/# fsync", "a/#/b written", "c", "d disk", "a/# memory", "$share/g/a fsync"]
+level = "sync"
+[store]
+segment_bytes = 67_000_001
+[wills]
+keep = "some"
+"#,
+        &[
+            r##"broker.toml:3:24: durability.topics = "a/#/b written": "a/#/b": '#' is not alone in the last level at byte 2; must be "<topic filter> <level>", the level being fsync, written or memory"##,
+            r#"broker.toml:3:41: durability.topics = "c": names no level; must be "<topic filter> <level>", the level being fsync, written or memory"#,
+            r#"broker.toml:3:46: durability.topics = "d disk": "disk" is no level; must be "<topic filter> <level>", the level being fsync, written or memory"#,
+            r#"broker.toml:3:70: durability.topics = "$share/g/a fsync": "$share/g/a": messages are published to topics, not to groups; must be "<topic filter> <level>", the level being fsync, written or memory"#,
+            r#"broker.toml:4:9: durability.level = "sync": must be one of fsync, written, memory"#,
+            r#"broker.toml:6:17: store.segment_bytes = 67000001: is no multiple of 4KB; must be a size from 1MB to 4GB, such as "1MB" (units B, KB, MB, GB)"#,
+            r#"broker.toml:8:8: wills.keep = "some": must be one of none, durable, retained, all"#,
+        ],
+    );
+    check_errors_with(
+        "",
+        &[("BROKER__DURABILITY__TOPICS", "a/# fsync, b memory, a/# written")],
+        &[
+            r##"BROKER__DURABILITY__TOPICS: durability.topics = "a/# written": "a/#" is there twice; must be "<topic filter> <level>", the level being fsync, written or memory"##,
+        ],
+    );
+}
+
+#[test]
+fn what_is_kept_fits_into_the_files_of_the_store() {
+    check_errors(
+        r#"
+[mqtt]
+max_packet_size = "17MB"
+[zone.internal]
+max_packet_size = "16MB"
+[zone.big]
+max_packet_size = "20MB"
+[broker]
+max_sessions = 2_000_000
+[store]
+max_log_bytes = "200MB"
+"#,
+        &[
+            r#"broker.toml:3:19: mqtt.max_packet_size = "17MB": more than a quarter of store.segment_bytes (64MB), which would have to be 68MB at least"#,
+            r#"broker.toml:7:19: zone.big.max_packet_size = "20MB": more than a quarter of store.segment_bytes (64MB), which would have to be 80MB at least"#,
+            r#"broker.toml:9:16: broker.max_sessions = 2000000: store.segment_bytes (64MB) would have to be 92MB at least for so many"#,
+            r#"broker.toml:11:17: store.max_log_bytes = "200MB": less than 4 x store.segment_bytes (256MB)"#,
+            r#"broker.toml:11:17: store.max_log_bytes = "200MB": less than store.log_min_bytes (1GB)"#,
+        ],
+    );
+    check_errors(
+        "store.segment_bytes = \"2MB\"",
+        &[
+            r#"broker.toml:1:23: store.segment_bytes = "2MB": less than 4 x zone.external.max_packet_size (1MB)"#,
+            r#"broker.toml:1:23: store.segment_bytes = "2MB": less than 4 x zone.internal.max_packet_size (1MB)"#,
+            r#"broker.toml:1:23: store.segment_bytes = "2MB": too small for the 1000000 sessions of broker.max_sessions; must be 46MB at least"#,
+        ],
+    );
+    let off = config(
+        "store = false\nmqtt.max_packet_size = \"200MB\"\nwills.keep = \"all\"\ndurability.level = \"written\"",
+    );
+    assert!(!off.store.enabled);
+    assert_eq!(
+        off.notes,
+        ["store.enabled = false: these do nothing: durability.level, wills.keep"]
+    );
+}
+
+#[test]
 fn addresses_of_listeners_that_are_off_are_free() {
     let text = r#"
         [listener.tcp.external]
@@ -537,9 +663,9 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
     assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
     let shown = |settings: Settings| {
         let config = settings.into_server_config();
-        let ServerConfig { node, log, broker, listeners, scram_users, notes: _ } = config;
+        let ServerConfig { node, log, broker, store, listeners, scram_users, notes: _ } = config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
-        format!("{node:#?}{log:#?}{broker:#?}{listeners:#?}{users:#?}")
+        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{listeners:#?}{users:#?}")
     };
     assert_eq!(shown(first), shown(second));
 }
@@ -580,6 +706,11 @@ fn a_printed_configuration_reads_back_to_the_same() {
         plain = "off"
         [auth.scram_sha_256.users]
         "a.b" = "secret"
+        [durability]
+        topics = ["a b/#  written", "c memory"]
+        on_failure = "exit"
+        [store]
+        segment_bytes = 67_112_960
         "#,
         &[("BROKER__NODE__DATA_DIR", "C:\\data\n")],
     );
@@ -591,6 +722,33 @@ fn passwords_are_not_printed() {
     let printed = print::toml(&settings(text, &[]).unwrap());
     assert!(printed.contains("alice = \"SCRAM-SHA-256$4096:"), "{printed}");
     assert!(!printed.contains("pencil"));
+}
+
+/// A password that was written wrongly is a password still.
+#[test]
+fn errors_do_not_repeat_secrets() {
+    for (text, env) in [
+        ("[auth.scram_sha_256]\nusers = \"pencil\"", None),
+        ("[auth.scram_sha_256]\nusers = [\"pencil\"]", None),
+        ("[auth.scram_sha_256.users]\nalice = [\"pencil\"]", None),
+        ("[auth.scram_sha_256.users]\nalice = { password = \"pencil\" }", None),
+        ("[auth.scram_sha_256.users]\nalice = \"SCRAM-SHA-256$pencil\"", None),
+        ("[auth.scram_sha_256.user]\nalice = \"pencil\"", None),
+        ("[auth.scram_sha_256.users]\nalice = \"pencil", None),
+        ("", Some(("BROKER__AUTH__SCRAM_SHA_256__USERS", "pencil"))),
+        ("", Some(("BROKER__AUTH__SCRAM_SHA_256__USERS__BOB", "SCRAM-SHA-256$pencil"))),
+    ] {
+        let env: Vec<_> = env.into_iter().collect();
+        let errors = settings(text, &env).expect_err(text).to_string();
+        assert!(!errors.contains("pencil"), "{errors}");
+    }
+    check_errors(
+        "[auth.scram_sha_256.users]\nalice = 4711",
+        &[
+            "broker.toml:2:9: auth.scram_sha_256.users.alice = ***: must be a password, or the stored form \
+           \"SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>\"",
+        ],
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use broker_net::config::Bind;
 use super::error::{ConfigError, Origin};
 use super::settings::{Listener, Settings};
 use super::table::Why;
+use super::value::show_size;
 
 /// Refuses what cannot work.
 pub(crate) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
@@ -12,6 +13,9 @@ pub(crate) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
         check_listener(settings, listener, errors);
     }
     check_addresses(settings, errors);
+    if settings.store.enabled {
+        check_store(settings, errors);
+    }
     for (name, subscription) in &settings.subscriptions {
         let path = format!("module.subscription.{name}");
         let key = format!("{path}.topic");
@@ -47,6 +51,7 @@ pub(crate) fn notes(settings: &Settings) -> Vec<String> {
             "{origin}: log.to = {value}: no file is written, lines go to the console"
         ));
     }
+    note_store(settings, &mut notes);
     for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
         note_listener(settings, listener, &mut notes);
     }
@@ -126,6 +131,86 @@ fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<Strin
     }
 }
 
+/// What is kept must fit into the store's files.
+fn check_store(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    let store = &settings.store;
+    let (piece, segment) = (store.piece_bytes(), show_size(store.segment_bytes));
+    let least = |bytes: u64| show_size(bytes.next_multiple_of(1 << 20));
+    for (name, zone) in &settings.zones {
+        let bytes = u64::from(zone.config.max_packet_size);
+        if bytes <= piece {
+            continue;
+        }
+        let keys = [format!("zone.{name}.max_packet_size"), "mqtt.max_packet_size".into()];
+        let packet_key = keys.into_iter().find(|key| settings.given.contains_key(key));
+        errors.push(match packet_key {
+            Some(key) => {
+                let problem = format!(
+                    "more than a quarter of store.segment_bytes ({segment}), which would have to be {} at least",
+                    least(bytes * 4)
+                );
+                wrong(settings, key, problem)
+            }
+            // Only the segment was given, so that is the one to correct.
+            None => {
+                let problem = format!(
+                    "less than 4 x zone.{name}.max_packet_size ({})",
+                    show_size(bytes)
+                );
+                wrong(settings, "store.segment_bytes".into(), problem)
+            }
+        });
+    }
+    let table = settings.broker.max_sessions as u64 * SESSION_ENTRY_BYTES;
+    if table > piece {
+        let (mut key, mut problem) = (
+            "broker.max_sessions",
+            format!(
+                "store.segment_bytes ({segment}) would have to be {} at least for so many",
+                least(table * 4)
+            ),
+        );
+        if !settings.given.contains_key(key) {
+            problem = format!(
+                "too small for the {} sessions of broker.max_sessions; must be {} at least",
+                settings.broker.max_sessions,
+                least(table * 4)
+            );
+            key = "store.segment_bytes";
+        }
+        errors.push(wrong(settings, key.into(), problem));
+    }
+    for (small, bytes, key, max) in [
+        (
+            "4 x store.segment_bytes",
+            store.segment_bytes * 4,
+            "store.max_log_bytes",
+            store.max_log_bytes,
+        ),
+        ("store.log_min_bytes", store.log_min_bytes, "store.max_log_bytes", store.max_log_bytes),
+    ] {
+        if bytes > max {
+            let problem = format!("less than {small} ({})", show_size(bytes));
+            errors.push(wrong(settings, key.into(), problem));
+        }
+    }
+}
+
+/// Keys of a store that is not there.
+fn note_store(settings: &Settings, notes: &mut Vec<String>) {
+    if settings.store.enabled {
+        return;
+    }
+    let is_stores = |key: &&str| {
+        ["durability.", "store.", "wills."].iter().any(|table| key.starts_with(table))
+            && *key != "store.enabled"
+    };
+    let keys: Vec<_> = settings.given.keys().map(String::as_str).filter(is_stores).collect();
+    if !keys.is_empty() {
+        notes.push(format!("store.enabled = false: these do nothing: {}", keys.join(", ")));
+    }
+}
+
 /// Two enabled listeners cannot have one address.
 fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
     let mut seen: Vec<(&Bind, String)> = Vec::new();
@@ -185,3 +270,6 @@ fn missing(settings: &Settings, path: &str, key: String, problem: &str) -> Confi
     let origin = settings.named.get(path).cloned().unwrap_or(Origin::Default);
     ConfigError { origin, key, value: None, problem: problem.to_owned() }
 }
+
+/// What one session takes in the list of them that a snapshot begins with.
+const SESSION_ENTRY_BYTES: u64 = 12;

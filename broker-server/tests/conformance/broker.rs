@@ -19,6 +19,8 @@ pub(crate) struct Broker {
     pub(crate) websocket: Option<String>,
     /// HOST:PORT of a listener that offers little, see `limits.rs`.
     pub(crate) limited: Option<String>,
+    /// HOST:PORT of a listener whose zone has `strict_mode`.
+    pub(crate) strict: Option<String>,
     is_ours: bool,
 }
 
@@ -38,7 +40,9 @@ pub(crate) fn is_ours() -> bool {
 pub(crate) fn start() -> Option<Process> {
     if let Ok(address) = std::env::var("MQTT_BROKER") {
         let websocket = std::env::var("MQTT_BROKER_WS").ok();
-        BROKER.set(Broker { address, websocket, limited: None, is_ours: false }).unwrap();
+        BROKER
+            .set(Broker { address, websocket, limited: None, strict: None, is_ours: false })
+            .unwrap();
         return None;
     }
     let (process, broker) = Process::start();
@@ -56,9 +60,10 @@ impl Process {
     fn start() -> (Self, Broker) {
         let dir = std::env::temp_dir().join(format!("conformance-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
-        let [tcp, ws, limited] = free_ports();
+        let ports = free_ports();
+        let [tcp, ws, limited, strict] = ports;
         let config = dir.join("broker.toml");
-        std::fs::write(&config, config_text(&dir.join("data"), tcp, ws, limited)).unwrap();
+        std::fs::write(&config, config_text(&dir.join("data"), ports)).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_broker-server"))
             .arg("--config")
@@ -73,6 +78,7 @@ impl Process {
             address: format!("127.0.0.1:{tcp}"),
             websocket: Some(format!("127.0.0.1:{ws}")),
             limited: Some(format!("127.0.0.1:{limited}")),
+            strict: Some(format!("127.0.0.1:{strict}")),
             is_ours: true,
         };
         process.wait_until_it_accepts(&broker);
@@ -112,7 +118,7 @@ impl Drop for Process {
     }
 }
 
-fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16, limited: u16) -> String {
+fn config_text(data_dir: &std::path::Path, [tcp, ws, limited, strict]: [u16; 4]) -> String {
     format!(
         "[node]\ndata_dir = {data_dir:?}\n\n\
          [mqtt]\nmax_topic_alias = 10\n\n\
@@ -123,6 +129,8 @@ fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16, limited: u16) -> S
          [zone.limited]\nmax_qos_allowed = 1\nretain_available = false\n\
          wildcard_subscription = false\nshared_subscription = false\nserver_keepalive = 2\n\
          max_packet_size = \"2KB\"\nmax_clientid_len = 30\n\n\
+         [listener.tcp.strict]\nbind = \"127.0.0.1:{strict}\"\nzone = \"strict\"\n\n\
+         [zone.strict]\nstrict_mode = true\n\n\
          [listener.tcp.internal]\nenabled = false\n\n\
          [listener.ssl.external]\nenabled = false\n\n\
          [listener.wss.external]\nenabled = false\n"
@@ -133,8 +141,8 @@ fn config_text(data_dir: &std::path::Path, tcp: u16, ws: u16, limited: u16) -> S
 pub(crate) const ALICES_PASSWORD: &str = "wonderland";
 
 /// Held open together, so that they differ.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+fn free_ports() -> [u16; 4] {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|l| l.local_addr().unwrap().port())
 }
 

@@ -12,6 +12,8 @@ tests![
     large_properties_count,
     exact_size_is_sent,
     acknowledgements_stay_within,
+    large_subacks_and_unsubacks_are_not_sent,
+    connack_stays_within,
     others_get_what_is_too_large_for_one,
     maximum_packet_size_0_is_refused,
     server_refuses_what_is_too_large,
@@ -123,6 +125,34 @@ fn acknowledgements_stay_within() {
     let mut client = connect();
     client.send_publish(&publish("a/#", 1, "x").id(1));
     client.expect_refused(&[0x81, 0x82, 0x90]);
+}
+
+/// [MQTT-3.1.2-24]: a Reason Code for each filter is more than the client takes, and none can be left out.
+fn large_subacks_and_unsubacks_are_not_sent() {
+    let filters: Vec<_> = (0..60).map(|n| format!("{}/{n}", unique_topic())).collect();
+    let few: Vec<_> = filters[..50].iter().map(|filter| (filter.as_str(), 0)).collect();
+    let many: Vec<_> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
+    let names: Vec<_> = filters.iter().map(String::as_str).collect();
+    let connect = || v5().prop(Prop::MaximumPacketSize(60)).open();
+    let mut client = connect();
+    assert_eq!(client.subscribe_many(&few, &[]).len(), 50);
+    assert_eq!(client.unsubscribe(&names[..50]).len(), 50);
+    client.send(&wire::subscribe(V5, 7, &many, &[]));
+    client.expect_disconnect(&[0x95]);
+    let mut client = connect();
+    client.send(&wire::unsubscribe(V5, 8, &names));
+    client.expect_disconnect(&[0x95]);
+}
+
+/// [MQTT-3.1.2-24]: no CONNACK rather than one that is larger; closing without a word is always lawful.
+fn connack_stays_within() {
+    for max in 1..=40 {
+        let ask = Prop::RequestResponseInformation(1);
+        let mut client = v5().prop(Prop::MaximumPacketSize(max)).prop(ask).begin();
+        client.limit_packets(max as usize);
+        // Asserted where it is read.
+        client.recv_within(5_000);
+    }
 }
 
 /// [MQTT-3.1.2-25]: the other subscribers get it (MQTT 5.0, 3.1.2.11.4).

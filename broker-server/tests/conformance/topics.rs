@@ -1,9 +1,9 @@
 //! Topic Names and Topic Filters (MQTT 5.0, 4.7).
 
-use crate::broker::Bystanders;
-use crate::client::{unique_topic, v5, v311};
+use crate::broker::{Bystanders, broker, need};
+use crate::client::{connect, tcp_to, unique_topic, v5, v311};
 use crate::runner::tests;
-use crate::wire::{Packet, publish};
+use crate::wire::{Packet, V5, V311, publish};
 
 tests![
     filters_match_as_specified,
@@ -13,6 +13,7 @@ tests![
     longest_topic_is_accepted,
     thousands_of_levels_do_no_harm,
     dollar_sys_is_not_for_clients,
+    control_characters_are_refused_in_strict_mode,
 ];
 
 /// [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT311-4.7.1-2], [MQTT311-4.7.1-3]
@@ -159,4 +160,27 @@ fn dollar_sys_is_not_for_clients() {
         Some(other) => panic!("{other:?}"),
     }
     bystanders.exchange();
+}
+
+/// MQTT 5.0, 1.5.4: a receiver may treat control characters as malformed; the zone says whether ours does.
+fn control_characters_are_refused_in_strict_mode() {
+    need(broker().strict.is_some(), "a listener with strict_mode");
+    let topic = format!("{}/\u{1}", unique_topic());
+    let mut subscriber = v5().open();
+    subscriber.subscribe(&topic, 1);
+    for version in [V5, V311] {
+        let text = format!("from {version}");
+        connect(version).open().publish(publish(&topic, 1, &text));
+        assert_eq!(subscriber.take().text(), text);
+        let strict = || Box::new(tcp_to(broker().strict.as_deref().unwrap()));
+        let mut client = connect(version).open_over(strict());
+        client.publish(publish("plain", 1, "x"));
+        client.send(&publish(&topic, 1, "x").id(2).encode(version));
+        match version {
+            V5 => client.expect_disconnect(&[0x81]),
+            _ => client.expect_closed(),
+        }
+        connect(version).id("a\u{1}").begin_over(strict()).expect_refused(&[0x81]);
+    }
+    subscriber.expect_nothing();
 }

@@ -19,7 +19,7 @@ pub(super) static KEYS: &[Key] = &[
         "node.data_dir",
         Kind::Text("the path of a folder"),
         field!(node.data_dir),
-        "Folder of what the broker writes; made if it is not there.",
+        "Folder of what the broker writes, the store above all; made if it is not there.",
     ),
     key(
         "node.shutdown_timeout",
@@ -183,7 +183,12 @@ pub(super) static KEYS: &[Key] = &[
     ),
 ];
 
-const fn key(name: &'static str, kind: Kind, access: Access<Settings>, help: &'static str) -> Key {
+pub(super) const fn key(
+    name: &'static str,
+    kind: Kind,
+    access: Access<Settings>,
+    help: &'static str,
+) -> Key {
     Key { name, kind, unset: None, goes: Goes::Root(access), help }
 }
 
@@ -238,7 +243,7 @@ const LEVELS: &[&str] = &[
     "alert",
     "emergency",
 ];
-const HOUR_MS: u64 = 3_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const COUNT_MAX: u64 = 1_000_000_000_000;
-const SIZE_MAX: u64 = 1 << 50;
+pub(super) const SIZE_MAX: u64 = 1 << 50;

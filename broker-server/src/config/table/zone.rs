@@ -81,7 +81,7 @@ pub(super) static KEYS: &[Key] = &[
     fallback_key(
         "acl_nomatch",
         Kind::Word(&["allow", "deny"]),
-        either!(acl_nomatch_allow, "allow" = true, "deny" = false),
+        either!(config.acl_nomatch_allow, "allow" = true, "deny" = false),
         "What happens to a publish or subscribe that no ACL rule matches.",
     ),
     key(
@@ -93,7 +93,7 @@ pub(super) static KEYS: &[Key] = &[
     fallback_key(
         "acl_deny_action",
         Kind::Word(&["ignore", "disconnect"]),
-        either!(acl_deny_disconnect, "ignore" = false, "disconnect" = true),
+        either!(config.acl_deny_disconnect, "ignore" = false, "disconnect" = true),
         "What happens to a client whose publish or subscribe was denied.",
     ),
     key(
@@ -183,7 +183,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "mqueue_default_priority",
         Kind::Word(&["highest", "lowest"]),
-        either!(mqueue_default_priority, "highest" = 255, "lowest" = 0),
+        either!(config.mqueue_default_priority, "highest" = 255, "lowest" = 0),
         "Priority of the topics that mqueue_priorities does not name.",
     ),
     key(

@@ -1,0 +1,295 @@
+//! Restore: from a snapshot and the log behind it back to the state they lead to.
+
+mod replay;
+
+use std::sync::Arc;
+
+use broker_codec::ProtocolVersion;
+use bytes::Bytes;
+
+use crate::broker::Broker;
+use crate::channel::route_subscription;
+use crate::client::{ClientId, ClientInfo};
+use crate::clock::Now;
+use crate::config::ZoneConfig;
+use crate::message::Message;
+use crate::record::{Record, RecordError, Records, Removal};
+use crate::recorder::Recorder;
+use crate::session::inflight::Phase;
+use crate::session::queue::{Delivery, Kept};
+use crate::session::{Session, State};
+use crate::store::{BodyPlace, FetchError, Lsn, Pin};
+use replay::{Live, RefState, Replay, Start};
+
+/// Gives a broker back what its store has kept. Made by [`Broker::restorer`], fed in order, before the broker
+/// has a connection.
+pub struct Restorer {
+    broker: Arc<Broker>,
+    replay: Replay,
+}
+
+/// Reads bodies at start, when waiting is no harm.
+pub trait BodySource {
+    /// What keeps the place of a body from being reused; `None` if the log does not hold it.
+    fn pin(&mut self, at: Lsn) -> Option<Pin>;
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    fn read(&mut self, place: &BodyPlace) -> Result<Bytes, FetchError>;
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Sessions.
+    pub sessions: usize,
+    /// Their subscriptions.
+    pub subscriptions: usize,
+    /// Messages queued for them or in flight.
+    pub queued: usize,
+    /// Retained messages.
+    pub retained: usize,
+    /// Delayed messages.
+    pub delayed: usize,
+    /// Settings of the control plane.
+    pub settings: usize,
+    /// Messages that the records name and the log no longer holds.
+    pub lost: usize,
+}
+
+impl Broker {
+    /// Begins to give the broker back what its store has kept.
+    #[must_use]
+    pub fn restorer(self: &Arc<Self>) -> Restorer {
+        Restorer { broker: Arc::clone(self), replay: Replay::default() }
+    }
+}
+
+impl Restorer {
+    /// Takes a block of the snapshot.
+    ///
+    /// # Errors
+    /// Its records are malformed, or of a newer version.
+    pub fn block(&mut self, payload: &[u8]) -> Result<(), RecordError> {
+        for record in Records::new(payload) {
+            self.replay.apply_snapshot(record?.2)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a frame of the log, whose payload stands at `base`.
+    ///
+    /// # Errors
+    /// As for [`block`](Self::block). A frame is checked whole before any of it counts.
+    pub fn frame(&mut self, base: Lsn, payload: &[u8]) -> Result<(), RecordError> {
+        Records::new(payload).try_for_each(|record| record.map(drop))?;
+        self.replay.apply_frame(base, payload)
+    }
+
+    /// Puts everything in place. The store takes records by now.
+    pub fn finish(self, now: Now, source: &mut dyn BodySource) -> Restored {
+        let Self { broker, mut replay } = self;
+        replay.finish();
+        let recorder = broker.recorder();
+        let mut restoring =
+            Restoring { broker, now, source, recorder, restored: Restored::default() };
+        restoring.recorder.put(&Record::Opened { at_ms: now.wall_ms });
+        restoring.kept(&mut replay);
+        let moved = replay.moved;
+        let mut sessions: Vec<_> = replay
+            .sessions
+            .into_iter()
+            .filter_map(|(number, log)| Some((number, log.steps, log.live?)))
+            .collect();
+        sessions.sort_unstable_by_key(|(number, ..)| *number);
+        for (number, steps, live) in sessions {
+            restoring.session(number, steps, live, &moved);
+        }
+        restoring.recorder.hand_over();
+        restoring.restored
+    }
+}
+
+struct Restoring<'a> {
+    broker: Arc<Broker>,
+    now: Now,
+    source: &'a mut dyn BodySource,
+    recorder: Recorder,
+    restored: Restored,
+}
+
+impl Restoring<'_> {
+    /// What is kept beside sessions.
+    fn kept(&mut self, replay: &mut Replay) {
+        let broker = Arc::clone(&self.broker);
+        broker.kept_steps.store(replay.last_kept_step, std::sync::atomic::Ordering::SeqCst);
+        broker.sessions.reserve(replay.last_session);
+        for ((kind, key), (_, value)) in replay.settings.drain() {
+            if let Some(value) = value {
+                broker.settings.restore(&kind, &key, &value);
+                self.restored.settings += 1;
+            }
+        }
+        broker.restore_bans(self.now);
+        let retained = replay.retained.drain().filter_map(|(_, (_, kept))| kept);
+        // In the order they lie on the disk.
+        let mut retained: Vec<_> =
+            retained.map(|(place, expires)| (replay.moved.resolve(place), expires)).collect();
+        retained.sort_unstable_by_key(|(place, _)| place.0);
+        for (place, expires_at_ms) in retained {
+            let Some(mut message) = self.read(place) else { continue };
+            message.expires_at_ms = Some(expires_at_ms).filter(|at| *at > 0);
+            if !message.is_expired(self.now) {
+                broker.retained.restore(message);
+                self.restored.retained += 1;
+            }
+        }
+        for (step, (place, due_at_ms)) in replay.delayed.drain() {
+            if let Some(message) = self.read(replay.moved.resolve(place)) {
+                let wait_ms = due_at_ms.saturating_sub(self.now.wall_ms);
+                broker.delayed.restore(self.now.mono_ms + wait_ms, due_at_ms, step, message);
+                self.restored.delayed += 1;
+            }
+        }
+    }
+
+    fn place(&mut self, (at, len): (Lsn, u32)) -> Option<BodyPlace> {
+        let pin = self.source.pin(at).filter(|_| len > 0);
+        if pin.is_none() {
+            self.restored.lost += 1;
+            log::error!("message is lost: the log does not hold it any more at={at}");
+        }
+        Some(BodyPlace { at, len, pin: pin? })
+    }
+
+    fn read(&mut self, place: (Lsn, u32)) -> Option<Message> {
+        let place = self.place(place)?;
+        let bytes = self.source.read(&place).map_err(|error| error.to_string());
+        let message = bytes.and_then(|bytes| match Record::decode(&bytes) {
+            Ok((_, Some(Record::Body(body)))) => Ok(Message::restored(&body, place)),
+            Ok(_) => Err("another record".into()),
+            Err(error) => Err(error.to_string()),
+        });
+        match message {
+            Ok(message) => Some(message),
+            Err(error) => {
+                self.restored.lost += 1;
+                log::error!("message is lost: cannot be read back {error}");
+                None
+            }
+        }
+    }
+
+    fn session(&mut self, number: u64, steps: u64, live: Live, moved: &replay::Moved) {
+        let broker = Arc::clone(&self.broker);
+        let Live { start, subscriptions, refs, released, received, .. } = live;
+        let client = Arc::new(client_of(&start, &broker));
+        let session = Arc::new(Session::new(number, client, start.expiry_s, start.created_at_ms));
+        let mut state = session.lock();
+        state.steps = steps;
+        state.is_durable = start.expiry_s > 0;
+        state.is_will_recorded = !state.is_durable;
+        let was_connected = live.detached_at_ms.is_none();
+        // Nobody knows when the process died: a session must not end early for that, so its time begins now.
+        let detached_at_ms = live.detached_at_ms.unwrap_or(u64::MAX).min(self.now.wall_ms);
+        state.will = live.will.map(Box::new);
+        if was_connected && !broker.durability().publish_wills_after_crash {
+            state.will = None;
+        }
+        let offline_ms = (self.now.wall_ms - detached_at_ms) as i64;
+        state.disconnected_at_ms = self.now.mono_ms as i64 - offline_ms;
+        state.disconnected_wall_ms = detached_at_ms;
+        for packet_id in released {
+            state.inflight.restore(packet_id, Phase::Released, true);
+        }
+        for packet_id in received {
+            state.received.restore(packet_id, self.now.mono_ms);
+        }
+        for subscription in subscriptions.into_values() {
+            state.subscriptions.insert(subscription);
+            self.restored.subscriptions += 1;
+        }
+        let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
+        drop(state);
+        if !broker.sessions.insert(&session) {
+            log::error!("session is not restored: another has its client id {:?}", start.client_id);
+            return;
+        }
+        for subscription in &routed {
+            route_subscription(&session, subscription, &broker);
+        }
+        let mut state = session.lock();
+        let has_priorities = !state.client.zone.mqueue_priorities.is_empty();
+        for (step, entry) in refs {
+            self.delivery(&mut state, step, entry, has_priorities, moved);
+        }
+        if was_connected && state.is_durable {
+            state.record_detached_at(detached_at_ms, &mut self.recorder);
+        }
+        broker.schedule(&session, &mut state);
+        self.restored.sessions += 1;
+    }
+
+    fn delivery(
+        &mut self,
+        state: &mut State,
+        step: u64,
+        entry: RefState,
+        has_priorities: bool,
+        moved: &replay::Moved,
+    ) {
+        let place = moved.resolve(entry.body);
+        let message = if has_priorities {
+            // Its topic decides where it stands.
+            self.read(place).map(|message| Kept::Here(Arc::new(message)))
+        } else {
+            self.place(place).map(|place| Kept::Stored(Box::new(place)))
+        };
+        let Some(message) = message else {
+            let (number, next) = (state.number(), state.next_step());
+            self.recorder.removed(number, || next, Removal::Damaged, step);
+            return;
+        };
+        let group = entry
+            .group
+            .as_deref()
+            .and_then(|(name, route)| self.broker.router.find_group(route, name));
+        let delivery = Delivery {
+            message,
+            qos: entry.qos,
+            retain: entry.retain,
+            identifiers: entry.identifiers,
+            group,
+            step,
+            is_copy: false,
+        };
+        self.restored.queued += 1;
+        match entry.packet_id {
+            Some(packet_id) => {
+                state.inflight.restore(packet_id, Phase::Published(delivery), true);
+            }
+            None => state.queue.restore(delivery, &state.client.zone),
+        }
+    }
+}
+
+/// The client of a session's last connection, as far as it is known.
+fn client_of(start: &Start, broker: &Broker) -> ClientInfo {
+    let config = broker.config();
+    let zone = config.zones.get(&*start.zone).or_else(|| config.zones.get("external"));
+    ClientInfo {
+        client_id: ClientId::from(&*start.client_id),
+        username: start.username.as_deref().map(Into::into),
+        peer: start.peer.as_ref().and_then(|peer| peer.parse().ok()),
+        version: ProtocolVersion::from_level(start.version).unwrap_or(ProtocolVersion::V5),
+        zone: zone.cloned().unwrap_or_else(|| Arc::new(ZoneConfig::default())),
+        listener: (&*start.listener).into(),
+        clean_start: start.clean_start,
+        keep_alive_s: start.keep_alive_s,
+        connected_at_ms: start.connected_at_ms,
+        is_superuser: start.is_superuser,
+        mountpoint: start.mountpoint.clone(),
+    }
+}

@@ -1,0 +1,178 @@
+//! Snapshot: the state of the broker as records, written beside the traffic.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use broker_codec::QoS;
+
+use crate::broker::Broker;
+use crate::message::{Message, Publication};
+use crate::record::{self, BodyAt, Record};
+use crate::recorder::Recorder;
+use crate::session::inflight::Phase;
+use crate::session::queue::{Delivery, Kept};
+use crate::session::{Session, State as SessionState};
+use crate::store::{BodyPlace, State, TurnsUnderWay};
+
+/// Bytes of a block after which it is handed on.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+impl State for Broker {
+    fn write_snapshot(&self, block: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut snapshot = Snapshot { records: Vec::new(), recorder: self.recorder() };
+        // Read first: what is changed from here on has a higher step, and stands in the log.
+        let step = self.kept_steps.load(Ordering::SeqCst);
+        let session = self.sessions.last_number();
+        Record::KeptUntil { step, session }.encode(&mut snapshot.records);
+        for shard in 0.. {
+            let Some(sessions) = self.sessions.snapshot(shard) else { break };
+            for session in sessions {
+                snapshot.session(self, &session);
+                snapshot.hand_on(BLOCK_BYTES, block)?;
+            }
+        }
+        let mut result = Ok(());
+        self.retained.for_each(|message| {
+            if result.is_ok() && !message.topic.starts_with("$SYS/") {
+                let body = snapshot.body(message);
+                let (topic, expires_at_ms) = (&*message.topic, message.expires_at_ms.unwrap_or(0));
+                let retained = Record::Retained { step: 0, body, expires_at_ms, topic };
+                retained.encode(&mut snapshot.records);
+                result = snapshot.hand_on(BLOCK_BYTES, block);
+            }
+        });
+        result?;
+        self.delayed.for_each(|due_at_ms, step, message| {
+            let body = snapshot.body(message);
+            Record::Delayed { step, body, due_at_ms }.encode(&mut snapshot.records);
+        });
+        snapshot.hand_on(BLOCK_BYTES, block)?;
+        for ((kind, key), value) in self.settings.all() {
+            let (kind, key, value) = (&*kind, &*key, Some(&*value));
+            Record::Setting { step: 0, kind, key, value }.encode(&mut snapshot.records);
+            snapshot.hand_on(BLOCK_BYTES, block)?;
+        }
+        snapshot.hand_on(0, block)
+    }
+
+    fn turns_under_way(&self) -> TurnsUnderWay {
+        self.gates()
+    }
+
+    fn visit_bodies(&self, visit: &mut dyn FnMut(&mut BodyPlace)) {
+        for shard in 0.. {
+            let Some(sessions) = self.sessions.snapshot(shard) else { break };
+            for session in sessions {
+                let mut state = session.lock();
+                let SessionState { inflight, queue, .. } = &mut *state;
+                inflight.deliveries_mut().chain(queue.iter_mut()).for_each(|delivery| {
+                    match &mut delivery.message {
+                        Kept::Here(message) => message.stored.visit(visit),
+                        Kept::Stored(place) => visit(place),
+                        Kept::Lost => {}
+                    }
+                });
+            }
+        }
+        self.retained.for_each(|message| message.stored.visit(visit));
+        self.delayed.for_each(|_, _, message| message.stored.visit(visit));
+    }
+}
+
+/// A snapshot under construction.
+struct Snapshot {
+    records: Vec<u8>,
+    recorder: Recorder,
+}
+
+impl Snapshot {
+    /// Hands the block on if it has grown to `least_bytes`.
+    fn hand_on(
+        &mut self,
+        least_bytes: usize,
+        block: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.records.len() >= least_bytes.max(1) {
+            block(&self.records)?;
+            self.records.clear();
+        }
+        Ok(())
+    }
+
+    /// Where a message stands.
+    ///
+    /// Another thread may be about to append it. It is appended here then too: the snapshot must name a
+    /// place, and the record that would name the other one is passed over when it is replayed.
+    fn body(&mut self, message: &Arc<Message>) -> BodyAt {
+        if message.stored.place().is_none() {
+            self.recorder.begin_message();
+            self.recorder.message(&Publication::of(message));
+            self.recorder.hand_over();
+        }
+        match message.stored.place() {
+            Some(BodyPlace { at, len, .. }) => BodyAt::Log { at, len },
+            // Larger than the store takes: it was never promised.
+            None => BodyAt::Log { at: 0, len: 0 },
+        }
+    }
+
+    fn session(&mut self, broker: &Broker, session: &Arc<Session>) {
+        let mut state = session.lock();
+        if state.ended || !(state.is_durable || state.is_will_recorded) {
+            return;
+        }
+        let (number, until) = (session.number(), state.steps);
+        let peer = state.client.peer.map(|peer| peer.to_string());
+        let keeps_will = broker.keeps_will(&state);
+        let start = state.start_record(0, peer.as_deref(), keeps_will);
+        Record::SessionStart(start).encode(&mut self.records);
+        for subscription in state.subscriptions.iter() {
+            subscription.record(number, 0).encode(&mut self.records);
+        }
+        let SessionState { inflight, queue, received, .. } = &mut *state;
+        for entry in inflight.iter() {
+            let packet_id = entry.packet_id;
+            match &entry.phase {
+                Phase::Released => {
+                    Record::Released { session: number, step: 0, packet_id }
+                        .encode(&mut self.records);
+                }
+                Phase::Published(delivery) if delivery.step > 0 => {
+                    self.delivery(number, delivery);
+                    let of = delivery.step;
+                    Record::Sent { session: number, step: 0, of, packet_id }
+                        .encode(&mut self.records);
+                }
+                Phase::Published(_) => {}
+            }
+        }
+        for delivery in queue.iter().filter(|d| d.step > 0 && d.qos > QoS::AtMostOnce) {
+            self.delivery(number, delivery);
+        }
+        for (packet_id, _) in received.ids().filter(|(_, entry)| entry.is_recorded) {
+            Record::Received { session: number, step: 0, packet_id }.encode(&mut self.records);
+        }
+        if state.connection.is_none() {
+            let (at_ms, keeps_will) = (state.disconnected_wall_ms, keeps_will);
+            let inflight = record::Inflight::of(&[]);
+            Record::Detached { session: number, step: 0, at_ms, keeps_will, inflight }
+                .encode(&mut self.records);
+        }
+        Record::StepsUntil { session: number, step: until }.encode(&mut self.records);
+    }
+
+    fn delivery(&mut self, session: u64, delivery: &Delivery) {
+        let body = match &delivery.message {
+            Kept::Here(message) => self.body(message),
+            Kept::Stored(place) => BodyAt::Log { at: place.at, len: place.len },
+            Kept::Lost => return,
+        };
+        let mut entry = Vec::new();
+        let group = delivery.group.as_ref().map(|group| (group.name(), &**group.route()));
+        let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
+        let at = (session, delivery.step);
+        record::put_ref(&mut entry, at, delivery.qos, delivery.retain, identifiers, group);
+        record::put_refs(&mut self.records, body, &entry);
+    }
+}

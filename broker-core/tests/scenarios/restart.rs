@@ -1,0 +1,527 @@
+//! What comes back after a crash of the process (docs/durability.md).
+
+use std::net::IpAddr;
+
+use broker_codec::{Packet, Property, Publish, SubscriptionOptions};
+use broker_core::config::{BrokerConfig, WillsKeep, ZoneConfig};
+use broker_core::restore::Restored;
+use broker_core::{Ban, Metric, Who};
+
+use crate::rig::*;
+
+fn rig() -> Rig {
+    Rig::durable(|_, _| {})
+}
+
+fn rig_with(change: impl FnOnce(&mut BrokerConfig, &mut ZoneConfig)) -> Rig {
+    Rig::durable(change)
+}
+
+impl Rig {
+    /// A session that lasts, subscribed, with all of that on the disk.
+    fn lasting(&mut self, id: &str, filter: &str, qos: broker_core::QoS) -> C {
+        let c = self.join(Hello::v5(id).lasting(1000));
+        self.subscribe(c, filter, qos);
+        self.sync();
+        self.out(c);
+        c
+    }
+
+    fn back(&mut self, id: &str) -> C {
+        let c = self.hello(Hello::v5(id).lasting(1000));
+        self.sync();
+        c
+    }
+}
+
+#[test]
+fn a_session_comes_back_with_its_subscriptions_and_its_queue() {
+    let mut rig = rig();
+    let s = rig.join(Hello::v5("s").lasting(1000));
+    let options = SubscriptionOptions {
+        qos: Q1,
+        no_local: true,
+        retain_as_published: true,
+        ..SubscriptionOptions::default()
+    };
+    rig.subscribe_with(s, "a/+", options, 77);
+    rig.subscribe_with(s, "a/#", SubscriptionOptions { qos: Q2, ..options }, 5);
+    rig.subscribe(s, "gone", Q1);
+    rig.unsubscribe(s, "gone");
+    rig.lose(s);
+    let p = rig.client("p");
+    let mut first = message("a/x", "one", Q1, 1);
+    first.retain = true;
+    let list = [Property::UserProperty("k", "v"), Property::MessageExpiryInterval(100)];
+    rig.publish_with(p, first, &list);
+    rig.publish(p, "a/b/c", "two", Q2, 2);
+    rig.sync();
+    let restored = rig.crash();
+    let expected =
+        Restored { sessions: 1, subscriptions: 2, queued: 2, retained: 1, ..Restored::default() };
+    assert_eq!(restored, expected);
+    // Publishes that arrive before their subscribers reach them.
+    let p = rig.client("p");
+    rig.publish(p, "a/x", "three", Q1, 1);
+    rig.sync();
+    rig.check(p, &["PUBACK #1 0x00"]);
+    let s = rig.back("s");
+    rig.check(
+        s,
+        &[
+            "CONNACK present=1 0x00",
+            "PUBLISH retain q1 #1 a/x=one k:v expiry=100 sub=5 sub=77",
+            "PUBLISH q1 #3 a/x=three sub=5 sub=77",
+            "PUBLISH q2 #2 a/b/c=two sub=5",
+        ],
+    );
+}
+
+/// The same from a snapshot, and from a snapshot with a log behind it.
+#[test]
+fn a_snapshot_stands_for_the_log_before_it() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    rig.lose(s);
+    let p = rig.client("p");
+    for n in 1..=3 {
+        rig.publish(p, "a", &format!("before {n}"), Q1, n);
+    }
+    let mut kept = message("r", "kept", Q1, 4);
+    kept.retain = true;
+    rig.send(p, &Packet::Publish(kept));
+    rig.publish(p, "$delayed/60/later", "later", Q1, 5);
+    rig.broker.ban(
+        Who::Address(IpAddr::from([10, 0, 0, 1])),
+        Ban { reason: "r".into(), by: "b".into(), until_ms: u64::MAX },
+        rig.now.wall_ms,
+    );
+    rig.settle();
+    rig.disk().snapshot(&rig.broker);
+    rig.publish(p, "a", "after", Q1, 6);
+    rig.sync();
+    for _ in 0..2 {
+        let restored = rig.crash();
+        assert_eq!((restored.sessions, restored.queued), (1, 5));
+        assert_eq!((restored.retained, restored.delayed, restored.settings), (1, 1, 1));
+        assert_eq!(restored.lost, 0);
+        assert_eq!(rig.broker.bans().len(), 1);
+    }
+    let s = rig.back("s");
+    let out = rig.out(s);
+    let payloads: Vec<_> = out[1..].iter().map(|line| line.split('=').nth(1).unwrap()).collect();
+    assert_eq!(payloads, ["before 1", "before 2", "before 3", "kept", "after"]);
+    rig.pass_s(60);
+    rig.check(s, &["PUBLISH q1 #6 later=later"]);
+}
+
+/// [MQTT-4.4.0-1] What is in flight comes again under its identifier, if the connection had ended before.
+#[test]
+fn what_is_in_flight_comes_again() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", "one", Q1, 1);
+    rig.publish(p, "a", "acked", Q1, 2);
+    rig.publish(p, "a", "two", Q2, 3);
+    rig.publish(p, "a", "begun", Q2, 4);
+    rig.publish(p, "a", "done", Q2, 5);
+    rig.sync();
+    rig.out(s);
+    rig.puback(s, 2);
+    rig.pubrec(s, 4);
+    rig.pubrec(s, 5);
+    rig.sync();
+    rig.pubcomp(s, 5);
+    rig.lose(s);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    rig.check(
+        s,
+        &[
+            "CONNACK present=1 0x00",
+            "PUBREL #4 0x00",
+            "PUBLISH dup q1 #1 a=one",
+            "PUBLISH dup q2 #3 a=two",
+        ],
+    );
+    rig.pubcomp(s, 4);
+    rig.puback(s, 1);
+    rig.pubrec(s, 3);
+    rig.sync();
+    rig.check(s, &["PUBREL #3 0x00"]);
+    // An identifier is free once its exchange is over, and not before.
+    let p = rig.client("p");
+    (1..=5).for_each(|n| rig.publish(p, "a", "new", Q1, n));
+    let out = rig.out(s);
+    assert_eq!(out.len(), 5);
+    assert!(!out.iter().any(|line| line.contains("#3 ")), "{out:?}");
+}
+
+/// Of a connection that was there to the last, only QoS 2 identifiers are known.
+#[test]
+fn what_was_in_flight_at_the_crash_comes_again() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", "one", Q1, 1);
+    rig.publish(p, "a", "two", Q2, 2);
+    rig.sync();
+    rig.out(s);
+    rig.crash();
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH dup q2 #2 a=two", "PUBLISH q1 #1 a=one"]);
+}
+
+/// Nothing acknowledged is lost, and nothing that was not is owed.
+#[test]
+fn what_was_not_synced_was_not_acknowledged() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    rig.lose(s);
+    rig.sync();
+    let p = rig.client("p");
+    rig.publish(p, "a", "safe", Q1, 1);
+    rig.sync();
+    rig.check(p, &["PUBACK #1 0x00"]);
+    rig.publish(p, "a", "not", Q1, 2);
+    rig.check(p, &[]);
+    rig.crash();
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=safe"]);
+}
+
+/// [MQTT-4.3.3-10] A publisher's identifier survives until it is released.
+#[test]
+fn a_qos_2_message_is_routed_once_over_a_crash() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    rig.lose(s);
+    let p = rig.join(Hello::v5("p").lasting(1000));
+    rig.publish(p, "a", "once", Q2, 9);
+    rig.sync();
+    rig.check(p, &["PUBREC #9 0x00"]);
+    rig.crash();
+    let p = rig.back("p");
+    let mut again = message("a", "once", Q2, 9);
+    again.dup = true;
+    rig.send(p, &Packet::Publish(again));
+    rig.check(p, &["CONNACK present=1 0x00", "PUBREC #9 0x00"]);
+    rig.pubrel(p, 9);
+    rig.sync();
+    rig.check(p, &["PUBCOMP #9 0x00"]);
+    rig.crash();
+    // Released: the identifier means another message now.
+    let p = rig.back("p");
+    rig.publish(p, "a", "another", Q2, 9);
+    rig.sync();
+    rig.out(p);
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=once", "PUBLISH q2 #2 a=another"]);
+}
+
+/// The session expiry interval counts through the time that the broker was down.
+#[test]
+fn a_session_expires_while_the_broker_is_down() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q1);
+    rig.lasting("connected", "#", Q1);
+    rig.lose(s);
+    rig.pass_s(400);
+    rig.sync();
+    let frames = rig.disk().frames();
+    rig.crash_keeping(frames, 599_000);
+    rig.run_timers();
+    assert!(rig.broker.session("s").is_some());
+    rig.pass_s(1);
+    assert!(rig.broker.session("s").is_none(), "1,000 seconds after its connection ended");
+    // Nobody knows when the process died: its time is reckoned from the start.
+    assert!(rig.broker.session("connected").is_some());
+    rig.sync();
+    // Its end is kept too.
+    let restored = rig.crash();
+    assert_eq!(restored.sessions, 1);
+    rig.pass_s(998);
+    assert!(rig.broker.session("connected").is_some());
+    rig.pass_s(1);
+    assert!(rig.broker.session("connected").is_none());
+}
+
+#[test]
+fn an_ended_or_discarded_session_does_not_come_back() {
+    let mut rig = rig();
+    let s = rig.lasting("ended", "#", Q1);
+    rig.disconnect(s, broker_core::ReasonCode::Success, &[Property::SessionExpiryInterval(0)]);
+    let s = rig.lasting("discarded", "#", Q1);
+    rig.lose(s);
+    let s = rig.hello(Hello::v5("discarded").clean());
+    let t = rig.lasting("no more", "#", Q1);
+    rig.lose(t);
+    // Goes on without expiry: the connection is all that keeps it.
+    rig.join(Hello { clean: false, ..Hello::v5("no more") });
+    rig.sync();
+    rig.out(s);
+    let restored = rig.crash();
+    assert_eq!(restored.sessions, 0);
+    assert!(rig.broker.routes().is_empty());
+}
+
+/// A session that only now is to last is recorded whole.
+#[test]
+fn a_session_that_becomes_lasting_survives_with_all_it_holds() {
+    let mut rig = rig();
+    let s = rig.client("s");
+    rig.subscribed(s, "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", "one", Q1, 1);
+    rig.publish(p, "a", "two", Q2, 2);
+    rig.publish(p, "a", "begun", Q2, 3);
+    rig.pubrec(s, 3);
+    rig.publish(s, "b", "mine", Q2, 7);
+    rig.out(s);
+    let s = rig.hello(Hello::v5("s").lasting(1000));
+    rig.sync();
+    rig.lose(s);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    let out = rig.out(s);
+    assert_eq!(out[..2], ["CONNACK present=1 0x00", "PUBREL #3 0x00"]);
+    assert_eq!(out.len(), 5, "{out:?}");
+    let mut again = message("b", "mine", Q2, 7);
+    again.dup = true;
+    rig.send(s, &Packet::Publish(again));
+    rig.check(s, &["PUBREC #7 0x00"]);
+}
+
+#[test]
+fn the_will_of_a_client_that_was_connected_at_the_crash_is_published() {
+    let mut rig = rig();
+    rig.lasting("watcher", "will/#", Q1);
+    rig.join(Hello::v5("c").lasting(100).will("will/c", "durable"));
+    rig.join(Hello::v5("d").lasting(100).will("will/d", "delayed").will_delay(30));
+    let mut fleeting = Hello::v5("f");
+    fleeting.will = Some(("will/f", "presence", Q1, true));
+    rig.join(fleeting);
+    rig.join(Hello::v5("g").will("will/g", "not kept"));
+    rig.sync();
+    let frames = rig.disk().frames();
+    rig.crash_keeping(frames, 20_000);
+    rig.run_timers();
+    rig.sync();
+    let w = rig.back("watcher");
+    let mut topics: Vec<_> = rig.out(w)[1..].iter().map(|line| line[14..].to_owned()).collect();
+    topics.sort();
+    assert_eq!(topics, ["will/c=durable", "will/f=presence"]);
+    // It may come back within its delay, reckoned from the start.
+    rig.pass_s(29);
+    rig.check(w, &[]);
+    rig.pass_s(1);
+    rig.check(w, &["PUBLISH q1 #3 will/d=delayed"]);
+    (1..=3).for_each(|id| rig.puback(w, id));
+    rig.sync();
+    // Each once, over further crashes too.
+    rig.crash();
+    rig.pass_s(60);
+    let w = rig.back("watcher");
+    let out = rig.out(w);
+    assert!(out.iter().all(|line| !line.contains("PUBLISH q1")), "{out:?}");
+}
+
+#[test]
+fn wills_after_a_crash_can_be_dropped_and_their_keeping_be_chosen() {
+    let mut rig = rig_with(|config, _| config.durability.publish_wills_after_crash = false);
+    rig.lasting("watcher", "will/#", Q1);
+    rig.join(Hello::v5("c").lasting(100).will("will/c", "x"));
+    rig.sync();
+    rig.crash();
+    rig.run_timers();
+    let w = rig.back("watcher");
+    rig.check(w, &["CONNACK present=1 0x00"]);
+
+    for (keep, expected) in [(WillsKeep::Nobody, 0), (WillsKeep::Durable, 1), (WillsKeep::All, 2)] {
+        let mut rig = rig_with(|config, _| config.durability.wills_keep = keep);
+        rig.lasting("watcher", "will/#", Q1);
+        rig.join(Hello::v5("c").lasting(100).will("will/c", "x"));
+        rig.join(Hello::v5("f").will("will/f", "x"));
+        rig.sync();
+        rig.crash();
+        rig.run_timers();
+        rig.sync();
+        let w = rig.back("watcher");
+        assert_eq!(rig.out(w).len(), 1 + expected, "{keep:?}");
+    }
+}
+
+/// A Will that waits for its delay waits on, and fires once.
+#[test]
+fn a_will_that_waits_survives() {
+    let mut rig = rig();
+    rig.lasting("watcher", "will/#", Q1);
+    let c = rig.join(Hello::v5("c").lasting(100).will("will/c", "x").will_delay(50));
+    let d = rig.join(Hello::v5("d").lasting(100).will("will/d", "x").will_delay(50));
+    rig.lose(c);
+    rig.disconnect(d, broker_core::ReasonCode::Success, &[]);
+    rig.pass_s(20);
+    rig.sync();
+    let frames = rig.disk().frames();
+    rig.crash_keeping(frames, 20_000);
+    let w = rig.back("watcher");
+    rig.out(w);
+    rig.pass_s(9);
+    rig.check(w, &[]);
+    rig.pass_s(1);
+    rig.check(w, &["PUBLISH q1 #1 will/c=x"]);
+    rig.pass_s(60);
+    rig.check(w, &[]);
+}
+
+#[test]
+fn a_delayed_message_comes_once_and_at_its_time() {
+    let mut rig = rig();
+    rig.lasting("s", "#", Q1);
+    let p = rig.client("p");
+    rig.publish(p, "$delayed/50/a", "late", Q1, 1);
+    rig.publish(p, "$delayed/5/a", "soon", Q1, 2);
+    rig.sync();
+    rig.pass_s(5);
+    rig.sync();
+    let frames = rig.disk().frames();
+    let restored = rig.crash_keeping(frames, 20_000);
+    assert_eq!(restored.delayed, 1);
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=soon"]);
+    rig.pass_s(24);
+    rig.check(s, &[]);
+    rig.pass_s(1);
+    rig.check(s, &["PUBLISH q1 #2 a=late"]);
+}
+
+#[test]
+fn the_last_retained_message_of_a_topic_comes_back_or_none() {
+    let mut rig = rig();
+    let p = rig.client("p");
+    for (topic, payload) in [("a", "1"), ("a", "2"), ("b", "1"), ("b", ""), ("c", "x")] {
+        rig.retain(p, topic, payload);
+    }
+    rig.publish_with(
+        p,
+        Publish { retain: true, ..message("e", "expires", Q0, 0) },
+        &[Property::MessageExpiryInterval(10)],
+    );
+    rig.sync();
+    let frames = rig.disk().frames();
+    rig.crash_keeping(frames, 10_000);
+    rig.disk().snapshot(&rig.broker);
+    rig.settle();
+    rig.sync();
+    rig.crash();
+    let s = rig.client("s");
+    rig.subscribe(s, "#", Q0);
+    let mut out = rig.out(s);
+    out.sort();
+    assert_eq!(out, ["PUBLISH retain q0 a=2", "PUBLISH retain q0 c=x", "SUBACK #77 00"]);
+}
+
+/// A shared subscription's message is with one member, before and after.
+#[test]
+fn an_unacknowledged_shared_message_goes_to_another_member_after_a_crash() {
+    let mut rig = rig_with(|config, _| config.shared_dispatch_ack = true);
+    let a = rig.lasting("a", "$share/g/t", Q1);
+    let p = rig.client("p");
+    rig.publish(p, "t", "x", Q1, 1);
+    rig.sync();
+    rig.check(a, &["PUBLISH q1 #1 t=x"]);
+    let b = rig.lasting("b", "$share/g/t", Q1);
+    rig.lose(b);
+    rig.sync();
+    rig.crash();
+    // `a` is offline since the crash and ends; only the log has the message.
+    assert!(rig.broker.discard_session("a", &mut rig.turn));
+    rig.settle();
+    rig.sync();
+    rig.crash();
+    let b = rig.back("b");
+    rig.check(b, &["CONNACK present=1 0x00", "PUBLISH q1 #1 t=x"]);
+    assert!(rig.broker.session("a").is_none());
+}
+
+/// A message whose bytes are damaged is dropped and counted; the others arrive.
+#[test]
+fn a_damaged_body_costs_its_message_and_no_other() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q1);
+    rig.lose(s);
+    let p = rig.client("p");
+    for (n, payload) in ["good", "BROKEN", "fine"].iter().enumerate() {
+        rig.publish(p, "a", payload, Q1, n as u16 + 1);
+    }
+    rig.sync();
+    rig.crash();
+    rig.disk().damage("BROKEN");
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=good", "PUBLISH q1 #2 a=fine"]);
+    assert_eq!(rig.metric(Metric::DroppedDamaged), 1);
+}
+
+/// A queue larger than the memory for queues is delivered in order.
+#[test]
+fn a_long_queue_is_left_to_the_store_and_delivered_in_order() {
+    let mut rig = rig_with(|config, zone| {
+        config.durability.queue_memory_bytes = 50_000;
+        zone.max_mqueue_len = 0;
+        zone.max_mqueue_bytes = 0;
+    });
+    let s = rig.lasting("s", "#", Q1);
+    rig.lose(s);
+    let p = rig.join(Hello::v3("p"));
+    let filler = "x".repeat(500);
+    for n in 0..5_000u32 {
+        rig.publish(p, "a", &format!("{n:05}{filler}"), Q1, (n % 60_000) as u16 + 1);
+        if n % 100 == 0 {
+            rig.sync();
+            assert!(rig.broker.queue_bytes() < 80_000, "{}", rig.broker.queue_bytes());
+        }
+    }
+    rig.sync();
+    let s = rig.back("s");
+    let mut next = 0;
+    let mut out = rig.out(s);
+    out.remove(0);
+    while !out.is_empty() {
+        for line in &out {
+            let id: u16 = line.split(['#', ' ']).nth(3).unwrap().parse().unwrap();
+            assert!(line.contains("<505 bytes>"));
+            rig.puback(s, id);
+            next += 1;
+        }
+        out = rig.out(s);
+    }
+    assert_eq!(next, 5_000);
+    rig.lose(s);
+    assert!(rig.broker.queue_bytes() < 5_000);
+}
+
+/// Settings are there before the first connection.
+#[test]
+fn bans_and_settings_survive() {
+    let mut rig = rig();
+    let ban = |until_ms| Ban { reason: "loud".into(), by: "admin".into(), until_ms };
+    let now_ms = rig.now.wall_ms;
+    rig.broker.ban(Who::ClientId("bad".into()), ban(u64::MAX), now_ms);
+    rig.broker.ban(Who::Username("gone".into()), ban(u64::MAX), now_ms);
+    rig.broker.ban(Who::Username("short".into()), ban(now_ms + 5_000), now_ms);
+    assert!(rig.broker.unban(&Who::Username("gone".into())));
+    let saved = rig.broker.put_setting("rule", "r1", b"SELECT 1");
+    assert!(!rig.broker.is_saved(saved));
+    rig.sync();
+    assert!(rig.broker.is_saved(saved));
+    let frames = rig.disk().frames();
+    rig.crash_keeping(frames, 6_000);
+    let c = rig.hello(Hello::v5("bad"));
+    rig.check(c, &["CONNACK present=0 0x8a ReasonString(\"banned\")"]);
+    assert_eq!(rig.broker.bans().len(), 1);
+    assert_eq!(rig.broker.setting("rule", "r1").as_deref(), Some(&b"SELECT 1"[..]));
+    assert_eq!(rig.broker.settings("rule").len(), 1);
+}

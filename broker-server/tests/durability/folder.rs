@@ -1,0 +1,119 @@
+//! The data folder: one broker at a time, writable, and checked on demand.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::broker::{Broker, Folder};
+use crate::client::v5;
+use crate::full_disk::Mount;
+use crate::wire::publish;
+
+#[test]
+fn a_second_broker_on_a_folder_is_refused_and_told_who_has_it() {
+    let mut first = Broker::new(&[]);
+    let Err(second) = Broker::try_start(first.data_dir(), &[]) else {
+        panic!("two brokers write into one folder");
+    };
+    assert!(!second.status.success());
+    let pid = first.pid().to_string();
+    let names_pid = second.log.split(|c: char| !c.is_ascii_digit()).any(|word| word == pid);
+    assert!(names_pid, "the process {pid} is not named:\n{}", second.log);
+    assert!(second.log.contains(&first.data_dir().display().to_string()), "{}", second.log);
+    first.assert_serves();
+    // Who was killed holds nothing.
+    first.crash();
+    first.assert_serves();
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_in_one_sentence() {
+    let folder = Folder::new();
+    let data = folder.data();
+    std::fs::create_dir(&data).unwrap();
+    // Root writes whatever the mode says, so that the mount has to refuse it.
+    let _mount = match Mount::read_only(&data) {
+        Ok(mount) => Some(mount),
+        Err(_) => {
+            std::fs::set_permissions(&data, PermissionsExt::from_mode(0o500)).unwrap();
+            None
+        }
+    };
+    if std::fs::write(data.join("probe"), "").is_ok() {
+        eprintln!("skipped: this user may write everywhere");
+        return;
+    }
+    let refusal = Broker::try_start(&data, &[]).err().expect("it cannot keep anything");
+    assert_names_folder(&refusal.log, &data);
+    let says = ["Read-only file system", "Permission denied"];
+    assert!(says.iter().any(|words| refusal.log.contains(words)), "{}", refusal.log);
+    assert!(!refusal.log.contains("panicked"), "{}", refusal.log);
+}
+
+#[test]
+fn a_file_in_place_of_the_folder_is_refused() {
+    let folder = Folder::new();
+    std::fs::write(folder.data(), "").unwrap();
+    let refusal = Broker::try_start(&folder.data(), &[]).err().expect("there is no folder");
+    assert_names_folder(&refusal.log, &folder.data());
+}
+
+fn assert_names_folder(log: &str, folder: &Path) {
+    assert!(log.contains(&folder.display().to_string()), "{log}");
+}
+
+/// Others have no business there.
+#[test]
+fn what_is_kept_is_for_the_brokers_user_alone() {
+    let broker = Broker::new(&[]);
+    broker.settle();
+    let output = Command::new("find")
+        .arg(broker.data_dir())
+        .args(["-maxdepth", "0", "-perm", "/077"])
+        .output()
+        .unwrap();
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_store_can_be_checked_while_no_broker_runs() {
+    let mut broker = Broker::new(&[]);
+    v5().id("sub").expiry(100).open().subscribe("t", 1);
+    let mut publisher = v5().open();
+    for n in 0..100 {
+        publisher.publish(publish("t", 1, n.to_string()));
+    }
+    let (status, text) = broker.run("--check-store");
+    assert!(!status.success(), "a broker is at work there:\n{text}");
+    assert!(text.contains(&broker.pid().to_string()), "{text}");
+
+    broker.stop();
+    let (status, text) = broker.run("--check-store");
+    assert!(status.success(), "{text}");
+    assert!(text.contains("100"), "{text}");
+
+    // The last byte of a message that lies in the middle of the log.
+    let log = broker.data_dir().join("log");
+    let mut segments: Vec<_> = std::fs::read_dir(log).unwrap().map(|e| e.unwrap().path()).collect();
+    segments.sort();
+    let mut damaged = 0;
+    for segment in segments {
+        let mut bytes = std::fs::read(&segment).unwrap();
+        if let Some(at) = bytes.windows(4).position(|w| w == b"\x01t\x0050" || w == b"\x01t\x0051")
+        {
+            bytes[at + 3] ^= 0x10;
+            std::fs::write(&segment, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "no message was found to damage");
+    let (status, text) = broker.run("--check-store");
+    assert!(!status.success(), "damage is not seen:\n{text}");
+
+    // It starts all the same, and loses no more than that one.
+    broker.restart();
+    let mut client = v5().id("sub").resume().expiry(100).open();
+    assert!(client.session_present);
+    let n = crate::retained::drain(&mut client).len();
+    assert!((90..=99).contains(&n), "{n} of 100 messages came, one or two were damaged");
+}

@@ -1,0 +1,188 @@
+//! A disk that is full: what has to be kept is refused, the rest goes on, and no restart is needed.
+//!
+//! The disk is a small tmpfs, which only root can mount; the tests are left out for others.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::broker::{Broker, DEADLINE, Folder, Keys};
+use crate::client::{Client, v5, v311};
+use crate::wire::publish;
+
+/// A file system that is unmounted when it is dropped.
+pub(crate) struct Mount(PathBuf);
+
+impl Mount {
+    /// An empty one of so many megabytes.
+    fn new(at: &Path, megabytes: u32) -> Result<Self, String> {
+        Self::tmpfs(at, &format!("size={megabytes}m"))
+    }
+
+    /// One that cannot be written.
+    pub(crate) fn read_only(at: &Path) -> Result<Self, String> {
+        Self::tmpfs(at, "ro,size=1m")
+    }
+
+    fn tmpfs(at: &Path, options: &str) -> Result<Self, String> {
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(at)
+            .output()
+            .map_err(|e| e.to_string())?;
+        if output.status.success() {
+            Ok(Self(at.to_owned()))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: the broker may still be on its way out.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The store's own bound comes first: `store.min_free_bytes`.
+#[test]
+fn below_the_free_space_to_be_left_publishes_are_refused_until_there_is_more() {
+    let Some(mut disk) = Disk::new(&[("store.min_free_bytes", "\"8MB\"")]) else { return };
+    let accepted = disk.fill();
+    disk.assert_others_go_on();
+    disk.drain(accepted);
+    disk.assert_recovers(accepted);
+}
+
+/// The log may not grow any further, whatever the disk has left.
+#[test]
+fn a_log_at_its_limit_refuses_what_has_to_be_kept_until_it_shrinks() {
+    let Some(mut disk) = Disk::new(&[("store.max_log_bytes", "\"12MB\"")]) else { return };
+    let accepted = disk.fill();
+    disk.assert_others_go_on();
+    disk.drain(accepted);
+    disk.assert_recovers(accepted);
+}
+
+/// Every byte is taken, by whomever: writes fail until somebody makes room.
+#[test]
+fn a_full_disk_refuses_what_has_to_be_kept_until_there_is_space() {
+    let Some(mut disk) = Disk::new(&[]) else { return };
+    let filler = disk.take_all_space();
+    let accepted = disk.fill();
+    disk.assert_others_go_on();
+    std::fs::remove_file(filler).unwrap();
+    disk.assert_recovers(accepted);
+    disk.drain(accepted + 1);
+}
+
+/// A small disk, a broker on it, a client that is away, and one that publishes for it.
+struct Disk {
+    broker: Broker,
+    bystander: Client,
+    publisher: Client,
+    // Unmounted last but one.
+    _mount: Mount,
+    folder: Folder,
+}
+
+impl Disk {
+    /// `None` where it cannot be had.
+    fn new(keys: Keys<'_>) -> Option<Self> {
+        let folder = Folder::new();
+        let data = folder.data();
+        std::fs::create_dir(&data).unwrap();
+        let mount = match Mount::new(&data, 24) {
+            Ok(mount) => mount,
+            Err(reason) => {
+                eprintln!("skipped: a small file system cannot be mounted: {}", reason.trim());
+                return None;
+            }
+        };
+        let mut all = vec![
+            ("mqtt.max_mqueue_len", "0"),
+            ("mqtt.max_mqueue_bytes", "0"),
+            ("store.snapshot_log_bytes", "\"1MB\""),
+            ("store.log_min_bytes", "\"1MB\""),
+        ];
+        all.extend(keys);
+        let broker = Broker::start(&data, &all);
+        let mut sleeper = v5().id("sleeper").expiry(1_000).open();
+        sleeper.subscribe("full", 1);
+        sleeper.disconnect();
+        let mut bystander = v5().open();
+        bystander.subscribe("free", 1);
+        let publisher = v5().open();
+        Some(Self { broker, bystander, publisher, _mount: mount, folder })
+    }
+
+    /// A file that leaves nothing for others.
+    fn take_all_space(&self) -> PathBuf {
+        let path = self.folder.data().join("filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[1; 4_096]).is_ok() {}
+        path
+    }
+
+    /// Publishes until the broker says no; returns how many it took.
+    fn fill(&mut self) -> usize {
+        let began = Instant::now();
+        for accepted in 0.. {
+            match self.publisher.publish(publish("full", 1, payload(accepted))) {
+                0 => {}
+                0x97 => {
+                    assert!(accepted > 5, "only {accepted} messages fit");
+                    return accepted;
+                }
+                code => panic!("Reason Code {code:#04x}"),
+            }
+            assert!(began.elapsed() < DEADLINE, "{accepted} messages accepted and no end");
+        }
+        unreachable!("numbers do not end");
+    }
+
+    /// What need not be kept goes on: QoS 0, and QoS 1 to a client that has no durable session.
+    fn assert_others_go_on(&mut self) {
+        self.publisher.publish(publish("free", 0, "quick"));
+        assert_eq!(self.bystander.take().text(), "quick");
+        assert_eq!(self.publisher.publish(publish("free", 1, "once")), 0);
+        assert_eq!(self.bystander.take().text(), "once");
+        // MQTT 3.1.1 has no word for it: no acknowledgement.
+        let mut older = v311().open();
+        older.send_publish(&publish("full", 1, "not taken").id(1));
+        assert!(older.recv_within(500).is_none());
+    }
+
+    /// Takes all that was accepted, which makes room.
+    fn drain(&mut self, accepted: usize) {
+        let mut sleeper = v5().id("sleeper").resume().expiry(1_000).open();
+        assert!(sleeper.session_present);
+        for n in 0..accepted {
+            assert!(sleeper.take().payload == payload(n), "message {n} of {accepted}");
+        }
+        sleeper.disconnect();
+    }
+
+    /// Messages are taken again, and kept, without a restart.
+    fn assert_recovers(&mut self, accepted: usize) {
+        let began = Instant::now();
+        while self.publisher.publish(publish("full", 1, payload(accepted))) != 0 {
+            assert!(began.elapsed() < DEADLINE, "it does not recover");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.broker.settle();
+        self.broker.crash();
+        let mut sleeper = v5().id("sleeper").resume().expiry(1_000).open();
+        assert!(sleeper.session_present);
+        let first = sleeper.expect_publish();
+        assert!(first.payload == payload(0) || first.payload == payload(accepted));
+    }
+}
+
+fn payload(n: usize) -> Vec<u8> {
+    let mut payload = format!("{n} ").into_bytes();
+    payload.resize(30_000, b'x');
+    payload
+}

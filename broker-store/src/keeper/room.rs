@@ -1,0 +1,83 @@
+//! Room: how much the log takes and how much it may, how its disk is, and what is said about both.
+
+use super::{IDLE_MS, Keeper};
+use crate::alarm::{STORE_DISK_LOW, STORE_FAILED, STORE_FULL, STORE_IO_ERROR, STORE_SLOW};
+use crate::stats::State;
+
+/// What was seen last.
+#[derive(Default)]
+pub(super) struct Room {
+    next_ms: u64,
+    is_low: bool,
+    is_full: bool,
+}
+
+impl Keeper {
+    /// Looks, once a second; raises and clears alarms.
+    pub(super) fn watch_room(&mut self, now_ms: u64) {
+        if now_ms < self.room.next_ms {
+            return;
+        }
+        self.room.next_ms = now_ms + IDLE_MS;
+        let segment_bytes = self.folder.identity().segment_bytes;
+        let used = self.log.segments().len() as u64 * segment_bytes;
+        self.stats.lock().log_bytes = used;
+        let max = self.options.max_log_bytes;
+        let percent = |of: u64| max / 100 * of;
+        // A spare is room that is taken already. If the system does not say, it is not what stops us.
+        let free = self.folder.files().free_bytes(self.folder.root()).unwrap_or(u64::MAX);
+        let free = free.saturating_add(self.log.spares() as u64 * segment_bytes);
+        let floor = self.options.min_free_bytes;
+        // Down by a step before it is over, or it would come and go.
+        let (low_at, full_at, floor) = (
+            percent(if self.room.is_low { 75 } else { 80 }),
+            percent(if self.room.is_full { 90 } else { 95 }),
+            if self.room.is_full { floor.saturating_add(floor / 16) } else { floor },
+        );
+        self.room.is_low = used > low_at || free < floor;
+        let takes = format!("the log takes {used} of {max} bytes, {free} are free on its disk");
+        self.tell(self.room.is_low, STORE_DISK_LOW, || takes.clone());
+        self.room.is_full = used > full_at || free < floor;
+        self.log.set_full(self.room.is_full);
+        self.watch_disk(&takes, floor);
+    }
+
+    fn watch_disk(&self, takes: &str, floor: u64) {
+        let health = self.log.health();
+        let error = || health.last_error.clone().unwrap_or_default();
+        let is_out_of_space = health.state == State::Full;
+        self.tell(self.room.is_full || is_out_of_space, STORE_FULL, || match is_out_of_space {
+            true => format!("the disk is full: {}", error()),
+            false => format!("{takes}, {floor} must be"),
+        });
+        self.tell(health.state == State::Failed, STORE_FAILED, || {
+            format!("nothing more is kept: {}", error())
+        });
+        self.tell(health.rescues > 0, STORE_IO_ERROR, || {
+            format!("the disk has failed, the log went on in another file: {}", error())
+        });
+        let slow_ms = u128::from(self.options.slow_sync_ms);
+        self.tell(health.last_sync.as_millis() > slow_ms, STORE_SLOW, || {
+            format!("a sync has taken {} ms", health.last_sync.as_millis())
+        });
+    }
+
+    fn tell(&self, is_up: bool, name: &'static str, why: impl FnOnce() -> String) {
+        let is_told = self.alarms.is_up(name);
+        if is_up && !is_told {
+            self.alarms.raise(name, why());
+        } else if !is_up && is_told {
+            self.alarms.clear(name);
+        }
+    }
+
+    /// Something was given back: look at once.
+    pub(super) const fn watch_room_next(&mut self) {
+        self.room.next_ms = 0;
+    }
+
+    /// Old segments are worth some work.
+    pub(super) const fn is_room_short(&self) -> bool {
+        self.room.is_low || self.room.is_full
+    }
+}
