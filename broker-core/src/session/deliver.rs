@@ -250,8 +250,8 @@ impl State {
                 }
             }
             takes
-        } else if order == Order::Kept
-            && let Some(last) = self.inflight.last_held()
+        } else if self.inflight.has_held()
+            && let Some(last) = self.inflight.last_held(order == Order::Free)
         {
             let takes = connection.takes(&outgoing, out);
             held = Some(last);
@@ -633,7 +633,7 @@ impl super::Aliases {
 pub(super) enum Order {
     /// It does: both lay in the queue.
     Kept,
-    /// It goes at once: nothing holds it up but the network.
+    /// It goes at once, unless others of QoS 1 wait already.
     Free,
 }
 

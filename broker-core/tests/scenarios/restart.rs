@@ -171,7 +171,7 @@ fn what_was_in_flight_at_the_crash_comes_again() {
     rig.out(s);
     rig.crash();
     let s = rig.back("s");
-    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH dup q2 #2 a=two", "PUBLISH q1 #1 a=one"]);
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=one", "PUBLISH dup q2 #2 a=two"]);
 }
 
 /// Nothing acknowledged is lost, and nothing that was not is owed.
