@@ -8,8 +8,8 @@ use std::time::Instant;
 use broker_core::Sink;
 use broker_core::store::Lsn;
 
-use crate::log::Shared;
 use crate::segments::retry;
+use crate::shared::Shared;
 use crate::stats::State;
 use crate::tail::Run;
 
