@@ -173,6 +173,7 @@ impl Committer {
         }
         let mut health = self.shared.health.lock();
         health.last_sync = took;
+        health.is_slow = took > self.shared.options.slow_sync;
         health.slowest_sync = health.slowest_sync.max(took);
     }
 

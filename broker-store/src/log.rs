@@ -576,7 +576,12 @@ impl Store for Log {
         };
         let mut locked = wakers.lock();
         // Looked at under the lock: the committer publishes first and takes the lock then.
-        if self.shared.safe(level) >= lsn || self.shared.is_over() {
+        if self.shared.is_over() {
+            // It never will be. Waking would make them ask again, and again.
+            sinks.clear();
+            return;
+        }
+        if self.shared.safe(level) >= lsn {
             drop(locked);
             sinks.drain(..).for_each(|sink| sink.wake());
             return;
