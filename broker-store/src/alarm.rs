@@ -74,6 +74,12 @@ impl Alarms {
         board.tell(AlarmChange { name, raised: Some(why) });
     }
 
+    /// Raises an alarm, or adds to what it says.
+    pub(crate) fn raise_more(&self, name: &'static str, why: &str) {
+        let said = self.0.lock().up.get(name).cloned();
+        self.raise(name, said.map_or_else(|| why.to_owned(), |said| format!("{said}; {why}")));
+    }
+
     /// It is over.
     pub(crate) fn clear(&self, name: &'static str) {
         let mut board = self.0.lock();

@@ -7,6 +7,7 @@
 
 mod counts;
 mod failure;
+mod restoring;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,53 @@
+//! Restoring: a broker gets back what its store has kept.
+
+use std::sync::Arc;
+
+use broker_core::record::RecordError;
+use broker_core::restore::{BodySource, Restored, Restorer};
+use broker_core::store::{BodyPlace, FetchError, Lsn, Pin};
+use broker_core::{Broker, Now};
+use bytes::Bytes;
+
+use super::{Bodies, EmbeddedStore, Failure, Opened, Replay};
+use crate::alarm::STORE_DAMAGED;
+
+impl Replay for Restorer {
+    fn block(&mut self, payload: &[u8]) -> Result<(), RecordError> {
+        Self::block(self, payload)
+    }
+
+    fn frame(&mut self, base: Lsn, payload: &[u8]) -> Result<(), RecordError> {
+        Self::frame(self, base, payload)
+    }
+}
+
+impl BodySource for Bodies {
+    fn pin(&mut self, at: Lsn) -> Option<Pin> {
+        Self::pin(self, at)
+    }
+
+    fn read(&mut self, place: &BodyPlace) -> Result<Bytes, FetchError> {
+        Self::read(self, place)
+    }
+}
+
+impl EmbeddedStore {
+    /// Replays the store into `broker`, which was built with it and has no connection yet.
+    ///
+    /// # Errors
+    /// Those of [`replay`](Self::replay).
+    pub fn restore(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        now: Now,
+    ) -> Result<(Opened, Restored), Failure> {
+        let mut restorer = broker.restorer();
+        let opened = self.replay(&mut restorer)?;
+        let restored = restorer.finish(now, &mut self.bodies());
+        if restored.lost > 0 {
+            let lost = format!("{} messages cannot be read any more", restored.lost);
+            self.alarms.raise_more(STORE_DAMAGED, &lost);
+        }
+        Ok((opened, restored))
+    }
+}
