@@ -30,7 +30,7 @@ use self::error::{ConfigError, Origin};
 pub(crate) use self::error::ConfigErrors;
 pub(crate) use self::print::markdown;
 use self::settings::Settings;
-pub(crate) use self::store::StoreConfig;
+pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
 use crate::auth::scram::Verifier;
 
 /// Everything a start of the server needs.

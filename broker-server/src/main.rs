@@ -6,6 +6,7 @@ mod auth;
 mod config;
 mod logging;
 mod signals;
+mod storage;
 mod wiring;
 
 use std::io::Write;
@@ -17,10 +18,11 @@ use anyhow::{Context, bail};
 const HELP: &str = "\
 An MQTT broker.
 
-Usage: broker-server [--config FILE] [--check] [--print-config]
+Usage: broker-server [--config FILE] [--check] [--check-store] [--print-config]
 
   --config FILE            read settings from FILE; without it the defaults serve
   --check                  read the configuration, report every error, and stop
+  --check-store            read every checksum of the store, report damage, and stop
   --print-config           print every key with value, default and help, and stop
   --print-config=markdown  print the page of all keys, docs/configuration.md, and stop
   --version                print the version, and stop
@@ -32,6 +34,7 @@ The environment goes before the file: BROKER__NODE__NAME is node.name.
 enum Action {
     Start,
     Check,
+    CheckStore,
     Print(fn(Option<PathBuf>) -> Result<String, config::ConfigErrors>),
 }
 
@@ -66,6 +69,11 @@ fn run() -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Action::CheckStore => {
+            let config = config::load(file.as_deref(), environment())?;
+            let text = storage::check(&config.store)?;
+            std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+        }
         Action::Start => {
             let config = config::load(file.as_deref(), environment())?;
             wiring::run(config, file.as_deref())
@@ -81,6 +89,7 @@ fn arguments(
         match arg.to_string_lossy().as_ref() {
             "--config" => file = Some(args.next().context("--config needs a file")?.into()),
             "--check" => action = Action::Check,
+            "--check-store" => action = Action::CheckStore,
             "--print-config" => {
                 action = Action::Print(|file| config::print(file.as_deref(), environment()));
             }

@@ -13,6 +13,7 @@ use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
 use crate::logging;
 use crate::signals::{Incoming, Signal};
+use crate::storage::{self, Storage};
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
@@ -31,11 +32,17 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
             .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
         extensions.auth_methods.push(Arc::new(method));
     }
-    let broker = Broker::builder()
-        .config(config.broker)
-        .extensions(extensions)
-        .build()
-        .context("module.rewrite")?;
+    let mut settings = config.broker;
+    settings.durability.queue_memory_bytes = storage::queue_memory_bytes(&config.store)?;
+    let storage = Storage::open(&config.store, settings.durability.level)?;
+    let mut builder = Broker::builder().config(settings).extensions(extensions);
+    if let Some(storage) = &storage {
+        builder = builder.store(storage.port());
+    }
+    let broker = builder.build().context("module.rewrite")?;
+    if let Some(storage) = &storage {
+        storage.start(&broker)?;
+    }
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
@@ -62,6 +69,10 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
     if cut_off > 0 {
         log::warn!("connections cut off at the end of node.shutdown_timeout: {cut_off}");
+    }
+    drop(server);
+    if let Some(storage) = storage {
+        storage.close()?;
     }
     log::info!("stopped");
     Ok(())

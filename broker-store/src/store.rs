@@ -7,7 +7,7 @@
 
 mod counts;
 mod failure;
-mod restoring;
+mod restore;
 #[cfg(test)]
 mod tests;
 

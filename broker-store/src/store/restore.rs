@@ -1,4 +1,4 @@
-//! Restoring: a broker gets back what its store has kept.
+//! Restoring a broker: what is kept goes through the core's [`Restorer`].
 
 use std::sync::Arc;
 
@@ -32,10 +32,10 @@ impl BodySource for Bodies {
 }
 
 impl EmbeddedStore {
-    /// Replays the store into `broker`, which was built with it and has no connection yet.
+    /// Gives `broker`, which was built with this store and has no connection yet, back what is kept.
     ///
     /// # Errors
-    /// Those of [`replay`](Self::replay).
+    /// As [`replay`](Self::replay); and what recovery itself records cannot be made safe.
     pub fn restore(
         self: &Arc<Self>,
         broker: &Arc<Broker>,
@@ -45,8 +45,9 @@ impl EmbeddedStore {
         let opened = self.replay(&mut restorer)?;
         let restored = restorer.finish(now, &mut self.bodies());
         if restored.lost > 0 {
-            let lost = format!("{} messages cannot be read any more", restored.lost);
-            self.alarms.raise_more(STORE_DAMAGED, &lost);
+            let lost = restored.lost;
+            let why = format!("{lost} messages are lost: the log does not hold them any more");
+            self.alarms.raise_more(STORE_DAMAGED, &why);
         }
         Ok((opened, restored))
     }

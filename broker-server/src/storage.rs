@@ -1,0 +1,142 @@
+//! Storage: the embedded store of this broker, opened, restored from and closed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use broker_core::Broker;
+use broker_core::store::{Level, State, Store};
+use broker_net::clock;
+use broker_store::alarm::{AlarmChange, STORE_FAILED};
+use broker_store::files::RealFiles;
+use broker_store::inspect::Inspection;
+use broker_store::{EmbeddedStore, FolderLock, StoreOptions};
+
+use crate::config::{OnDamage, OnFailure, StoreConfig};
+
+/// The store, until the broker stops.
+pub(crate) struct Storage {
+    store: Arc<EmbeddedStore>,
+    exits_on_failure: bool,
+}
+
+impl Storage {
+    /// Opens the store, if there is to be one.
+    pub(crate) fn open(config: &StoreConfig, level: Level) -> anyhow::Result<Option<Self>> {
+        if !config.enabled {
+            log::warn!("store.enabled = false: nothing survives the process");
+            return Ok(None);
+        }
+        let store = EmbeddedStore::open(options(config), level)?;
+        Ok(Some(Self { store, exits_on_failure: config.on_failure == OnFailure::Exit }))
+    }
+
+    /// What the broker is built with.
+    pub(crate) fn port(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// Gives the broker back what was kept, and begins the housekeeping.
+    pub(crate) fn start(&self, broker: &Arc<Broker>) -> anyhow::Result<()> {
+        let (opened, restored) = self.store.restore(broker, clock::now())?;
+        log::info!(
+            "restored sessions={} subscriptions={} queued={} retained={} delayed={} lost={} frames={} time_ms={}",
+            restored.sessions,
+            restored.subscriptions,
+            restored.queued,
+            restored.retained,
+            restored.delayed,
+            restored.lost,
+            opened.recovery.frames,
+            opened.took.as_millis()
+        );
+        let as_state: Arc<dyn State> = broker.clone();
+        let weak = Arc::downgrade(broker);
+        let exits = self.exits_on_failure;
+        let on_alarm = move |AlarmChange { name, raised }: AlarmChange| {
+            let now_ms = clock::now().wall_ms;
+            if let Some(broker) = weak.upgrade() {
+                match raised {
+                    Some(why) => drop(broker.alarms().raise(name, why, now_ms)),
+                    None => drop(broker.alarms().clear(name, now_ms)),
+                }
+            }
+            if exits && name == STORE_FAILED {
+                log::error!("the store has failed and durability.on_failure is exit");
+                std::process::exit(1);
+            }
+        };
+        self.store.start(Arc::downgrade(&as_state), Box::new(on_alarm))?;
+        Ok(())
+    }
+
+    /// Makes everything firm and gives the folder up, after the broker has stopped.
+    pub(crate) fn close(&self) -> anyhow::Result<()> {
+        self.store.close().context("closing the store")
+    }
+}
+
+/// Reads every checksum of the store that no broker is at work on. What is wrong is the error.
+pub(crate) fn check(config: &StoreConfig) -> anyhow::Result<String> {
+    let _lock = FolderLock::take(&config.dir)?;
+    let inspection = Inspection::open(Arc::new(RealFiles), &config.dir)?;
+    let found = inspection.verify()?;
+    let mut text = format!(
+        "{}: {} snapshots, {} frames, {} bytes\n",
+        config.dir.display(),
+        found.snapshots,
+        found.frames,
+        found.frame_bytes
+    );
+    for (kind, count) in &found.records {
+        text.push_str(&format!("{kind:<16} {count:>10}\n"));
+    }
+    for cut in &found.cut {
+        text.push_str(&format!(
+            "the end of the log was not finished: segment {} offset {} bytes {}\n",
+            cut.segment, cut.offset, cut.bytes
+        ));
+    }
+    if !found.faults.is_empty() {
+        bail!("{text}{}", found.faults.join("\n"));
+    }
+    Ok(text)
+}
+
+/// Bytes that queued messages may take in memory: as configured, or a quarter of what there is.
+pub(crate) fn queue_memory_bytes(config: &StoreConfig) -> anyhow::Result<u64> {
+    if config.memory_bytes > 0 {
+        return Ok(config.memory_bytes);
+    }
+    memory_bytes().map(|bytes| bytes / 4).ok_or_else(|| {
+        anyhow!("store.memory_bytes: how much memory there is cannot be found out; give a number")
+    })
+}
+
+/// The memory of the control group, or of the machine.
+fn memory_bytes() -> Option<u64> {
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = group.and_then(|text| text.trim().parse::<u64>().ok());
+    let info = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = line.split_whitespace().next()?.parse::<u64>().ok()? * 1024;
+    Some(limit.map_or(total, |limit| limit.min(total)))
+}
+
+fn options(config: &StoreConfig) -> StoreOptions {
+    StoreOptions {
+        segment_bytes: config.segment_bytes,
+        spare_segments: config.spare_segments as usize,
+        snapshot_log_bytes: config.snapshot_log_bytes,
+        log_min_bytes: config.log_min_bytes,
+        max_log_bytes: config.max_log_bytes,
+        min_free_bytes: config.min_free_bytes,
+        compact_bytes_per_s: config.compact_bytes_per_s,
+        max_unsynced_bytes: config.max_unsynced_bytes as usize,
+        commit_pace_us: config.commit_pace_ms * 1000,
+        slow_sync_ms: config.slow_sync_ms,
+        sync_interval_ms: config.sync_interval_ms,
+        stop_on_damage: config.on_damage == OnDamage::Stop,
+        ..StoreOptions::new(&config.dir)
+    }
+}
