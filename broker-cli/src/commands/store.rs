@@ -57,7 +57,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Folder {
-    /// Data folder of the broker, its `store.dir`
+    /// Data folder of the broker, its `node.data_dir`
     #[arg(short, long, value_name = "FOLDER")]
     data_dir: PathBuf,
 }

@@ -113,10 +113,12 @@ fn fields(place: Place, record: &Record<'_>) -> Value {
         Record::Expiry { session, step, expiry_s } => {
             json!({ "session": session, "step": step, "expiry_s": expiry_s })
         }
-        Record::Retained { step, body, expires_at_ms, .. } => {
-            let expires_at_ms = time(*expires_at_ms);
-            json!({ "step": step, "body": position(body), "expires_at_ms": expires_at_ms })
-        }
+        Record::Retained { step, body, expires_at_ms, topic } => json!({
+            "step": step,
+            "topic": topic,
+            "body": position(body),
+            "expires_at_ms": time(*expires_at_ms),
+        }),
         Record::RetainedClear { step, topic } => json!({ "step": step, "topic": topic }),
         Record::Delayed { step, body, due_at_ms } => {
             json!({ "step": step, "body": position(body), "due_at_ms": due_at_ms })
