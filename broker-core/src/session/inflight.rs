@@ -156,6 +156,12 @@ impl Inflight {
         true
     }
 
+    /// What the packet waits for that was kept back last.
+    pub(crate) fn last_held(&self) -> Option<Dependency> {
+        let window = self.window.as_ref().filter(|window| !window.held.is_empty())?;
+        window.entries.iter().rev().find_map(|entry| entry.held.clone())
+    }
+
     /// True if packets are kept back.
     pub(crate) fn has_held(&self) -> bool {
         self.window.as_ref().is_some_and(|window| !window.held.is_empty())

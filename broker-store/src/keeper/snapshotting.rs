@@ -40,6 +40,10 @@ impl Keeper {
         if self.is_stopping {
             return self.is_snapshot_news();
         }
+        // Nothing can go before there are two, and a log that is refused what it would grow by waits for ever.
+        if self.is_room_short() && self.kept.len() < 2 {
+            return self.is_snapshot_news();
+        }
         let newest = self.kept.first().map(|kept| &kept.snapshot);
         let grown = self.log.end().saturating_sub(newest.map_or(0, |it| it.from));
         let last = newest.map_or(0, |it| it.file_bytes);
