@@ -78,7 +78,8 @@ impl Storage {
 
 /// Reads every checksum of the store that no broker is at work on. What is wrong is the error.
 pub(crate) fn check(config: &StoreConfig) -> anyhow::Result<String> {
-    let _lock = FolderLock::take(&config.dir)?;
+    // A folder that nobody has run a broker on stays as it is: a backup knows itself by that.
+    let _lock = FolderLock::take_existing(&config.dir)?;
     let inspection = Inspection::open(Arc::new(RealFiles), &config.dir)?;
     let found = inspection.verify()?;
     let mut text = format!(

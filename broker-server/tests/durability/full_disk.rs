@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, DEADLINE, Folder, Keys};
 use crate::client::{Client, v5, v311};
-use crate::wire::publish;
+use crate::wire::{Packet, publish};
 
 /// A file system that is unmounted when it is dropped.
 pub(crate) struct Mount(PathBuf);
@@ -127,18 +127,26 @@ impl Disk {
     }
 
     /// Publishes until the broker says no; returns how many it took.
+    ///
+    /// A message that the disk had no more room for is neither acknowledged nor refused: the broker has it,
+    /// and tries until it can be kept.
     fn fill(&mut self) -> usize {
         let began = Instant::now();
-        for accepted in 0.. {
-            match self.publisher.publish(publish("full", 1, payload(accepted))) {
-                0 => {}
-                0x97 => {
-                    assert!(accepted > 5, "only {accepted} messages fit");
-                    return accepted;
+        for taken in 0.. {
+            let id = self.publisher.packet_id();
+            self.publisher.send_publish(&publish("full", 1, payload(taken)).id(id));
+            match self.publisher.recv_within(3_000) {
+                Some(Packet::PubAck(ack)) if ack.code == 0 => {}
+                Some(Packet::PubAck(ack)) if ack.code == 0x97 => {
+                    assert!(taken > 5, "only {taken} messages fit");
+                    return taken;
                 }
-                code => panic!("Reason Code {code:#04x}"),
+                None => self.publisher = v5().open(),
+                Some(other) => panic!("unexpected {other:?}"),
             }
-            assert!(began.elapsed() < DEADLINE, "{accepted} messages accepted and no end");
+            assert!(began.elapsed() < DEADLINE, "{taken} messages taken and no end");
+            // The store looks at its disk once a second.
+            std::thread::sleep(Duration::from_millis(5));
         }
         unreachable!("numbers do not end");
     }

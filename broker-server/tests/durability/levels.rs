@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::client::{elapse, v5};
+use crate::queues::by_qos;
 use crate::retained::drain;
 use crate::wire::publish;
 
@@ -16,8 +17,8 @@ fn written_loses_nothing_with_the_process() {
     }
     broker.crash();
     let mut client = v5().id("sub").resume().expiry(100).open();
-    let texts: Vec<_> = drain(&mut client).iter().map(|m| m.text()).collect();
-    assert_eq!(texts, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
+    let all = [0, 1].map(|first| (first..50).step_by(2).collect::<Vec<_>>());
+    assert_eq!(by_qos(&drain(&mut client)), all);
 }
 
 /// What is older than the interval is there.

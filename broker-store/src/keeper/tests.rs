@@ -492,6 +492,18 @@ fn a_full_log_is_refused_and_resumes() {
     assert!(!world.keeper.alarms.is_up(STORE_FULL) && !world.keeper.alarms.is_up(STORE_DISK_LOW));
 }
 
+/// What is refused does not let the log grow, so the snapshots that free it must not wait for that.
+#[test]
+fn a_log_that_filled_before_its_first_snapshot_resumes_when_it_is_drained() {
+    let mut world = World::new(|options| options.max_log_bytes = 20 * SEGMENT);
+    let ids: Vec<_> = (0..240).map(|_| world.publish(300)).collect();
+    world.settle_synced();
+    assert_eq!(world.log.is_full.load(Ordering::Relaxed), 1);
+    ids.into_iter().for_each(|id| world.done(id));
+    (0..4).for_each(|_| world.settle_synced());
+    assert_eq!(world.log.is_full.load(Ordering::Relaxed), 0);
+}
+
 #[test]
 fn stopping_writes_one_last_snapshot() {
     let mut world = World::new(|_| {});
