@@ -123,7 +123,10 @@ impl Channel {
         let session = Arc::clone(&self.connected()?.session);
         let is_congested = session.reply(self.id, &turn.reply, &mut turn.out);
         turn.reply.clear();
-        self.is_congested = is_congested.ok_or(Close::from(CloseCause::TakenOver))?;
+        let Some(is_congested) = is_congested else {
+            return Err(Close::from(CloseCause::TakenOver));
+        };
+        self.is_congested = is_congested;
         session.start_replays(replays, &mut turn.out);
         Ok(())
     }

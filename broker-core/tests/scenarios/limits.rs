@@ -459,3 +459,21 @@ fn a_connack_that_refuses_is_shortened_or_not_sent() {
         assert!(rig.cause(c).is_some());
     }
 }
+
+/// Attack case 14: who does not read its answers is not read from, and that holds for SUBACK, which leaves ahead
+/// of retained messages, too.
+#[test]
+fn a_client_that_only_subscribes_is_stopped_at_its_outbox() {
+    let mut rig = Rig::with_zone(|zone| zone.max_outbox_bytes = 1_000);
+    let p = rig.client("pub");
+    rig.retain(p, "kept", "x");
+    let c = rig.client("c");
+    rig.socket(c).lock().capacity = 0;
+    let mut n_taken = 0;
+    while rig.wants_input(c) && n_taken < 1_000 {
+        rig.subscribe(c, "t", Q0);
+        n_taken += 1;
+    }
+    // SUBACK has six bytes.
+    assert!(n_taken < 200, "{n_taken} packets were read");
+}
