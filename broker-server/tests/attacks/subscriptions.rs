@@ -81,11 +81,11 @@ fn b12_churn_and_take_over_under_a_flood_of_messages() {
             if stopped.load(Ordering::Relaxed) {
                 return;
             }
-            publisher
-                .send_publish(&publish(&format!("churn/{}", n % 10), (n % 2) as u8, "x").id(1));
-            if n % 100 == 0 {
-                publisher.ping();
-                while publisher.recv_within(1).is_some() {}
+            let (topic, id) = (format!("churn/{}", n % 10), (n % 100 + 1) as u16);
+            publisher.send_publish(&publish(&topic, (n % 2) as u8, "x").id(id));
+            if n % 100 == 99 {
+                // No more unacknowledged than the Receive Maximum allows.
+                (1..=50).for_each(|n| assert!(publisher.expect_puback(2 * n) < 0x80));
             }
         }
     });
