@@ -2,4 +2,5 @@
 
 pub(crate) mod bench;
 pub(crate) mod publish;
+pub(crate) mod store;
 pub(crate) mod subscribe;

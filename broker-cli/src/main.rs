@@ -1,4 +1,4 @@
-//! `broker-cli`: publish, subscribe and measure over MQTT, against any broker.
+//! `broker-cli`: publish, subscribe and measure over MQTT, against any broker; look after a store.
 
 #![forbid(unsafe_code)]
 
@@ -19,9 +19,10 @@ use clap::{Parser, Subcommand};
 
 use commands::bench::Bench;
 use commands::publish::Publish;
+use commands::store::Store;
 use commands::subscribe::Subscribe;
 
-/// MQTT from the command line: publish, subscribe, measure
+/// MQTT from the command line: publish, subscribe, measure; and the store of a broker
 #[derive(Debug, Parser)]
 #[command(name = "broker-cli", version, disable_help_subcommand = true)]
 struct Cli {
@@ -36,6 +37,7 @@ enum Command {
     #[command(name = "sub")]
     Subscribe(Box<Subscribe>),
     Bench(Box<Bench>),
+    Store(Store),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Publish(command) => command.run(),
         Command::Subscribe(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Store(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -92,14 +92,24 @@ pub(crate) struct TimedOut {
     pub(crate) seconds: f64,
 }
 
-/// Exit status of `error`: its Reason Code if there is one, 27 for a timeout like mosquitto_sub, else 1.
+/// Something is wrong with what was looked at, which is not a failure to look.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Faulty(pub(crate) String);
+
+/// Exit status of `error`: its Reason Code if there is one, 27 for a timeout like mosquitto_sub, 2 if something was
+/// found to be wrong, else 1.
 pub(crate) fn exit_status(error: &anyhow::Error) -> u8 {
     if let Some(refused) = error.downcast_ref::<Refused>() {
         return refused.code.as_byte().max(1);
     }
+    if error.is::<Faulty>() {
+        return EXIT_FAULTY;
+    }
     if error.is::<TimedOut>() { EXIT_TIMED_OUT } else { 1 }
 }
 
+const EXIT_FAULTY: u8 = 2;
 const EXIT_TIMED_OUT: u8 = 27;
 
 #[cfg(test)]

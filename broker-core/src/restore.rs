@@ -2,9 +2,10 @@
 
 mod replay;
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use broker_codec::ProtocolVersion;
+use broker_codec::{PacketId, ProtocolVersion};
 use bytes::Bytes;
 
 use crate::broker::Broker;
@@ -222,6 +223,10 @@ impl Restoring<'_> {
         }
         let mut state = session.lock();
         let has_priorities = !state.client.zone.mqueue_priorities.is_empty();
+        let mut refs = refs;
+        if !has_priorities {
+            give_identifiers(&mut refs, &state);
+        }
         for (step, entry) in refs {
             self.delivery(&mut state, step, entry, has_priorities, moved);
         }
@@ -268,9 +273,29 @@ impl Restoring<'_> {
         self.restored.queued += 1;
         match entry.packet_id {
             Some(packet_id) => {
-                state.inflight.restore(packet_id, Phase::Published(delivery), true);
+                let was_sent = entry.was_sent;
+                state.inflight.restore(packet_id, Phase::Published(delivery), was_sent);
             }
             None => state.queue.restore(delivery, &state.client.zone),
+        }
+    }
+}
+
+/// What came before a message that had been sent must have been sent as well, under identifiers that nobody
+/// recorded: it keeps its place, under new ones.
+fn give_identifiers(refs: &mut BTreeMap<u64, RefState>, state: &State) {
+    let Some(last_sent) =
+        refs.iter().rev().find_map(|(step, entry)| entry.packet_id.is_some().then_some(*step))
+    else {
+        return;
+    };
+    let known = refs.values().filter_map(|entry| entry.packet_id);
+    let used: HashSet<_> =
+        known.chain(state.inflight.iter().map(|entry| entry.packet_id)).collect();
+    let mut free = (1..=u16::MAX).filter_map(PacketId::new).filter(|id| !used.contains(id));
+    for entry in refs.range_mut(..last_sent).map(|(_, entry)| entry) {
+        if entry.packet_id.is_none() {
+            entry.packet_id = free.next();
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct Alarms(Arc<Mutex<Board>>);
 #[derive(Default)]
 struct Board {
     up: BTreeMap<&'static str, String>,
-    on_change: Option<OnAlarm>,
+    on_change: Option<Arc<OnAlarm>>,
 }
 
 impl fmt::Debug for Alarms {
@@ -54,11 +54,15 @@ impl fmt::Debug for Alarms {
 impl Alarms {
     /// Tells `on_change` of all that are up, and from now on of what changes.
     pub(crate) fn listen(&self, on_change: OnAlarm) {
-        let mut board = self.0.lock();
-        for (name, why) in &board.up {
-            on_change(AlarmChange { name, raised: Some(why.clone()) });
+        let on_change = Arc::new(on_change);
+        let up = {
+            let mut board = self.0.lock();
+            board.on_change = Some(on_change.clone());
+            board.up.clone()
+        };
+        for (name, why) in up {
+            on_change(AlarmChange { name, raised: Some(why) });
         }
-        board.on_change = Some(on_change);
     }
 
     /// Raises an alarm. One that is up is told again only if it says something else.
@@ -71,7 +75,15 @@ impl Alarms {
         if board.up.insert(name, why.clone()).is_none() {
             log::warn!("{name}: {why}");
         }
-        board.tell(AlarmChange { name, raised: Some(why) });
+        let on_change = board.on_change.clone();
+        drop(board);
+        tell(on_change, AlarmChange { name, raised: Some(why) });
+    }
+
+    /// Raises an alarm, or adds to what it says.
+    pub(crate) fn raise_more(&self, name: &'static str, why: &str) {
+        let said = self.0.lock().up.get(name).cloned();
+        self.raise(name, said.map_or_else(|| why.to_owned(), |said| format!("{said}; {why}")));
     }
 
     /// It is over.
@@ -79,7 +91,9 @@ impl Alarms {
         let mut board = self.0.lock();
         if board.up.remove(name).is_some() {
             log::info!("{name} is over");
-            board.tell(AlarmChange { name, raised: None });
+            let on_change = board.on_change.clone();
+            drop(board);
+            tell(on_change, AlarmChange { name, raised: None });
         }
     }
 
@@ -94,11 +108,10 @@ impl Alarms {
     }
 }
 
-impl Board {
-    fn tell(&self, change: AlarmChange) {
-        if let Some(on_change) = &self.on_change {
-            on_change(change);
-        }
+/// Without a lock: who listens may let go of the broker, and with it of this store.
+fn tell(on_change: Option<Arc<OnAlarm>>, change: AlarmChange) {
+    if let Some(on_change) = on_change {
+        on_change(change);
     }
 }
 

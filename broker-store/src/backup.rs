@@ -96,7 +96,7 @@ pub(crate) fn write(
         let name = name.to_string_lossy().into_owned();
         manifest.entries.push(Entry { name, bytes, checksum });
     }
-    finish_copy(&copy, &manifest)?;
+    finish_copy(&copy, Some(&manifest))?;
     Ok(manifest)
 }
 
@@ -155,7 +155,7 @@ pub fn restore(
         let found = copy_file(files.as_ref(), &path, u64::MAX, &to, &AtomicBool::new(false))?;
         compare(entry, found).map_err(|reason| BackupError::Damaged { path, reason })?;
     }
-    finish_copy(&copy, &manifest)?;
+    finish_copy(&copy, None)?;
     Ok(manifest)
 }
 
@@ -187,11 +187,13 @@ fn begin_copy(
 }
 
 /// MANIFEST before IDENTITY: what has the latter is a store, and whole.
-fn finish_copy(copy: &Folder, manifest: &Manifest) -> Result<(), BackupError> {
+fn finish_copy(copy: &Folder, manifest: Option<&Manifest>) -> Result<(), BackupError> {
     for part in [copy.log_dir(), copy.snap_dir()] {
         copy.files().sync_dir(&part).map_err(io_error("syncing", &part))?;
     }
-    manifest.write(copy).map_err(io_error("writing", &copy.root().join(MANIFEST)))?;
+    if let Some(manifest) = manifest {
+        manifest.write(copy).map_err(io_error("writing", &copy.root().join(MANIFEST)))?;
+    }
     copy.write_identity()?;
     Ok(())
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use broker_core::Sink;
 use broker_core::store::Lsn;
 
-use crate::log::Shared;
 use crate::segments::retry;
+use crate::shared::Shared;
 use crate::stats::State;
 use crate::tail::Run;
 
@@ -173,6 +173,7 @@ impl Committer {
         }
         let mut health = self.shared.health.lock();
         health.last_sync = took;
+        health.is_slow = took > self.shared.options.slow_sync;
         health.slowest_sync = health.slowest_sync.max(took);
     }
 

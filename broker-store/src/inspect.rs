@@ -14,7 +14,7 @@ use crate::folder::{Folder, hex};
 use crate::options::StoreOptions;
 use crate::recover::{Cut, Damage, DamageKind, Recovery, ReplayError, ReplayFrom, StoppedLog};
 use crate::snapshot::{self, Snapshot, SnapshotFault};
-use crate::store::{Failure, log_options};
+use crate::store::{Failure, check_beginning, log_options};
 
 /// A store that nobody runs.
 pub struct Inspection {
@@ -257,6 +257,7 @@ impl Inspection {
         &self,
         receive: impl FnMut(Lsn, &[u8]) -> Result<(), RecordError>,
     ) -> Result<Recovery, Failure> {
+        check_beginning(&self.folder, &self.log, self.newest.as_ref(), &self.faults)?;
         let from = self.newest.as_ref().map_or_else(ReplayFrom::default, |snapshot| ReplayFrom {
             from: snapshot.from,
             known_durable: snapshot.to,

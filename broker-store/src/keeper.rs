@@ -36,6 +36,8 @@ pub(crate) struct Keeper {
     alarms: Alarms,
     /// The snapshots in the folder, newest first.
     kept: Vec<Kept>,
+    /// Older ones have not been looked at yet: that takes reading them.
+    is_older_unknown: bool,
     job: Job,
     orders: Vec<Reply>,
     is_stopping: bool,
@@ -115,6 +117,7 @@ impl Keeper {
             options,
             alarms,
             kept: Vec::new(),
+            is_older_unknown: newest.is_some(),
             job: Job::None,
             orders: Vec::new(),
             is_stopping: false,
@@ -127,21 +130,29 @@ impl Keeper {
         };
         if let Some(newest) = newest {
             keeper.keep(newest.clone());
-            keeper.keep_older(newest.from);
         }
         keeper
     }
 
-    /// Takes in the snapshot before `from`, if it can be used. What cannot is no reason to keep a log for.
-    fn keep_older(&mut self, from: Lsn) {
+    /// Takes in the snapshot before the newest, if it can be used. What cannot is no reason to keep a log for.
+    fn keep_older(&mut self) {
+        let from = self.kept.last().map_or(0, |kept| kept.snapshot.from);
         let older = snapshot::list(&self.folder).unwrap_or_default().into_iter();
         for (_, path) in older.filter(|(lsn, _)| *lsn < from) {
-            match Snapshot::open(&self.folder, &path) {
+            let done = match Snapshot::open(&self.folder, &path) {
+                // A crash came before it was removed.
+                Ok(_) if self.kept.len() > 1 => self.folder.files().remove(&path),
                 Ok(snapshot) => {
                     self.kept.push(Kept { snapshot, hold: Arc::default() });
-                    return;
+                    Ok(())
                 }
-                Err(fault) => log::warn!("{fault}"),
+                Err(fault) => {
+                    log::warn!("put aside: {fault}");
+                    self.folder.set_aside(&path)
+                }
+            };
+            if let Err(error) = done {
+                log::warn!("old snapshot {}: {error}", path.display());
             }
         }
     }
@@ -181,6 +192,9 @@ impl Keeper {
     /// Does what can be done at once; returns after how many milliseconds to come again.
     pub(crate) fn step(&mut self, now_ms: u64) -> u64 {
         self.watch_room(now_ms);
+        if std::mem::take(&mut self.is_older_unknown) {
+            self.keep_older();
+        }
         match std::mem::replace(&mut self.job, Job::None) {
             Job::None => self.begin(now_ms),
             Job::Snapshot(job) => self.snapshot_on(job, now_ms),

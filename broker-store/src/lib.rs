@@ -24,6 +24,7 @@ pub mod recover;
 pub mod repair;
 mod scan;
 mod segments;
+mod shared;
 #[doc(hidden)]
 pub mod sim;
 mod snapshot;

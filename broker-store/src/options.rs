@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// What `durability.*` and `store.*` say, as far as the store itself is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// `store.dir`
+    /// `node.data_dir`
     pub dir: PathBuf,
     /// `store.segment_bytes`; counts when a store is made, later what IDENTITY says.
     pub segment_bytes: u64,

@@ -9,8 +9,9 @@ use broker_core::store::{BodyPlace, FetchDone, FetchError};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use crate::log::{Shared, Threads};
+use crate::log::Threads;
 use crate::segments::Segments;
+use crate::shared::Shared;
 
 impl Shared {
     pub(crate) fn read(&self, body: &BodyPlace) -> Result<Bytes, FetchError> {

@@ -174,6 +174,22 @@ impl StoppedLog {
     ) -> Result<Recovery, ReplayError<E>> {
         Replay::new(self.segments.clone(), from, receive).run()
     }
+
+    /// As [`Self::replay`], of the payloads that begin in one segment.
+    ///
+    /// # Errors
+    /// As [`Self::replay`].
+    pub fn replay_segment<E>(
+        &self,
+        number: u64,
+        receive: impl FnMut(Lsn, &[u8]) -> Result<(), E>,
+    ) -> Result<Recovery, ReplayError<E>> {
+        let from = self.segments.start_of(number);
+        let from = ReplayFrom { from, ..ReplayFrom::default() };
+        let mut replay = Replay::new(self.segments.clone(), from, receive);
+        replay.until = Some(self.segments.start_of(number + 1));
+        replay.run()
+    }
 }
 
 /// A payload in pieces, as far as it has come.
@@ -187,6 +203,8 @@ struct Replay<R> {
     segments: Arc<Segments>,
     scan: Scan,
     from: ReplayFrom,
+    /// No payload that begins there or behind is asked for.
+    until: Option<Lsn>,
     receive: R,
     /// Everything before was durable, as far as is known.
     durable: Lsn,
@@ -211,6 +229,7 @@ impl<E, R: FnMut(Lsn, &[u8]) -> Result<(), E>> Replay<R> {
             scan: Scan::new(segments.clone(), from.from),
             segments,
             from,
+            until: None,
             receive,
             durable: from.known_durable,
             has_looked_ahead: false,
@@ -237,12 +256,20 @@ impl<E, R: FnMut(Lsn, &[u8]) -> Result<(), E>> Replay<R> {
                 self.chain = None;
                 at = valid_at;
             }
+            if self.is_past(at) {
+                break at;
+            }
             match self.step(at)? {
                 Step::At(next) => at = next,
                 Step::End(end) => break end,
             }
         };
         Ok(self.finish(end))
+    }
+
+    /// True if what was asked for is complete.
+    fn is_past(&self, at: Lsn) -> bool {
+        self.until.is_some_and(|until| at >= until) && self.chain.is_none()
     }
 
     fn last_segment(&self) -> u64 {
@@ -350,7 +377,7 @@ impl<E, R: FnMut(Lsn, &[u8]) -> Result<(), E>> Replay<R> {
     fn finish(mut self, at: Lsn) -> Recovery {
         // A payload whose last piece is not there is not there at all.
         let end = self.chain.take().map_or(at, |chain| chain.start);
-        let mut found = self.found;
+        let mut found = std::mem::take(&mut self.found);
         let torn_end = if end < at { self.torn_end.max(at) } else { self.torn_end };
         found.cut = cuts(&self.segments, end, torn_end);
         found.end = end;
@@ -363,12 +390,9 @@ impl<E, R: FnMut(Lsn, &[u8]) -> Result<(), E>> Replay<R> {
         }));
         found.durable = self.durable.min(end);
         let (number, _) = self.segments.place_of(end);
-        let known = self.segments.place_of(self.durable).0;
-        let last = self.segments.last();
-        found.next = match last {
-            None if end == self.segments.start_of(number) && known <= number => number,
-            _ => last.unwrap_or(0).max(number).max(known) + 1,
-        };
+        // Behind all positions ever given out; without a gap, as one could not be told from a loss.
+        let given_out = end.max(self.durable).div_ceil(self.segments.segment_bytes());
+        found.next = given_out.max(self.last_segment() + 1);
         // A segment that holds no more than its beginning is given up: starts that lead to nothing
         // must not fill the disk.
         let start = self.segments.start_of(number);

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use broker_core::store::{Lsn, Pin};
 use parking_lot::{Condvar, Mutex};
@@ -16,15 +15,10 @@ use crate::files::{File, Files};
 use crate::frame::Salt;
 
 mod names;
+mod spares;
 
 pub(crate) use names::Name;
-
-/// Spares that are made ahead of need.
-const SPARES_READY: usize = 2;
-/// Bytes of zeros per write.
-const ZEROS_BYTES: usize = 1 << 20;
-/// How long to wait after a spare could not be made.
-const SPARE_RETRY: Duration = Duration::from_secs(5);
+use spares::Fill;
 
 /// A segment, as one may look at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +114,7 @@ impl Segments {
         };
         for path in listed {
             match Name::of(&path) {
-                Some(Name::Segment { number, part, offset }) => {
+                Some(Name::Segment { number, offset, .. }) => {
                     let segment = table.segments.entry(number).or_insert_with(Segment::new);
                     let new = Part { offset, path, file: None, is_broken: false };
                     segment.parts.push(new);
@@ -129,7 +123,6 @@ impl Segments {
                         Some(Name::Segment { part, .. }) => part,
                         _ => part.offset,
                     });
-                    let _ = part;
                 }
                 Some(Name::Spare(number)) => {
                     table.next_spare = table.next_spare.max(number + 1);
@@ -394,65 +387,6 @@ impl Segments {
         len.is_ok_and(|len| len == self.segment_bytes)
     }
 
-    fn new_spare(&self) -> Name {
-        let mut table = self.table.lock();
-        table.next_spare += 1;
-        Name::Spare(table.next_spare - 1)
-    }
-
-    /// Makes a file of the full length, durable as that, under the name of a spare. It is not in the list.
-    fn make_spare(&self, fill: Fill) -> io::Result<PathBuf> {
-        let name = self.new_spare();
-        let path = self.folder.join(name.to_string());
-        let unfinished = path.with_extension("tmp");
-        let made = self.files.create(&unfinished).and_then(|file| {
-            match fill {
-                Fill::Zeros => fill_with_zeros(&*file, self.segment_bytes)?,
-                Fill::Sparse => write_all(&*file, &[0; 8], self.segment_bytes - 8)?,
-            }
-            retry(|| file.sync_data())?;
-            self.files.rename(&unfinished, &path)
-        });
-        if let Err(error) = made {
-            let _ = self.files.remove(&unfinished);
-            return Err(error);
-        }
-        self.files.sync_dir(&self.folder)?;
-        Ok(path)
-    }
-
-    /// Makes one spare and puts it into the list, unless there are enough.
-    pub(crate) fn prepare_spare(&self) -> io::Result<()> {
-        if self.n_spares() >= SPARES_READY.min(self.spares_max.max(1)) {
-            return Ok(());
-        }
-        let path = self.make_spare(Fill::Zeros)?;
-        self.table.lock().spares.push(path);
-        Ok(())
-    }
-
-    /// Keeps spares ready until [`Self::close`]: writing into blocks that are there takes half the time of
-    /// growing a file, and space is taken before it is needed.
-    pub(crate) fn keep_spares(&self) {
-        loop {
-            let mut table = self.table.lock();
-            while table.spares.len() >= SPARES_READY.min(self.spares_max) && !table.is_closing {
-                self.spare_taken.wait(&mut table);
-            }
-            if table.is_closing {
-                return;
-            }
-            drop(table);
-            if let Err(error) = self.prepare_spare() {
-                ::log::warn!("no spare segment could be made error={error}");
-                let mut table = self.table.lock();
-                if !table.is_closing {
-                    self.spare_taken.wait_for(&mut table, SPARE_RETRY);
-                }
-            }
-        }
-    }
-
     pub(crate) fn close(&self) {
         self.table.lock().is_closing = true;
         self.spare_taken.notify_all();
@@ -473,25 +407,6 @@ impl Segment {
         let later = self.parts[at + 1..].iter().map(|part| part.offset).min();
         Some((self.parts[at].clone(), later.unwrap_or(segment_bytes)))
     }
-}
-
-#[derive(Clone, Copy)]
-enum Fill {
-    /// Blocks are there before they are needed.
-    Zeros,
-    /// In a hurry: the length only.
-    Sparse,
-}
-
-fn fill_with_zeros(file: &dyn File, bytes: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(bytes).unwrap_or(ZEROS_BYTES))];
-    let mut offset = 0;
-    while offset < bytes {
-        let n = zeros.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
-        write_all(file, &zeros[..n], offset)?;
-        offset += n as u64;
-    }
-    Ok(())
 }
 
 /// Writes all of `bytes`, however often the system takes less.

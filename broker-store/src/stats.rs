@@ -115,6 +115,8 @@ pub struct Health {
     pub last_error: Option<String>,
     /// How long the last sync took.
     pub last_sync: Duration,
+    /// That was longer than [`slow_sync`](crate::log::LogOptions::slow_sync).
+    pub is_slow: bool,
     /// How long the slowest took.
     pub slowest_sync: Duration,
 }

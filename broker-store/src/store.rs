@@ -5,6 +5,7 @@
 //! [`EmbeddedStore::start`] begins the housekeeping; [`EmbeddedStore::close`] ends it all when the broker has
 //! stopped.
 
+mod counts;
 mod failure;
 mod restore;
 #[cfg(test)]
@@ -36,8 +37,8 @@ use crate::options::StoreOptions;
 use crate::pace::CommitPolicy;
 use crate::recover::{Recovery, ReplayError, ReplayFrom, StoppedLog};
 use crate::snapshot::{self, Snapshot, SnapshotFault};
-use crate::stats::Stats;
 
+pub use counts::StoreStats;
 pub use failure::Failure;
 
 /// Takes what is kept, in order: the blocks of a snapshot, then the frames of the log behind it.
@@ -66,17 +67,6 @@ pub struct Opened {
     pub recovery: Recovery,
     /// How long it took.
     pub took: Duration,
-}
-
-/// What the store counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Of the log.
-    pub log: Stats,
-    /// Of the housekeeping.
-    pub keeper: KeeperStats,
-    /// Milliseconds since the last snapshot of this process; `None` if there was none.
-    pub snapshot_age_ms: Option<u64>,
 }
 
 /// The store of a broker.
@@ -162,6 +152,7 @@ impl EmbeddedStore {
         let began = std::time::Instant::now();
         let stopped = self.stopped.lock().take().ok_or(Failure::AlreadyReplayed)?;
         let mut from = ReplayFrom::default();
+        check_beginning(&self.folder, &stopped, self.newest.as_ref(), &self.faults)?;
         if let Some(snapshot) = &self.newest {
             let mut bad_record = None;
             let visited = snapshot.visit(&self.folder, &mut |block| {
@@ -368,7 +359,7 @@ impl EmbeddedStore {
     fn answer(&self, line: &str) -> Result<Vec<(String, String)>, String> {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("stats", "") => Ok(self.stats().map(|stats| stats.values()).unwrap_or_default()),
-            ("snapshot", "") => self.snapshot().map(|it| snapshot_values(&it)),
+            ("snapshot", "") => self.snapshot().map(|it| counts::snapshot_values(&it)),
             ("backup", target) if Path::new(target).is_absolute() => {
                 let manifest = self.backup(Path::new(target)).map_err(|error| error.to_string())?;
                 Ok(manifest.values())
@@ -384,71 +375,6 @@ impl EmbeddedStore {
     /// Before [`replay`](Self::replay): nobody can have anything to keep by then.
     fn started(&self) -> &Log {
         self.log.get().expect("a store takes records when it has been replayed")
-    }
-}
-
-impl Manifest {
-    /// Words and values, for people.
-    #[must_use]
-    pub fn values(&self) -> Vec<(String, String)> {
-        let pair = |word: &str, value: u64| (word.to_owned(), value.to_string());
-        vec![
-            pair("files", self.entries.len() as u64),
-            pair("bytes", self.bytes()),
-            pair("from", self.from),
-            pair("to", self.to),
-        ]
-    }
-}
-
-fn snapshot_values(snapshot: &Snapshot) -> Vec<(String, String)> {
-    let pair = |word: &str, value: u64| (word.to_owned(), value.to_string());
-    vec![
-        ("path".to_owned(), snapshot.path.display().to_string()),
-        pair("from", snapshot.from),
-        pair("to", snapshot.to),
-        pair("bytes", snapshot.file_bytes),
-    ]
-}
-
-impl StoreStats {
-    /// Words and values, named like the metrics.
-    #[must_use]
-    pub fn values(&self) -> Vec<(String, String)> {
-        let (log, keeper) = (&self.log, &self.keeper);
-        let amplification = if log.bytes > 0 {
-            (log.bytes + keeper.compacted_bytes) as f64 / log.bytes as f64
-        } else {
-            1.0
-        };
-        let mut values: Vec<(String, String)> = [
-            ("frames", log.frames),
-            ("bytes", log.bytes),
-            ("syncs", log.syncs),
-            ("unsynced_bytes", log.unsynced_bytes),
-            ("log_bytes", log.log_bytes),
-            ("live_bytes", keeper.live_bytes),
-            ("segments", log.segments as u64),
-            ("spares", log.spares as u64),
-            ("snapshots", keeper.snapshots),
-            ("snapshot_bytes", keeper.snapshot_bytes),
-            ("snapshot_ms", keeper.snapshot_ms),
-            ("compacted_bytes", keeper.compacted_bytes),
-            ("retired_segments", keeper.retired_segments),
-            ("bodies_read_back", log.bodies_read_back),
-            ("sync_failures", log.sync_failures),
-            ("write_failures", log.write_failures),
-            ("durable_lsn", log.durable_lsn),
-            ("end_lsn", log.end_lsn),
-        ]
-        .into_iter()
-        .map(|(word, value)| (word.to_owned(), value.to_string()))
-        .collect();
-        if let Some(age) = self.snapshot_age_ms {
-            values.push(("snapshot_age_s".to_owned(), (age / 1000).to_string()));
-        }
-        values.push(("write_amplification".to_owned(), format!("{amplification:.2}")));
-        values
     }
 }
 
@@ -504,6 +430,21 @@ impl Bodies {
         self.0.started().read(place)
     }
 }
+
+/// Where snapshots are that cannot be read, there was a log: one without segments is no new store.
+pub(crate) fn check_beginning(
+    folder: &Folder,
+    log: &StoppedLog,
+    newest: Option<&Snapshot>,
+    faults: &[SnapshotFault],
+) -> Result<(), Failure> {
+    if newest.is_none() && !faults.is_empty() && log.segments().is_empty() {
+        return Err(Failure::missing(folder, FIRST_SEGMENT, faults));
+    }
+    Ok(())
+}
+
+const FIRST_SEGMENT: u64 = 1;
 
 pub(crate) fn log_options(folder: &Folder, options: &StoreOptions, level: Level) -> LogOptions {
     LogOptions {

@@ -7,7 +7,7 @@
 
 mod rig;
 
-use broker_core::store::{Level, Lsn, Store};
+use broker_core::store::{BodyPlace, Level, Lsn, Store};
 use broker_store::log::{Log, Threads};
 use broker_store::recover::ReplayFrom;
 use broker_store::sim::{Keep, Random, SimFiles};
@@ -27,14 +27,24 @@ struct Model {
     /// Where a snapshot lets the replay begin, and how many payloads lie before.
     from: Lsn,
     n_skipped: usize,
+    /// The same of the snapshot before, which is kept as well.
+    older: (Lsn, usize),
     next: u64,
     /// Ends of the payloads of this life, the last ones of `all`.
     ends: Vec<Lsn>,
+    /// Where the small payloads of this life stand.
+    places: Vec<(u64, BodyPlace)>,
+    /// Bodies that a session still refers to, from before the snapshot.
+    kept: Vec<(u64, BodyPlace)>,
 }
 
 impl Model {
     fn append(&mut self, log: &Log, len: usize) {
         let appended = log.append(&payload(self.next, len));
+        if len < 500 {
+            let body = BodyPlace { at: appended.base, len: len as u32, pin: appended.pin };
+            self.places.push((self.next, body));
+        }
         self.all.push(self.next);
         self.ends.push(appended.end);
         self.next += 1;
@@ -55,10 +65,15 @@ impl Model {
             return;
         }
         self.look(log);
+        self.older = (self.from, self.n_skipped);
         self.from = end;
         self.n_skipped = self.all.len();
+        self.kept.extend(self.places.drain(..).step_by(7));
+        if self.kept.len() > 3 {
+            self.kept.drain(..2);
+        }
         for segment in log.segments() {
-            if segment.end <= end {
+            if segment.end <= self.older.0 {
                 let _ = log.retire(segment.number);
             }
         }
@@ -79,6 +94,7 @@ impl Dead {
         let story = format!("{} {keep:?} seed {seed} at {at:?}", self.story);
         let mut model = self.model.clone();
         model.ends.clear();
+        model.places.clear();
         if keep == Keep::All {
             model.n_synced = model.n_synced.max(model.n_written);
         }
@@ -89,9 +105,23 @@ impl Dead {
             files.halt_at(at);
         }
         let rig = Rig::new(files.clone());
-        let from =
-            ReplayFrom { from: model.from, known_durable: model.from, accept_missing: false };
-        let found = rig.replay(from);
+        let newest =
+            ReplayFrom { from: model.from, known_durable: model.from, ..ReplayFrom::default() };
+        let stopped = rig.stopped();
+        for (number, body) in &mut model.kept {
+            let pin = stopped.pin(body.at);
+            body.pin = pin.unwrap_or_else(|| panic!("{story}: segment of body {number}"));
+            let sent = payload(*number, body.len as usize);
+            assert_eq!(stopped.read(body).as_deref(), Ok(&sent[..]), "{story}: body {number}");
+        }
+        // The log must serve the snapshot before the newest just as well.
+        let (from, n_skipped) = model.older;
+        let found = rig.replay(ReplayFrom { from, ..ReplayFrom::default() });
+        let all = &model.all[n_skipped..];
+        assert!(all.starts_with(&found.numbers), "{story}: {:?} of {all:?}", found.numbers);
+        assert!(n_skipped + found.numbers.len() >= model.n_synced, "{story}: older snapshot");
+
+        let found = rig.replay(newest);
         let all = &model.all[model.n_skipped..];
         let n_synced = model.n_synced.saturating_sub(model.n_skipped);
         let n_found = found.numbers.len();
@@ -99,7 +129,7 @@ impl Dead {
         assert!(n_found >= n_synced, "{story}: {n_found} of {n_synced} in {all:?}");
         assert!(found.recovery.damaged.is_empty(), "{story}: {:?}", found.recovery);
 
-        match rig.stopped().start(&found.recovery, Threads::None) {
+        match stopped.start(&found.recovery, Threads::None) {
             Err(_) if files.is_halted() => {}
             Err(error) => panic!("{story}: {error}"),
             Ok(log) => {

@@ -4,11 +4,13 @@
 
 mod rig;
 
+use std::convert::Infallible;
+
 use broker_core::store::{BodyPlace, Level, Store};
 use broker_store::log::Threads;
 use broker_store::sim::SimFiles;
 
-use rig::{Rig, payload};
+use rig::{Rig, number_of, payload};
 
 #[test]
 fn what_was_committed_is_replayed() {
@@ -41,6 +43,12 @@ fn a_body_is_read_wherever_it_is() {
     check();
     log.commit_now();
     check();
+    let (sent_back, done) = std::sync::mpsc::channel();
+    log.fetch(vec![body.clone()], Box::new(move |bodies| drop(sent_back.send(bodies))));
+    log.fetch_now();
+    assert_eq!(done.recv().unwrap()[0].as_ref().unwrap(), &sent[10..110]);
+    let beyond = BodyPlace { at: log.end(), ..body.clone() };
+    assert!(log.read(&beyond).is_err());
     drop(log);
 
     let (log, _) = rig.start(0);
@@ -69,4 +77,29 @@ fn with_threads_it_commits_by_itself() {
     log.close(true).unwrap();
     let (_, found) = rig.start(0);
     assert_eq!(found.numbers, [1]);
+}
+
+#[test]
+fn one_segment_can_be_looked_at() {
+    let rig = Rig::new(SimFiles::new(1));
+    let (log, _) = rig.start(0);
+    for number in 1..4 {
+        log.append(&payload(number, 100));
+        log.roll();
+    }
+    // This one begins in a segment and ends in the third behind it.
+    log.append(&payload(4, 6000));
+    log.append(&payload(5, 100));
+    log.commit_now();
+    let numbers_in = |number: u64| {
+        let mut numbers = Vec::new();
+        let receive = |_, bytes: &[u8]| {
+            numbers.push(number_of(bytes));
+            Ok::<(), Infallible>(())
+        };
+        rig.stopped().replay_segment(number, receive).unwrap();
+        numbers
+    };
+    let found: Vec<_> = (1..=5).map(numbers_in).collect();
+    assert_eq!(found, [[1], [2], [3], [4], [5]]);
 }

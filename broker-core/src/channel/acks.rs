@@ -196,7 +196,13 @@ impl Channel {
                 }
             }
         }
-        self.waits_for_store = acks.len() > 0 && store.condition() != Condition::Ready;
+        self.waits_for_store = acks.len() > 0
+            && match store.condition() {
+                Condition::Ready => false,
+                Condition::Congested => true,
+                // What is refused need not be slowed down.
+                Condition::Unavailable => !turn.broker.durability().refuse_when_unavailable,
+            };
         self.pending_acks = Some(acks);
         if result.is_err() {
             // The session is in other hands, and what was written for it nobody's.

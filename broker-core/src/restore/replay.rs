@@ -102,6 +102,8 @@ pub(super) struct RefState {
     pub(super) identifiers: Option<Arc<[u32]>>,
     pub(super) group: Option<Box<(Box<str>, Box<str>)>>,
     pub(super) packet_id: Option<PacketId>,
+    /// It may have reached the client under that identifier.
+    pub(super) was_sent: bool,
 }
 
 /// One change of a session.
@@ -406,7 +408,7 @@ impl Live {
 
     fn sent(&mut self, of: u64, packet_id: PacketId) {
         if let Some(entry) = self.refs.get_mut(&of) {
-            entry.packet_id = Some(packet_id);
+            (entry.packet_id, entry.was_sent) = (Some(packet_id), true);
         }
     }
 }
@@ -439,5 +441,6 @@ fn ref_state(entry: &Ref<'_>, body: Place) -> RefState {
         identifiers: (!entry.identifiers.is_empty()).then(|| entry.identifiers.as_slice().into()),
         group: entry.group.map(|(name, route)| Box::new((name.into(), route.into()))),
         packet_id: None,
+        was_sent: false,
     }
 }

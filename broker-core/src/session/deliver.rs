@@ -203,7 +203,7 @@ impl State {
                     && (connection.quota > 0 || delivery.qos == QoS::AtMostOnce)
             });
         if has_room {
-            self.send(delivery, out);
+            self.send(delivery, Order::Free, out);
             return;
         }
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
@@ -218,8 +218,9 @@ impl State {
         }
     }
 
-    /// Sends one message that has its turn, and is here.
-    pub(super) fn send(&mut self, delivery: Delivery, out: &mut Out) {
+    /// Sends one message that has its turn, and is here. Of `Order::Kept`, it does not overtake what is kept
+    /// back for the store.
+    pub(super) fn send(&mut self, delivery: Delivery, order: Order, out: &mut Out) {
         let Some(message) = delivery.message.here() else { return };
         let Some(connection) = &mut self.connection else { return };
         let mountpoint = &self.client.mountpoint;
@@ -248,6 +249,12 @@ impl State {
                     _ => drop(connection.send(outgoing, out)),
                 }
             }
+            takes
+        } else if self.inflight.has_held()
+            && let Some(last) = self.inflight.last_held(order == Order::Free)
+        {
+            let takes = connection.takes(&outgoing, out);
+            held = Some(last);
             takes
         } else {
             matches!(connection.send(outgoing, out), Sent::Yes)
@@ -336,7 +343,7 @@ impl State {
                     return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
                     if let Some(delivery) = self.queue.pop() {
-                        self.send(delivery, out);
+                        self.send(delivery, Order::Kept, out);
                     }
                 } else {
                     return;
@@ -619,6 +626,15 @@ impl super::Aliases {
         self.bytes += topic.len();
         self.by_topic.insert(topic.into(), alias);
     }
+}
+
+/// Whether a message of QoS 1 waits behind those of QoS 2 that are kept back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It does: both lay in the queue.
+    Kept,
+    /// It goes at once, unless others of QoS 1 wait already.
+    Free,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use broker_codec::PacketId;
+use broker_codec::{PacketId, QoS};
 
 use super::packet_id::PacketIds;
 use super::queue::{Delivery, Kept};
@@ -154,6 +154,19 @@ impl Inflight {
         entry.held = Some(dependency);
         window.held.push_back(packet_id);
         true
+    }
+
+    /// What the packet waits for that was kept back last; with `of_qos1`, only if a message of QoS 1 is among
+    /// those kept back.
+    pub(crate) fn last_held(&self, of_qos1: bool) -> Option<Dependency> {
+        let is_qos1 = |entry: &Entry| {
+            entry.held.is_some()
+                && matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce)
+        };
+        if of_qos1 && !self.iter().any(is_qos1) {
+            return None;
+        }
+        self.window.as_ref()?.entries.iter().rev().find_map(|entry| entry.held.clone())
     }
 
     /// True if packets are kept back.

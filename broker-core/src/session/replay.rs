@@ -8,6 +8,7 @@ use std::sync::Arc;
 use broker_codec::QoS;
 
 use super::State;
+use super::deliver::Order;
 use super::queue::{Delivery, Kept};
 use crate::message::{Message, Publication};
 use crate::retained::Cursor;
@@ -89,7 +90,7 @@ impl State {
             };
             out.records.begin_message();
             self.record_ref(&mut delivery, &Publication::of(&message), out);
-            self.send(delivery, out);
+            self.send(delivery, Order::Free, out);
         }
         true
     }

@@ -90,7 +90,9 @@ impl Keeper {
         let most_percent = if self.is_room_short() { 80 } else { 50 };
         let most = self.folder.identity().segment_bytes / 100 * most_percent;
         let found = candidates.iter().map(|it| (live.bytes_in(it), it));
-        let (_, segment) = found.filter(|(bytes, _)| *bytes < most).min_by_key(|it| it.0)?;
+        // One without any is held for another reason, a message on its way, and goes by itself.
+        let found = found.filter(|(bytes, _)| (1..most).contains(bytes));
+        let (_, segment) = found.min_by_key(|it| it.0)?;
         Some((*segment, live.within(segment)))
     }
 
@@ -120,13 +122,9 @@ impl Keeper {
             }
             Stage::Safe if self.log.is_failed() => return IDLE_MS,
             Stage::Over(turns) if turns.are_over() => {
-                // Ours goes with the job; if that was the last, the segment is free.
+                // Our pin goes with the job; if that was the last, the segment is free.
                 self.compact.at_ms = 0;
                 self.recycle.now();
-                if job.pin.take().is_some() && self.is_still_pinned(job.number) {
-                    // A message on its way to its client, mostly: it is gone in a moment.
-                    self.compact.at_ms = now_ms + COUNT_AGAIN_MS;
-                }
                 return 0;
             }
             Stage::Safe | Stage::Over(_) => POLL_MS,
@@ -176,10 +174,6 @@ impl Keeper {
         let speed = self.options.compact_bytes_per_s * if self.is_room_short() { 4 } else { 1 };
         job.next_ms = now_ms + (payload.len() as u64 * 1000).div_ceil(speed.max(1));
         self.stats.lock().compacted_bytes += payload.len() as u64;
-    }
-
-    fn is_still_pinned(&self, number: u64) -> bool {
-        self.log.segments().iter().any(|it| it.number == number && it.is_pinned)
     }
 }
 

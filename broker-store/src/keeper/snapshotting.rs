@@ -46,14 +46,14 @@ impl Keeper {
         }
         let newest = self.kept.first().map(|kept| &kept.snapshot);
         let grown = self.log.end().saturating_sub(newest.map_or(0, |it| it.from));
-        // The small part of a small log's bound; where room is short, old segments are worth a snapshot.
+        let last = newest.map_or(0, |it| it.file_bytes);
         let most = if self.is_room_short() {
-            self.folder.identity().segment_bytes
+            // Old segments are worth a snapshot, though not one that writes more than it frees.
+            last
         } else {
-            let last = newest.map_or(0, |it| it.file_bytes);
             self.options.snapshot_log_bytes.max(3 * last).min(self.options.max_log_bytes / 4)
         };
-        grown > most.max(self.folder.identity().segment_bytes / 4)
+        grown > most.max(self.folder.identity().segment_bytes)
     }
 
     /// Something was appended since the last one began.

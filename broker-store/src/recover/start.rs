@@ -8,9 +8,10 @@ use super::{Recovery, StoppedLog};
 use crate::commit::Committer;
 use crate::files::File;
 use crate::frame::Flags;
-use crate::log::{Log, Shared, Threads};
+use crate::log::{Log, Threads};
 use crate::scan::RESUME_COPIES;
 use crate::segments::{retry, write_all};
+use crate::shared::Shared;
 use crate::stats::State;
 
 /// Bytes copied at a time.

@@ -9,6 +9,7 @@ use broker_core::{Broker, Now};
 use bytes::Bytes;
 
 use super::{Bodies, EmbeddedStore, Failure, Opened, Replay};
+use crate::alarm::STORE_DAMAGED;
 
 impl Replay for Restorer {
     fn block(&mut self, payload: &[u8]) -> Result<(), RecordError> {
@@ -45,10 +46,8 @@ impl EmbeddedStore {
         let restored = restorer.finish(now, &mut self.bodies());
         if restored.lost > 0 {
             let lost = restored.lost;
-            self.alarms.raise(
-                crate::alarm::STORE_DAMAGED,
-                format!("{lost} messages are lost: the log does not hold them any more"),
-            );
+            let why = format!("{lost} messages are lost: the log does not hold them any more");
+            self.alarms.raise_more(STORE_DAMAGED, &why);
         }
         Ok((opened, restored))
     }

@@ -57,7 +57,7 @@ impl Rig {
                 bases.push(base);
                 Ok::<(), Infallible>(())
             })
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{error} {from:?} {:?}", self.files));
         Found { recovery, numbers, bases }
     }
 

@@ -1,0 +1,95 @@
+//! Spares: files of a segment's length, made or kept before they are needed.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Name, Segments, retry, write_all};
+use crate::files::File;
+
+/// Spares that are made ahead of need.
+const SPARES_READY: usize = 2;
+/// Bytes of zeros per write.
+const ZEROS_BYTES: usize = 1 << 20;
+/// How long to wait after a spare could not be made.
+const SPARE_RETRY: Duration = Duration::from_secs(5);
+
+impl Segments {
+    pub(super) fn new_spare(&self) -> Name {
+        let mut table = self.table.lock();
+        table.next_spare += 1;
+        Name::Spare(table.next_spare - 1)
+    }
+
+    /// Makes a file of the full length, durable as that, under the name of a spare. It is not in the list.
+    pub(super) fn make_spare(&self, fill: Fill) -> io::Result<PathBuf> {
+        let name = self.new_spare();
+        let path = self.folder.join(name.to_string());
+        let unfinished = path.with_extension("tmp");
+        let made = self.files.create(&unfinished).and_then(|file| {
+            match fill {
+                Fill::Zeros => fill_with_zeros(&*file, self.segment_bytes)?,
+                Fill::Sparse => write_all(&*file, &[0; 8], self.segment_bytes - 8)?,
+            }
+            retry(|| file.sync_data())?;
+            self.files.rename(&unfinished, &path)
+        });
+        if let Err(error) = made {
+            let _ = self.files.remove(&unfinished);
+            return Err(error);
+        }
+        self.files.sync_dir(&self.folder)?;
+        Ok(path)
+    }
+
+    /// Makes one spare and puts it into the list, unless there are enough.
+    pub(crate) fn prepare_spare(&self) -> io::Result<()> {
+        if self.n_spares() >= SPARES_READY.min(self.spares_max.max(1)) {
+            return Ok(());
+        }
+        let path = self.make_spare(Fill::Zeros)?;
+        self.table.lock().spares.push(path);
+        Ok(())
+    }
+
+    /// Keeps spares ready until [`Self::close`]: writing into blocks that are there takes half the time of
+    /// growing a file, and space is taken before it is needed.
+    pub(crate) fn keep_spares(&self) {
+        loop {
+            let mut table = self.table.lock();
+            while table.spares.len() >= SPARES_READY.min(self.spares_max) && !table.is_closing {
+                self.spare_taken.wait(&mut table);
+            }
+            if table.is_closing {
+                return;
+            }
+            drop(table);
+            if let Err(error) = self.prepare_spare() {
+                ::log::warn!("no spare segment could be made error={error}");
+                let mut table = self.table.lock();
+                if !table.is_closing {
+                    self.spare_taken.wait_for(&mut table, SPARE_RETRY);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Fill {
+    /// Blocks are there before they are needed.
+    Zeros,
+    /// In a hurry: the length only.
+    Sparse,
+}
+
+fn fill_with_zeros(file: &dyn File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES.min(usize::try_from(bytes).unwrap_or(ZEROS_BYTES))];
+    let mut offset = 0;
+    while offset < bytes {
+        let n = zeros.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+        write_all(file, &zeros[..n], offset)?;
+        offset += n as u64;
+    }
+    Ok(())
+}
