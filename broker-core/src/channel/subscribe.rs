@@ -121,11 +121,9 @@ impl Channel {
         }
         // What was answered so far goes before them.
         let session = Arc::clone(&self.connected()?.session);
-        let is_served = session.reply(self.id, &turn.reply, &mut turn.out).is_some();
+        let is_congested = session.reply(self.id, &turn.reply, &mut turn.out);
         turn.reply.clear();
-        if !is_served {
-            return Err(Close::from(CloseCause::TakenOver));
-        }
+        self.is_congested = is_congested.ok_or(Close::from(CloseCause::TakenOver))?;
         session.start_replays(replays, &mut turn.out);
         Ok(())
     }
