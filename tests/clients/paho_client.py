@@ -120,8 +120,9 @@ class Client:
         return self._wait_for_ack(info.mid).value
 
     def publish_later(self, topic, payload, qos):
-        """Publishes without waiting; the client sends it again by itself until it is through."""
-        return self.client.publish(topic, payload, qos)
+        """Publishes without waiting, connected or not; the client sends it again until it is through."""
+        mid = self.client.publish(topic, payload, qos).mid
+        return lambda: self._wait_for_ack(mid)
 
     def receive(self, timeout_s=DEADLINE_S):
         return self._messages.get(timeout=timeout_s)

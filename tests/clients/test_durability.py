@@ -8,7 +8,8 @@ from mosquitto import pub, tcp
 from paho_client import V5, V311, properties
 from waiting import DEADLINE_S
 
-STORE = {"mqtt": {"max_mqueue_len": 0}}
+# paho sends all it has when it is back, whatever window it keeps else.
+STORE = {"mqtt": {"max_mqueue_len": 0, "max_awaiting_rel": 0}}
 # What waits for a session comes before its SUBACK.
 CONNECTED = "received CONNACK"
 
@@ -43,12 +44,12 @@ def test_paho_sessions_go_on_after_each_kill(start, paho, version, qos):
         first = len(published)
         for n in range(first, first + 400):
             published.append(publisher.publish_later("numbers", str(n), qos))
-        published[first + 100].wait_for_publish(DEADLINE_S)
+        published[first + 100]()
         broker.kill()
         broker.restart()
-    for info in published:
-        info.wait_for_publish(DEADLINE_S)
-        assert info.is_published()
+    for n, wait in enumerate(published):
+        if n % 400 != 100:
+            wait()
     away = paho(broker.tcp, "away", **session)
     assert away.connack[0].session_present
     for client in subscriber, away:

@@ -70,8 +70,7 @@ fn b12_deep_and_overlapping_filters_are_merged_in_time() {
 /// Clients that subscribe, unsubscribe and take each other over while messages flood in; bound 96 MB.
 #[test]
 fn b12_churn_and_take_over_under_a_flood_of_messages() {
-    // The flood does not wait for acknowledgements, as an MQTT 5.0 client that is told a limit must.
-    let mut process = start("[mqtt]\nmax_awaiting_rel = 0\n", "");
+    let mut process = start("", "");
     let bystanders = process.bystanders();
     let before = process.peak_bytes();
     let stop = Arc::new(AtomicBool::new(false));
