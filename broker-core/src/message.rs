@@ -35,19 +35,19 @@ pub struct Message {
     pub stored: Stored,
 }
 
-/// Where the store has a message, if it does.
+/// Where the store has a message, if it does. Boxed, for most messages are never recorded.
 #[derive(Debug, Default)]
-pub struct Stored(Mutex<Option<BodyPlace>>);
+pub struct Stored(Mutex<Option<Box<BodyPlace>>>);
 
 impl Clone for Stored {
     fn clone(&self) -> Self {
-        Self(Mutex::new(self.place()))
+        Self(Mutex::new(self.0.lock().clone()))
     }
 }
 
 impl From<BodyPlace> for Stored {
     fn from(place: BodyPlace) -> Self {
-        Self(Mutex::new(Some(place)))
+        Self(Mutex::new(Some(Box::new(place))))
     }
 }
 
@@ -55,11 +55,11 @@ impl Stored {
     /// Where the record of the message stands, once it has been appended.
     #[must_use]
     pub fn place(&self) -> Option<BodyPlace> {
-        self.0.lock().clone()
+        self.0.lock().as_deref().cloned()
     }
 
     pub(crate) fn set(&self, place: BodyPlace) {
-        *self.0.lock() = Some(place);
+        *self.0.lock() = Some(Box::new(place));
     }
 
     /// Lets `visit` see the place, and change it.
