@@ -47,6 +47,7 @@ mod recorder;
 pub mod restore;
 mod retained;
 mod router;
+mod routing;
 mod session;
 mod sessions;
 mod settings;
