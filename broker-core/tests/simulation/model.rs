@@ -310,6 +310,12 @@ impl Model {
             let will = session.state.will.clone();
             self.settle_will(will, true);
             session.ended = Some(self.passes.now);
+            if self.is_traced {
+                eprintln!(
+                    "session {} of {id} ends in pass {}",
+                    session.incarnation, self.passes.now
+                );
+            }
             self.past.push((id.to_owned(), session));
         }
     }

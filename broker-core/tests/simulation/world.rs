@@ -261,7 +261,11 @@ impl World {
         let before = frames(self);
         self.threads[t].turn.finish();
         // What the flush has recorded beyond the pass is another frame.
-        self.model.passes.end(pass, frames(self).min(before + 1));
+        let after = frames(self).min(before + 1);
+        self.model.passes.end(pass, after);
+        if self.is_traced && self.disk.is_some() {
+            eprintln!("         pass {pass} is over: frames {before} to {}", frames(self));
+        }
         while self.threads[t].turn.has_work() {
             self.threads[t].turn.begin(self.now);
             self.threads[t].turn.finish();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use broker_core::{Now, SubscriptionOptions};
 
-use super::{Expected, Fate, FreshKind, Model, Passes, Session};
+use super::{Expected, Fate, FreshKind, Model, Passes, Session, State};
 use crate::rig::Q0;
 
 /// A session as it must be after the restart.
@@ -66,7 +66,11 @@ impl Model {
             session.history.retain(|(pass, _)| self.passes.is_kept(*pass));
             let last = session.history.last().map(|(_, state)| state.clone());
             let is_over = session.ended.is_some_and(|pass| self.passes.is_kept(pass));
-            let Some(state) = last.filter(|_| !is_over) else {
+            // A session that does not last leaves nothing but a Will that is to be retained.
+            let leaves = |state: &State| {
+                state.lasts() || state.will.as_ref().is_some_and(|will| will.is_retained)
+            };
+            let Some(state) = last.filter(|state| !is_over && leaves(state)) else {
                 self.n_lost += u64::from(!is_over);
                 self.leave_groups(&session);
                 continue;
@@ -84,23 +88,21 @@ impl Model {
             newest = Some(session);
         }
         let Some(mut session) = newest else { return };
-        let keeps_will = session.state.will.as_ref().is_some_and(|will| will.is_retained);
         session.state.connection = None;
         session.state.disconnected_at_ms.get_or_insert(self.now.wall_ms);
         if session.state.lasts() {
             self.roll_back(&mut session);
             self.n_restored += 1;
-        } else if keeps_will {
-            // Only its Will is left, and due at once.
+        } else {
+            // Only its Will is left, and due at once; what its client has yet to read is nobody's.
+            self.incarnations += 1;
+            session.incarnation = self.incarnations;
             self.leave_groups(&session);
             session.subscriptions.clear();
             session.changes.clear();
             session.expected.clear();
             session.order.clear();
             session.grants.clear();
-        } else {
-            self.leave_groups(&session);
-            return;
         }
         self.sessions.insert(id, session);
     }
