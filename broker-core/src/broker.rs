@@ -14,6 +14,7 @@ use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::{Listeners, Peaks};
 use crate::delayed::Delayed;
+use crate::ends::Ends;
 use crate::extension::Extensions;
 use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
@@ -29,7 +30,7 @@ use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
-use crate::store::{BodyPlace, Condition, Store, TurnsUnderWay};
+use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
 use crate::turn::Turn;
 use crate::will::Will;
@@ -38,6 +39,7 @@ use crate::will::Will;
 pub struct Broker {
     config: RwLock<Arc<BrokerConfig>>,
     pub(crate) sessions: Sessions,
+    ends: Ends,
     pub(crate) router: Router,
     pub(crate) retained: Retained,
     pub(crate) delayed: Delayed,
@@ -112,6 +114,7 @@ impl BrokerBuilder {
         let Self { config, extensions, store } = self;
         Ok(Arc::new(Broker {
             sessions: Sessions::new(),
+            ends: Ends::default(),
             router: Router::new(),
             retained: Retained::new(config.retained.clone()),
             delayed: Delayed::new(config.delayed.clone()),
@@ -310,7 +313,7 @@ impl Broker {
         }
         drop(state);
         if let Some(will) = will {
-            self.publish_will(session, &client, &will, turn);
+            route_will(&client, &will, turn);
         }
         if is_over {
             self.end_session(session, CloseCause::TakenOver, turn);
@@ -349,12 +352,10 @@ impl Broker {
         will: Option<&Will>,
         turn: &mut Turn,
     ) -> Result<(Arc<Session>, bool), TooManySessions> {
-        let mut discards_durable = false;
         loop {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    discards_durable |= session.lock().is_durable;
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
@@ -384,15 +385,9 @@ impl Broker {
                 }
                 state.will = will.cloned().map(Box::new);
                 self.record_connect(&mut state, turn);
-                let connack = connack(true);
-                session.attach(
-                    &mut state,
-                    Arc::clone(client),
-                    connection(),
-                    &connack,
-                    None,
-                    &mut turn.out,
-                );
+                let (connack, held) = (connack(true), self.ends_of(client));
+                let out = &mut turn.out;
+                session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
                 let shared: Vec<_> =
                     state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
@@ -402,7 +397,7 @@ impl Broker {
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
-                    self.publish_will(&session, &old_client, &old_will, turn);
+                    route_will(&old_client, &old_will, turn);
                 }
                 self.sessions.count_connected(1);
                 return Ok((session, true));
@@ -420,9 +415,7 @@ impl Broker {
             }
             state.will = will.cloned().map(Box::new);
             self.record_connect(&mut state, turn);
-            // Else the old session would come back after a crash that nobody was told of.
-            let held = if discards_durable { turn.out.records.session_dependency() } else { None };
-            let connack = connack(false);
+            let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
             session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
@@ -439,6 +432,7 @@ impl Broker {
             self.sessions.remove(session);
             return;
         }
+        let end = self.announce_end(&state, turn);
         self.unschedule(session, &mut state);
         let was_connected = state.connection.is_some();
         session.expel(&mut state, cause, &mut turn.out);
@@ -460,11 +454,27 @@ impl Broker {
             turn.client_disconnected(&client, "discarded");
         }
         if let Some(will) = will {
-            self.publish_will(session, &client, &will, turn);
+            route_will(&client, &will, turn);
         }
         self.deal_out_again(back, session, turn);
         // Last, so that a crash in between leaves its messages with it.
         session.lock().record_end(&mut turn.out);
+        end.into_iter().for_each(|end| turn.out.records.bind(end));
+    }
+
+    /// A durable session is about to end, or to be no longer durable: until the store has the record of that,
+    /// its client is told nothing.
+    fn announce_end(&self, state: &State, turn: &Turn) -> Option<Dependency> {
+        let store = self.store.as_ref().filter(|_| state.is_durable)?;
+        let end = turn.out.records.dependency_to_come()?;
+        self.ends.add(&state.client.client_id, end.clone(), &**store);
+        Some(end)
+    }
+
+    /// What a CONNACK must wait for: else a session might come back that its client knows to be gone.
+    fn ends_of(&self, client: &ClientInfo) -> Vec<Dependency> {
+        let ends = |store: &Arc<dyn Store>| self.ends.of(&client.client_id, &**store);
+        self.store.as_ref().map(ends).unwrap_or_default()
     }
 
     /// True if the Will of a session is recorded.
@@ -486,13 +496,16 @@ impl Broker {
         let was_durable = state.is_durable;
         let is_durable = state.expiry_s > 0;
         let keeps_will = self.keeps_will(state);
-        if !is_durable && !keeps_will {
-            state.record_end(&mut turn.out);
-            return;
-        }
-        if was_durable && !is_durable {
+        if !is_durable {
             // Its connection is all that keeps it: a crash ends it.
-            state.record_end(&mut turn.out);
+            let end = self.announce_end(state, turn);
+            if was_durable || !keeps_will {
+                state.record_end(&mut turn.out);
+            }
+            end.into_iter().for_each(|end| turn.out.records.bind(end));
+            if !keeps_will {
+                return;
+            }
         }
         state.is_durable = is_durable;
         state.is_will_recorded = !is_durable;
@@ -561,28 +574,13 @@ impl Broker {
         drop(state);
         self.sessions.count_connected(-1);
         if let Some(will) = will_now {
-            self.publish_will(session, &client, &will, turn);
+            route_will(&client, &will, turn);
         }
         if ends {
             self.end_session(session, CloseCause::TakenOver, turn);
         }
         self.deal_out_again(back, session, turn);
         true
-    }
-
-    fn publish_will(
-        &self,
-        session: &Arc<Session>,
-        client: &Arc<ClientInfo>,
-        will: &Will,
-        turn: &mut Turn,
-    ) {
-        let publisher = Publisher::Client(Arc::clone(client), session.number());
-        let now = turn.now;
-        let publication =
-            Publication::new(&will.topic, &will.payload, will.qos, will.retain, &publisher, now)
-                .with_properties(will.properties.as_properties(), will.message_expiry_s, now);
-        turn.publish(&publication);
     }
 
     /// Gives messages of a member that went to the others of its group.
@@ -650,6 +648,15 @@ impl Broker {
             }
         }
     }
+}
+
+fn route_will(client: &Arc<ClientInfo>, will: &Will, turn: &mut Turn) {
+    let publisher = Publisher::Client(Arc::clone(client));
+    let now = turn.now;
+    let publication =
+        Publication::new(&will.topic, &will.payload, will.qos, will.retain, &publisher, now)
+            .with_properties(will.properties.as_properties(), will.message_expiry_s, now);
+    turn.publish(&publication);
 }
 
 /// What CONNECT asks of the session.

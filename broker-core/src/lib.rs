@@ -35,6 +35,7 @@ mod clock;
 pub mod config;
 mod control;
 mod delayed;
+mod ends;
 mod events;
 pub mod extension;
 mod local;

@@ -115,7 +115,7 @@ pub(crate) struct Connection {
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
     /// What its CONNACK waits for.
-    held: Option<Box<Dependency>>,
+    held: Vec<Dependency>,
 }
 
 struct Aliases {
@@ -163,17 +163,19 @@ impl Connection {
             stalled_at_ms: 0,
             is_watched: false,
             close: None,
-            held: None,
+            held: Vec::new(),
         }
     }
 
     /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
     fn open(&mut self, out: &Out) {
-        if let (Some(held), Some(store)) = (&self.held, out.records.store())
-            && held.is_safe(&**store)
+        if !self.held.is_empty()
+            && let Some(store) = out.records.store()
         {
-            self.held = None;
-            self.outbox.release();
+            self.held.retain(|held| !held.is_safe(&**store));
+            if self.held.is_empty() {
+                self.outbox.release();
+            }
         }
     }
 
@@ -265,17 +267,15 @@ impl Session {
         client: Arc<ClientInfo>,
         mut connection: Connection,
         connack: &[u8],
-        held: Option<Dependency>,
+        held: Vec<Dependency>,
         out: &mut Out,
     ) {
         connection.outbox.append(connack, &mut out.pool);
-        if let Some(held) = held {
+        if let (Some(store), false) = (out.records.store(), held.is_empty()) {
             // Everything else comes after the CONNACK, and so waits with it.
             connection.outbox.hold();
-            if let Some(store) = out.records.store() {
-                held.wake(&connection.sink, &**store);
-            }
-            connection.held = Some(Box::new(held));
+            held.iter().for_each(|held| held.wake(&connection.sink, &**store));
+            connection.held = held;
         }
         state.upgrades_qos = client.zone.upgrade_qos;
         self.served_by.store(connection.id, Ordering::Relaxed);
