@@ -186,12 +186,7 @@ impl Broker {
     /// Returns once all that was recorded before is safe.
     #[track_caller]
     pub(crate) fn settle(&self) {
-        let topic = unique_topic();
-        // Nobody's message waits for nothing: a durable session has to want it.
-        let mut client = v5().expiry(60).open();
-        client.subscribe(&topic, 1);
-        assert_eq!(client.publish(publish(&topic, 1, "settled")), 0);
-        client.take();
+        settle();
     }
 
     /// A new client can connect and use the broker.
@@ -283,6 +278,17 @@ fn write_config(data_dir: &Path, keys: Keys<'_>) -> PathBuf {
     let path = data_dir.with_extension("toml");
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// Returns once all that the broker of this thread had recorded is safe.
+#[track_caller]
+pub(crate) fn settle() {
+    let topic = unique_topic();
+    // Nobody's message waits for nothing: a durable session has to want it.
+    let mut client = v5().expiry(60).open();
+    client.subscribe(&topic, 1);
+    assert_eq!(client.publish(publish(&topic, 1, "settled")), 0);
+    client.take();
 }
 
 /// Asks again until there is an answer.

@@ -51,7 +51,8 @@ fn topics_have_levels_of_their_own() {
         ("durability.sync_interval", "\"1h\""),
         ("durability.topics", "[\"alarm/# fsync\", \"alarm/+/x memory\", \"log/# written\"]"),
     ]);
-    v5().id("sub").expiry(100).open().subscribe("#", 1);
+    let filters = [("plain", 1), ("alarm/#", 1), ("log/#", 1)];
+    v5().id("sub").expiry(100).open().subscribe_many(&filters, &[]);
     let mut publisher = v5().open();
     for n in 0..20 {
         publisher.publish(publish("plain", 1, "plain"));
