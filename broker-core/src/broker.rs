@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use broker_codec::QoS;
 use parking_lot::{Mutex, RwLock};
 
 use crate::access::banned::Banned;
@@ -14,9 +13,10 @@ use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::{Listeners, Peaks};
-use crate::delayed::{Delayed, DelayedError};
+use crate::delayed::Delayed;
+use crate::ends::Ends;
 use crate::extension::Extensions;
-use crate::message::{Message, Publication, Publisher};
+use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
 use crate::modules::topic_metrics::TopicMetrics;
@@ -24,14 +24,13 @@ use crate::record::{Record, Removal};
 use crate::recorder::Recorder;
 use crate::retained::Retained;
 use crate::router::Router;
-use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
 use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
-use crate::store::{BodyPlace, Condition, Store, TurnsUnderWay};
+use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
 use crate::turn::Turn;
 use crate::will::Will;
@@ -40,6 +39,7 @@ use crate::will::Will;
 pub struct Broker {
     config: RwLock<Arc<BrokerConfig>>,
     pub(crate) sessions: Sessions,
+    ends: Ends,
     pub(crate) router: Router,
     pub(crate) retained: Retained,
     pub(crate) delayed: Delayed,
@@ -114,6 +114,7 @@ impl BrokerBuilder {
         let Self { config, extensions, store } = self;
         Ok(Arc::new(Broker {
             sessions: Sessions::new(),
+            ends: Ends::default(),
             router: Router::new(),
             retained: Retained::new(config.retained.clone()),
             delayed: Delayed::new(config.delayed.clone()),
@@ -239,7 +240,7 @@ impl Broker {
         self.extensions_generation.fetch_add(1, Ordering::Release);
     }
 
-    fn shared_strategy(&self) -> SharedStrategy {
+    pub(crate) fn shared_strategy(&self) -> SharedStrategy {
         const ALL: [SharedStrategy; 5] = [
             SharedStrategy::Random,
             SharedStrategy::RoundRobin,
@@ -312,7 +313,7 @@ impl Broker {
         }
         drop(state);
         if let Some(will) = will {
-            self.publish_will(session, &client, &will, turn);
+            route_will(&client, &will, turn);
         }
         if is_over {
             self.end_session(session, CloseCause::TakenOver, turn);
@@ -351,12 +352,10 @@ impl Broker {
         will: Option<&Will>,
         turn: &mut Turn,
     ) -> Result<(Arc<Session>, bool), TooManySessions> {
-        let mut discards_durable = false;
         loop {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    discards_durable |= session.lock().is_durable;
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
@@ -386,15 +385,9 @@ impl Broker {
                 }
                 state.will = will.cloned().map(Box::new);
                 self.record_connect(&mut state, turn);
-                let connack = connack(true);
-                session.attach(
-                    &mut state,
-                    Arc::clone(client),
-                    connection(),
-                    &connack,
-                    None,
-                    &mut turn.out,
-                );
+                let (connack, held) = (connack(true), self.ends_of(client));
+                let out = &mut turn.out;
+                session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
                 let shared: Vec<_> =
                     state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
@@ -404,7 +397,7 @@ impl Broker {
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
-                    self.publish_will(&session, &old_client, &old_will, turn);
+                    route_will(&old_client, &old_will, turn);
                 }
                 self.sessions.count_connected(1);
                 return Ok((session, true));
@@ -422,9 +415,7 @@ impl Broker {
             }
             state.will = will.cloned().map(Box::new);
             self.record_connect(&mut state, turn);
-            // Else the old session would come back after a crash that nobody was told of.
-            let held = if discards_durable { turn.out.records.session_dependency() } else { None };
-            let connack = connack(false);
+            let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
             session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
@@ -441,6 +432,7 @@ impl Broker {
             self.sessions.remove(session);
             return;
         }
+        let end = self.announce_end(&state, turn);
         self.unschedule(session, &mut state);
         let was_connected = state.connection.is_some();
         session.expel(&mut state, cause, &mut turn.out);
@@ -462,11 +454,27 @@ impl Broker {
             turn.client_disconnected(&client, "discarded");
         }
         if let Some(will) = will {
-            self.publish_will(session, &client, &will, turn);
+            route_will(&client, &will, turn);
         }
         self.deal_out_again(back, session, turn);
         // Last, so that a crash in between leaves its messages with it.
         session.lock().record_end(&mut turn.out);
+        end.into_iter().for_each(|end| turn.out.records.bind(end));
+    }
+
+    /// A durable session is about to end, or to be no longer durable: until the store has the record of that,
+    /// its client is told nothing.
+    fn announce_end(&self, state: &State, turn: &Turn) -> Option<Dependency> {
+        let store = self.store.as_ref().filter(|_| state.is_durable)?;
+        let end = turn.out.records.dependency_to_come()?;
+        self.ends.add(&state.client.client_id, end.clone(), &**store);
+        Some(end)
+    }
+
+    /// What a CONNACK must wait for: else a session might come back that its client knows to be gone.
+    fn ends_of(&self, client: &ClientInfo) -> Vec<Dependency> {
+        let ends = |store: &Arc<dyn Store>| self.ends.of(&client.client_id, &**store);
+        self.store.as_ref().map(ends).unwrap_or_default()
     }
 
     /// True if the Will of a session is recorded.
@@ -488,13 +496,16 @@ impl Broker {
         let was_durable = state.is_durable;
         let is_durable = state.expiry_s > 0;
         let keeps_will = self.keeps_will(state);
-        if !is_durable && !keeps_will {
-            state.record_end(&mut turn.out);
-            return;
-        }
-        if was_durable && !is_durable {
+        if !is_durable {
             // Its connection is all that keeps it: a crash ends it.
-            state.record_end(&mut turn.out);
+            let end = self.announce_end(state, turn);
+            if was_durable || !keeps_will {
+                state.record_end(&mut turn.out);
+            }
+            end.into_iter().for_each(|end| turn.out.records.bind(end));
+            if !keeps_will {
+                return;
+            }
         }
         state.is_durable = is_durable;
         state.is_will_recorded = !is_durable;
@@ -563,28 +574,13 @@ impl Broker {
         drop(state);
         self.sessions.count_connected(-1);
         if let Some(will) = will_now {
-            self.publish_will(session, &client, &will, turn);
+            route_will(&client, &will, turn);
         }
         if ends {
             self.end_session(session, CloseCause::TakenOver, turn);
         }
         self.deal_out_again(back, session, turn);
         true
-    }
-
-    fn publish_will(
-        &self,
-        session: &Arc<Session>,
-        client: &Arc<ClientInfo>,
-        will: &Will,
-        turn: &mut Turn,
-    ) {
-        let publisher = Publisher::Client(Arc::clone(client), session.number());
-        let now = turn.now;
-        let publication =
-            Publication::new(&will.topic, &will.payload, will.qos, will.retain, &publisher, now)
-                .with_properties(will.properties.as_properties(), will.message_expiry_s, now);
-        turn.publish(&publication);
     }
 
     /// Gives messages of a member that went to the others of its group.
@@ -654,6 +650,15 @@ impl Broker {
     }
 }
 
+fn route_will(client: &Arc<ClientInfo>, will: &Will, turn: &mut Turn) {
+    let publisher = Publisher::Client(Arc::clone(client));
+    let now = turn.now;
+    let publication =
+        Publication::new(&will.topic, &will.payload, will.qos, will.retain, &publisher, now)
+            .with_properties(will.properties.as_properties(), will.message_expiry_s, now);
+    turn.publish(&publication);
+}
+
 /// What CONNECT asks of the session.
 pub(crate) struct SessionRequest {
     pub(crate) expiry_s: u32,
@@ -662,189 +667,11 @@ pub(crate) struct SessionRequest {
 /// `broker.max_sessions` is reached.
 pub(crate) struct TooManySessions;
 
-/// Members tried for one message of a group, should their sessions be ending.
-const DEALS: usize = 8;
-
 /// Pause between two shards whose sessions leave their queues to the store.
 const QUEUE_SWEEP_MS: u64 = 50;
 
 /// Delayed messages published in one pass.
 const DELAYED_PER_PASS: usize = 1000;
-
-impl Turn {
-    /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
-    pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
-        self.out.records.begin_message();
-        if publication.retain {
-            self.retain(publication);
-        }
-        if let Some(topic_metrics) = &self.broker.topic_metrics {
-            topic_metrics.count_in(publication);
-        }
-        self.route(publication)
-    }
-
-    /// Publishes a kept message.
-    pub(crate) fn publish_message(&mut self, message: &Arc<Message>) -> usize {
-        self.publish(&Publication::of(message))
-    }
-
-    fn retain(&mut self, publication: &Publication<'_>) {
-        let broker = Arc::clone(&self.broker);
-        let records = &mut self.out.records;
-        let topic = publication.topic;
-        // The broker's own are made anew after a start.
-        let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
-        if publication.payload.is_empty() {
-            let removed = broker.retained.remove(topic, || broker.next_kept_step());
-            if let Some(step) = removed.filter(|_| is_recorded) {
-                records.put_with_message(&Record::RetainedClear { step, topic }, topic);
-            }
-            return;
-        }
-        let Ok((kept, step)) =
-            broker.retained.set(publication.shared(), || broker.next_kept_step())
-        else {
-            self.out.counters.inc(Metric::DroppedRetainedFull);
-            log::warn!("retained message refused: limit reached topic={topic:?}");
-            return;
-        };
-        if is_recorded && let Some(body) = records.message(publication) {
-            records.also(&kept);
-            let expires_at_ms = kept.expires_at_ms.unwrap_or(0);
-            let retained = Record::Retained { step, body, expires_at_ms, topic };
-            records.put_with_message(&retained, topic);
-        }
-    }
-
-    /// Keeps a message until it is due, on the monotonic clock.
-    pub(crate) fn delay(
-        &mut self,
-        publication: &Publication<'_>,
-        due_ms: u64,
-    ) -> Result<(), DelayedError> {
-        let records = &mut self.out.records;
-        records.begin_message();
-        let message = Arc::clone(publication.shared());
-        let due_at_ms = self.now.wall_ms + (due_ms - self.now.mono_ms);
-        let broker = &self.broker;
-        let step = broker.delayed.add(due_ms, due_at_ms, message, || broker.next_kept_step())?;
-        if let Some(body) = records.message(publication) {
-            let delayed = Record::Delayed { step, body, due_at_ms };
-            records.put_with_message(&delayed, publication.topic);
-        }
-        Ok(())
-    }
-
-    /// True if a message of that topic would have to be recorded for one of its receivers.
-    pub(crate) fn is_durable_topic(&mut self, topic: &str) -> bool {
-        let fan_out = self.cache.look_up(&self.broker.router, topic);
-        !fan_out.groups.is_empty()
-            || fan_out.targets.iter().any(|target| target.session.lock().is_durable)
-    }
-
-    /// Gives a message to everyone who subscribed to its topic.
-    fn route(&mut self, publication: &Publication<'_>) -> usize {
-        let fan_out = self.cache.look_up(&self.broker.router, publication.topic);
-        let mut receivers = 0;
-        if publication.qos > QoS::AtMostOnce {
-            publication.intern(&fan_out.topic);
-        }
-        self.out.share_frames = fan_out.targets.len() > 1;
-        if self.out.share_frames {
-            self.out.frames.clear();
-        }
-        for target in &fan_out.targets {
-            receivers += usize::from(target.session.deliver(
-                &target.terms,
-                publication,
-                None,
-                &mut self.out,
-            ));
-        }
-        self.out.share_frames = false;
-        for group in &fan_out.groups {
-            receivers += usize::from(self.deal_out(group, publication, None));
-        }
-        for consumer in &fan_out.consumers {
-            consumer.consume(publication.shared());
-            receivers += 1;
-        }
-        if receivers == 0 && !publication.topic.starts_with("$SYS/") {
-            self.out.counters.inc(Metric::MessagesDropped);
-            if let Some(topic_metrics) = &self.broker.topic_metrics {
-                topic_metrics.count_dropped(publication);
-            }
-            self.message_dropped(publication);
-        }
-        // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
-        self.tell_delivered();
-        receivers
-    }
-
-    /// Gives a message to one member of a group.
-    pub(crate) fn deal_out(
-        &mut self,
-        group: &Arc<ShareGroup>,
-        publication: &Publication<'_>,
-        except: Option<u64>,
-    ) -> bool {
-        let strategy = self.broker.shared_strategy();
-        let publisher = publication.publisher.client_id().as_str();
-        let mut except = except;
-        for _ in 0..DEALS {
-            let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
-                return false;
-            };
-            let terms = Terms {
-                qos: member.options.qos,
-                no_local: false,
-                retain_as_published: member.options.retain_as_published,
-                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
-            };
-            let session = member.session();
-            if session.deliver(&terms, publication, Some(group), &mut self.out) {
-                return true;
-            }
-            // A session that has just ended is about to leave the group: another member gets the message.
-            if !session.lock().ended {
-                return false;
-            }
-            except = Some(session.number());
-        }
-        false
-    }
-
-    /// Gives a message that only the store has to one member of a group.
-    fn deal_out_stored(
-        &mut self,
-        group: &Arc<ShareGroup>,
-        delivery: &Delivery,
-        place: &BodyPlace,
-        from: u64,
-    ) -> bool {
-        let mut except = Some(from);
-        for _ in 0..DEALS {
-            let Some(member) = group.pick(SharedStrategy::Random, "", "", except) else {
-                return false;
-            };
-            let given = Delivery {
-                message: Kept::Stored(Box::new(place.clone())),
-                qos: member.options.qos.min(delivery.qos),
-                retain: delivery.retain && member.options.retain_as_published,
-                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
-                group: Some(Arc::clone(group)),
-                step: 0,
-                is_copy: false,
-            };
-            if member.session().deliver_stored(given, place, &mut self.out) {
-                return true;
-            }
-            except = Some(member.number());
-        }
-        false
-    }
-}
 
 #[cfg(test)]
 mod tests {

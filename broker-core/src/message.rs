@@ -35,19 +35,19 @@ pub struct Message {
     pub stored: Stored,
 }
 
-/// Where the store has a message, if it does.
+/// Where the store has a message, if it does. Boxed, for most messages are never recorded.
 #[derive(Debug, Default)]
-pub struct Stored(Mutex<Option<BodyPlace>>);
+pub struct Stored(Mutex<Option<Box<BodyPlace>>>);
 
 impl Clone for Stored {
     fn clone(&self) -> Self {
-        Self(Mutex::new(self.place()))
+        Self(Mutex::new(self.0.lock().clone()))
     }
 }
 
 impl From<BodyPlace> for Stored {
     fn from(place: BodyPlace) -> Self {
-        Self(Mutex::new(Some(place)))
+        Self(Mutex::new(Some(Box::new(place))))
     }
 }
 
@@ -55,11 +55,11 @@ impl Stored {
     /// Where the record of the message stands, once it has been appended.
     #[must_use]
     pub fn place(&self) -> Option<BodyPlace> {
-        self.0.lock().clone()
+        self.0.lock().as_deref().cloned()
     }
 
     pub(crate) fn set(&self, place: BodyPlace) {
-        *self.0.lock() = Some(place);
+        *self.0.lock() = Some(Box::new(place));
     }
 
     /// Lets `visit` see the place, and change it.
@@ -73,8 +73,8 @@ impl Stored {
 /// Where a message comes from.
 #[derive(Debug, Clone)]
 pub enum Publisher {
-    /// A connected client, or its Will; the number is that of its session.
-    Client(Arc<ClientInfo>, u64),
+    /// A connected client, or its Will.
+    Client(Arc<ClientInfo>),
     /// The broker itself, an embedding program or the management API, under a name of its own.
     Broker(ClientId),
     /// A client of an earlier run of the broker, or what published in its place then.
@@ -86,7 +86,7 @@ impl Publisher {
     #[must_use]
     pub fn client_id(&self) -> &ClientId {
         match self {
-            Self::Client(client, _) => &client.client_id,
+            Self::Client(client) => &client.client_id,
             Self::Broker(name) | Self::Former(name) => name,
         }
     }
@@ -94,16 +94,17 @@ impl Publisher {
     /// User Name of the publisher, if it is a client that has one.
     pub(crate) fn username(&self) -> Option<&str> {
         match self {
-            Self::Client(client, _) => client.username.as_deref(),
+            Self::Client(client) => client.username.as_deref(),
             Self::Broker(_) | Self::Former(_) => None,
         }
     }
 
-    /// Number of the publishing session; 0 for the broker's own messages.
-    pub(crate) fn session_number(&self) -> u64 {
+    /// True if it is the client of that Client Identifier, in whatever session.
+    pub(crate) fn is_client(&self, client_id: &ClientId) -> bool {
         match self {
-            Self::Client(_, number) => *number,
-            Self::Broker(_) | Self::Former(_) => 0,
+            Self::Client(client) => client.client_id == *client_id,
+            Self::Former(name) => name == client_id,
+            Self::Broker(_) => false,
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Recorder {
     bodies: Vec<(Arc<Message>, u32, u32)>,
     /// What depends on the frame holds it.
     seal: Option<Arc<Seal>>,
+    /// Seals that were made before their records, which stand in the frame by now.
+    bound: Vec<Arc<Seal>>,
     /// Strictest level of what was recorded for the packet at work and must be waited for.
     needs: Level,
 }
@@ -59,6 +61,7 @@ impl Recorder {
             level: None,
             bodies: Vec::new(),
             seal: None,
+            bound: Vec::new(),
             needs: Level::Memory,
         }
     }
@@ -99,6 +102,17 @@ impl Recorder {
     pub(crate) fn session_dependency(&mut self) -> Option<Dependency> {
         let level = self.durability.level;
         (self.is_on() && level > Level::Memory).then(|| Dependency { seal: self.seal(), level })
+    }
+
+    /// The same for records that are yet to come, in this turn; [`bind`](Self::bind) says when they have.
+    pub(crate) fn dependency_to_come(&self) -> Option<Dependency> {
+        let level = self.durability.level;
+        (self.is_on() && level > Level::Memory).then(|| Dependency { seal: Arc::default(), level })
+    }
+
+    /// The records of a [`dependency_to_come`](Self::dependency_to_come) have been made.
+    pub(crate) fn bind(&mut self, dependency: Dependency) {
+        self.bound.push(dependency.seal);
     }
 
     /// The same for a message of the level it has.
@@ -284,6 +298,7 @@ impl Recorder {
             && self.refs.is_empty()
             && self.removed.is_none()
             && self.seal.is_none()
+            && self.bound.is_empty()
         {
             return None;
         }
@@ -294,10 +309,12 @@ impl Recorder {
             self.body = None;
         }
         if self.frame.is_empty() {
-            if let Some(seal) = self.seal.take() {
-                // Nothing came after all: what depends on it depends on nothing.
-                seal.fill(1, &*store);
-            }
+            // Nothing came after all: what depends on it depends on nothing.
+            self.seal
+                .take()
+                .into_iter()
+                .chain(self.bound.drain(..))
+                .for_each(|s| s.fill(1, &*store));
             return None;
         }
         let appended = store.append(&self.frame);
@@ -305,7 +322,7 @@ impl Recorder {
             let at = appended.base + u64::from(offset);
             message.stored.set(BodyPlace { at, len, pin: Arc::clone(&appended.pin) });
         }
-        if let Some(seal) = self.seal.take() {
+        for seal in self.seal.take().into_iter().chain(self.bound.drain(..)) {
             seal.fill(appended.end, &*store);
         }
         self.frame.clear();

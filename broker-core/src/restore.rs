@@ -2,7 +2,7 @@
 
 mod replay;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use broker_codec::{PacketId, ProtocolVersion};
@@ -107,8 +107,17 @@ impl Restorer {
             .filter_map(|(number, log)| Some((number, log.steps, log.live?)))
             .collect();
         sessions.sort_unstable_by_key(|(number, ..)| *number);
+        let of_client =
+            |(number, _, live): &(u64, u64, Live)| (live.start.client_id.clone(), *number);
+        let newest: HashMap<_, _> = sessions.iter().map(of_client).collect();
         for (number, steps, live) in sessions {
-            restoring.session(number, steps, live, &moved);
+            if newest[&live.start.client_id] == number {
+                restoring.session(number, steps, live, &moved);
+            } else {
+                // It had ended, and the thread that ended it had yet to say so.
+                let (session, step) = (number, steps + 1);
+                restoring.recorder.put(&Record::SessionEnd { session, step });
+            }
         }
         restoring.recorder.hand_over();
         restoring.restored

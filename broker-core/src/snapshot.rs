@@ -127,6 +127,11 @@ impl Snapshot {
         let keeps_will = broker.keeps_will(&state);
         let start = state.start_record(0, peer.as_deref(), keeps_will);
         Record::SessionStart(start).encode(&mut self.records);
+        if !state.is_durable {
+            // Its Will is all that survives.
+            Record::StepsUntil { session: number, step: until }.encode(&mut self.records);
+            return;
+        }
         for subscription in state.subscriptions.iter() {
             subscription.record(number, 0).encode(&mut self.records);
         }

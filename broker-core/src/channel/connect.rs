@@ -237,7 +237,7 @@ impl Channel {
         };
         turn.out.counters.inc(Metric::PacketsSent);
         turn.out.counters.inc(Metric::PacketsConnAck);
-        let publisher = Publisher::Client(Arc::clone(&client), session.number());
+        let publisher = Publisher::Client(Arc::clone(&client));
         self.enter(connect, &client, session, publisher, turn);
         if !session_present {
             self.subscribe_automatically(turn);

@@ -56,7 +56,7 @@ impl Session {
         if state.ended {
             return false;
         }
-        if publication.publisher.session_number() == self.number() && state.skips_own(terms) {
+        if state.skips_own(terms) && publication.publisher.is_client(self.client_id()) {
             out.counters.inc(Metric::DroppedNoLocal);
             return false;
         }

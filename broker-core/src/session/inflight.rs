@@ -38,7 +38,7 @@ pub(crate) struct Entry {
     /// The PUBLISH has left at least once: the next one is a duplicate.
     pub(crate) was_sent: bool,
     /// What the next packet of the exchange must wait for (docs/durability.md: exactly once).
-    pub(crate) held: Option<Dependency>,
+    pub(crate) held: Option<Box<Dependency>>,
 }
 
 /// How far the exchange has come.
@@ -130,7 +130,7 @@ impl Inflight {
             sent_at_ms: now_ms,
             in_window: true,
             was_sent: held.is_none(),
-            held,
+            held: held.map(Box::new),
         });
     }
 
@@ -151,7 +151,7 @@ impl Inflight {
         let Some(entry) = window.entries.iter_mut().find(|e| e.packet_id == packet_id) else {
             return false;
         };
-        entry.held = Some(dependency);
+        entry.held = Some(Box::new(dependency));
         window.held.push_back(packet_id);
         true
     }
@@ -166,7 +166,7 @@ impl Inflight {
         if of_qos1 && !self.iter().any(is_qos1) {
             return None;
         }
-        self.window.as_ref()?.entries.iter().rev().find_map(|entry| entry.held.clone())
+        self.window.as_ref()?.entries.iter().rev().find_map(|entry| entry.held.as_deref().cloned())
     }
 
     /// True if packets are kept back.

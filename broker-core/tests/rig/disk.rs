@@ -23,9 +23,8 @@ struct Log {
     /// Payload to the end of the last frame that holds it.
     bodies: BTreeMap<String, Lsn>,
     fetches: VecDeque<(Vec<BodyPlace>, FetchDone)>,
-    snapshot: Vec<Vec<u8>>,
-    /// The first frame the snapshot does not stand for.
-    snapshot_from: Lsn,
+    /// The newest last.
+    snapshots: Vec<Snapshot>,
     condition: Condition,
     piece_bytes: usize,
     pin: Pin,
@@ -36,6 +35,14 @@ struct Frame {
     base: Lsn,
     end: Lsn,
     payload: Vec<u8>,
+}
+
+/// The state as it was written beside the traffic; it counts from when [`Disk::publish`] has it.
+#[derive(Clone)]
+pub struct Snapshot {
+    blocks: Vec<Vec<u8>>,
+    /// The end of the log when it was begun: what comes behind it is replayed.
+    from: Lsn,
 }
 
 /// What a real log puts before each frame.
@@ -50,8 +57,7 @@ impl Default for Disk {
             waiting: Vec::new(),
             bodies: BTreeMap::new(),
             fetches: VecDeque::new(),
-            snapshot: Vec::new(),
-            snapshot_from: 0,
+            snapshots: Vec::new(),
             condition: Condition::Ready,
             piece_bytes: 4 << 20,
             pin: Arc::new(()),
@@ -65,11 +71,7 @@ impl Store for Disk {
         let mut log = self.0.lock();
         let base = log.end + HEADER;
         let end = base + payload.len() as u64;
-        for record in Records::new(payload) {
-            if let (_, _, Record::Body(body)) = record.expect("a frame is made of records") {
-                log.bodies.insert(String::from_utf8_lossy(body.payload).into_owned(), end);
-            }
-        }
+        note_bodies(&mut log.bodies, payload, end);
         log.frames.push(Frame { base, end, payload: payload.to_vec() });
         log.end = end;
         Appended { base, end, pin: Arc::clone(&log.pin) }
@@ -195,6 +197,13 @@ impl Disk {
 
     /// Takes a snapshot of the broker, as the housekeeping of a real store does.
     pub fn snapshot(&self, broker: &Broker) {
+        let snapshot = self.write_snapshot(broker);
+        self.publish(snapshot);
+    }
+
+    /// Writes one. It may count only once the turns that are under way now are over, and everything they
+    /// have appended is synced.
+    pub fn write_snapshot(&self, broker: &Broker) -> Snapshot {
         let from = self.0.lock().end;
         let mut blocks = Vec::new();
         broker
@@ -203,8 +212,16 @@ impl Disk {
                 Ok(())
             })
             .expect("memory takes all");
-        let mut log = self.0.lock();
-        (log.snapshot, log.snapshot_from) = (blocks, from);
+        Snapshot { blocks, from }
+    }
+
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.0.lock().snapshots.push(snapshot);
+    }
+
+    /// Snapshots that count.
+    pub fn snapshots(&self) -> usize {
+        self.0.lock().snapshots.len()
     }
 
     /// What is left after a crash that kept the first `frames` frames: at least those that were synced.
@@ -216,24 +233,37 @@ impl Disk {
         let after = Self::default();
         {
             let mut state = after.0.lock();
+            for frame in &kept {
+                note_bodies(&mut state.bodies, &frame.payload, frame.end);
+            }
             state.frames = kept;
             (state.end, state.durable) = (end, end);
-            if log.snapshot_from > 0 {
-                (state.snapshot, state.snapshot_from) = (log.snapshot.clone(), log.snapshot_from);
-            }
+            state.snapshots.clone_from(&log.snapshots);
+            state.piece_bytes = log.piece_bytes;
         }
         Arc::new(after)
     }
 
     /// Gives a new broker what this disk has.
     pub fn restore(&self, broker: &Arc<Broker>, now: Now) -> Restored {
+        let newest = self.snapshots().checked_sub(1);
+        self.restore_from(newest, broker, now)
+    }
+
+    /// The same from the snapshot of that number, or from the log alone.
+    pub fn restore_from(
+        &self,
+        snapshot: Option<usize>,
+        broker: &Arc<Broker>,
+        now: Now,
+    ) -> Restored {
         let mut restorer = broker.restorer();
         let (snapshot, frames) = {
             let log = self.0.lock();
-            (log.snapshot.clone(), log.frames.clone())
+            (snapshot.map(|number| log.snapshots[number].clone()), log.frames.clone())
         };
-        let from = self.0.lock().snapshot_from;
-        for block in &snapshot {
+        let from = snapshot.as_ref().map_or(0, |snapshot| snapshot.from);
+        for block in snapshot.iter().flat_map(|snapshot| &snapshot.blocks) {
             restorer.block(block).expect("our own snapshot");
         }
         for frame in frames.iter().filter(|frame| frame.base > from) {
@@ -247,6 +277,14 @@ impl Disk {
         let log = self.0.lock();
         let records = Records::new(&log.frames[frame].payload);
         look(records.map(|record| record.expect("checked").2).collect())
+    }
+}
+
+fn note_bodies(bodies: &mut BTreeMap<String, Lsn>, payload: &[u8], end: Lsn) {
+    for record in Records::new(payload) {
+        if let (_, _, Record::Body(body)) = record.expect("a frame is made of records") {
+            bodies.insert(String::from_utf8_lossy(body.payload).into_owned(), end);
+        }
     }
 }
 

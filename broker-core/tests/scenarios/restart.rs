@@ -259,12 +259,64 @@ fn an_ended_or_discarded_session_does_not_come_back() {
     let t = rig.lasting("no more", "#", Q1);
     rig.lose(t);
     // Goes on without expiry: the connection is all that keeps it.
-    rig.join(Hello { clean: false, ..Hello::v5("no more") });
+    rig.hello(Hello { clean: false, ..Hello::v5("no more") });
     rig.sync();
     rig.out(s);
     let restored = rig.crash();
     assert_eq!(restored.sessions, 0);
     assert!(rig.broker.routes().is_empty());
+}
+
+/// A thread ends a session, and dies before it can say so: the one that has followed stays.
+#[test]
+fn the_newest_session_of_a_client_comes_back() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "old", Q1);
+    rig.lose(s);
+    rig.sync();
+    let mut other = rig.broker.turn();
+    other.begin(rig.now);
+    assert!(rig.broker.discard_session("s", &mut other));
+    let s = rig.hello(Hello::v5("s").lasting(1000));
+    rig.subscribe(s, "new", Q1);
+    rig.sync();
+    // It learns of nothing before the end of the other is safe.
+    rig.check(s, &[]);
+    for _ in 0..2 {
+        let restored = rig.crash();
+        assert_eq!((restored.sessions, restored.subscriptions), (1, 1));
+        assert_eq!(rig.broker.routes(), ["new"]);
+    }
+    drop(other);
+}
+
+/// Of a session that does not last, a snapshot keeps the Will and nothing else.
+#[test]
+fn a_snapshot_keeps_only_the_will_of_a_session_that_does_not_last() {
+    let mut rig = rig();
+    let mut hello = Hello::v5("f");
+    hello.will = Some(("will/f", "presence", Q1, true));
+    let f = rig.join(hello);
+    rig.subscribe(f, "#", Q1);
+    rig.disk().snapshot(&rig.broker);
+    rig.sync();
+    let restored = rig.crash();
+    assert_eq!((restored.sessions, restored.subscriptions), (1, 0));
+}
+
+/// [MQTT-3.8.3-3] A client is known by its Client Identifier, in whatever session it has published.
+#[test]
+fn a_delayed_message_of_its_own_stays_away_from_a_client_that_wants_none() {
+    let mut rig = rig();
+    let s = rig.join(Hello::v5("s").lasting(1000));
+    rig.publish(s, "$delayed/5/a", "mine", Q1, 1);
+    let options = SubscriptionOptions { qos: Q1, no_local: true, ..Default::default() };
+    rig.subscribe_with(s, "a", options, 0);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    rig.pass_s(5);
+    rig.check(s, &["CONNACK present=1 0x00"]);
 }
 
 /// A session that only now is to last is recorded whole.

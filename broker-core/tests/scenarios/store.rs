@@ -1,6 +1,7 @@
 //! What waits for a disk, and everything else, which does not (docs/durability.md).
 
-use broker_codec::Packet;
+use broker_codec::{Packet, Property};
+use broker_core::ReasonCode;
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::store::{Condition, Level};
 
@@ -168,6 +169,33 @@ fn connack_waits_when_a_lasting_session_is_discarded() {
     rig.check(c, &["CONNACK present=0 0x00"]);
     let c = rig.hello(Hello::v5("new").lasting(10));
     rig.check(c, &["CONNACK present=1 0x00"]);
+}
+
+/// The same however it ended: what a client knows to be gone must not come back.
+#[test]
+fn connack_waits_while_the_end_of_an_earlier_session_is_not_safe() {
+    let (mut rig, s, _) = rig();
+    let end = [Property::SessionExpiryInterval(0)];
+    rig.disconnect(s, ReasonCode::Success, &end);
+    let s = rig.hello(Hello { clean: false, ..Hello::v5("sub") });
+    rig.check(s, &[]);
+    rig.sync();
+    rig.check(s, &["CONNACK present=0 0x00"]);
+    rig.lose(s);
+    // Its time was up.
+    let s = rig.join(Hello::v5("sub").lasting(5));
+    rig.sync();
+    rig.lose(s);
+    rig.pass_s(5);
+    let s = rig.hello(Hello::v5("sub").lasting(5));
+    rig.check(s, &[]);
+    rig.sync();
+    rig.check(s, &["CONNACK present=0 0x00"]);
+    // It goes on, but will not survive its connection: nor may it survive a crash.
+    let s = rig.hello(Hello { clean: false, ..Hello::v5("sub") });
+    rig.check(s, &[]);
+    rig.sync();
+    rig.check(s, &["CONNACK present=1 0x00"]);
 }
 
 /// Nothing to record, nothing to wait for.

@@ -1,26 +1,49 @@
 //! Model: what MQTT promises, kept beside the broker and compared with what clients receive.
 //!
 //! It knows of sessions, subscriptions and retained messages only what the packets said, in the order the
-//! broker handled them, and hears of every message that was routed from a consumer of `#`.
+//! broker handled them, and hears of every message that was routed from a consumer of `#`. Of each change it
+//! remembers the pass in which it was made: that is what a crash keeps or loses (`model/crash.rs`).
+
+mod crash;
+mod end;
+mod passes;
+mod reception;
+mod routing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use broker_codec::{QoS, ReasonCode, RetainHandling, topic};
-use broker_core::{CloseCause, Message, Now, ProtocolVersion, SubscriptionOptions};
+use broker_codec::{QoS, ReasonCode, RetainHandling};
+use broker_core::{CloseCause, Now, ProtocolVersion, SubscriptionOptions};
 
 use crate::rig::{Q0, Q2};
+pub use crash::Restored;
+use passes::{NEVER, When};
+pub use passes::{Pass, Passes};
+pub use reception::Reception;
+pub use routing::DELAYED;
 
 #[derive(Default)]
 pub struct Model {
     pub now: Now,
+    pub passes: Passes,
     sessions: BTreeMap<String, Session>,
+    /// Sessions that have ended since the broker's start: a crash may undo that.
+    past: Vec<(String, Session)>,
     incarnations: u64,
-    /// Connection to client, the session's incarnation, and whether a session was there before.
-    connections: BTreeMap<usize, (String, u64, bool)>,
+    connections: BTreeMap<usize, Connected>,
+    /// Crashes so far.
+    life: u32,
     /// How often each payload was routed, when first and when last (in routings).
     routings: BTreeMap<String, (u32, u64, u64)>,
     n_routed: u64,
-    retained: BTreeMap<String, String>,
+    /// Routings of Wills and delayed messages that a crash has undone.
+    undone: BTreeMap<String, u32>,
+    /// How often each payload was taken from its publisher.
+    accepted: BTreeMap<String, Accepted>,
+    /// What the next crash decides on.
+    fresh: Vec<Fresh>,
+    /// What was retained for each topic, the present last; before a crash it is not known what will be.
+    retained: BTreeMap<String, Vec<(Pass, Option<String>)>>,
     /// When a payload was retained and when no more, in routings.
     retentions: BTreeMap<String, Retention>,
     shares: Vec<Share>,
@@ -32,14 +55,26 @@ pub struct Model {
     lossy_groups: BTreeSet<String>,
     /// Groups that have had a member at QoS 0 or 1.
     groups_below_q2: BTreeSet<String>,
-    /// Wills and whether they must have been published.
-    wills: BTreeMap<String, bool>,
+    wills: BTreeMap<String, Fate>,
     /// Messages whose acknowledgement must wait for the store.
     recorded: BTreeSet<String>,
     store_is_on: bool,
     pub n_received: u64,
     pub is_traced: bool,
     pub n_resumed: u64,
+    /// Changes that a crash has undone, and sessions that came through one.
+    pub n_lost: u64,
+    pub n_restored: u64,
+}
+
+/// What a connection is to the model.
+struct Connected {
+    id: String,
+    incarnation: u64,
+    /// A session was there before.
+    is_present: bool,
+    /// Crashes before it.
+    life: u32,
 }
 
 struct Retention {
@@ -49,27 +84,64 @@ struct Retention {
     expires_at_ms: Option<u64>,
 }
 
-pub struct Session {
+/// One session of a client.
+struct Session {
     incarnation: u64,
     version: ProtocolVersion,
-    connection: Option<usize>,
-    expiry_s: u32,
-    disconnected_at_ms: Option<u64>,
-    will: Option<(String, u32)>,
+    created_at_ms: u64,
+    state: State,
+    /// What `state` was before, and is.
+    history: Vec<(Pass, State)>,
+    ended: Option<Pass>,
     subscriptions: BTreeMap<String, Subscribed>,
+    /// How they came to be so.
+    changes: Vec<(When, String, Option<Subscribed>)>,
     expected: BTreeMap<String, Expected>,
-    /// What was routed to the session, by publisher, topic and QoS, and how far it has been received.
-    order: BTreeMap<(String, String, QoS), (Vec<String>, usize)>,
+    /// What was routed to the session, by publisher, topic and QoS.
+    order: BTreeMap<(String, String, QoS), Order>,
     /// Groups it has been a member of.
     ever_shared: BTreeSet<String>,
     grants: Vec<Grant>,
-    /// Latest routing of a retained message received live, by topic.
-    newest_live: BTreeMap<String, u64>,
+    /// Latest routing of a retained message received live, by topic, and the life it was received in.
+    newest_live: BTreeMap<String, (u32, u64)>,
     /// Smallest Maximum Packet Size of any of its connections.
     max_packet_size: usize,
+    /// Crashes it came through.
+    crashes: usize,
+    /// Messages that queues of brokers before the last crash had no room for.
+    dropped: u64,
 }
 
-#[derive(Clone)]
+/// What of a session each CONNECT and each end of a connection sets.
+#[derive(Clone, Default)]
+struct State {
+    connection: Option<usize>,
+    expiry_s: u32,
+    /// By the wall clock.
+    disconnected_at_ms: Option<u64>,
+    will: Option<PlannedWill>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PlannedWill {
+    pub payload: String,
+    pub delay_s: u32,
+    pub is_retained: bool,
+}
+
+/// What has become of a Will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Pending,
+    Published(Pass),
+    Dropped(Pass),
+    /// A crash left nobody who would publish it.
+    Gone,
+    /// Whether it is published is left open.
+    Open,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Subscribed {
     options: SubscriptionOptions,
     identifier: u32,
@@ -82,6 +154,7 @@ struct Grant {
     since: u64,
 }
 
+/// What a session is to get of one payload.
 #[derive(Default)]
 struct Expected {
     topic: String,
@@ -89,12 +162,64 @@ struct Expected {
     plain: [usize; 2],
     shared: usize,
     got: [usize; 2],
+    /// Copies beyond `plain` that crashes may have caused.
+    spare: [usize; 2],
+    routings: Vec<Routing>,
+    /// QoS 2 all the way, to a session that lasts: whatever happens, never twice.
+    is_once: bool,
+    /// When the client took it over.
+    done: Vec<When>,
+    /// The life from which on it must not come again, for its acknowledgement is on the disk.
+    finished_in: Option<u32>,
     qos: BTreeSet<QoS>,
     identifiers: BTreeSet<Vec<u32>>,
     size: usize,
     expires_at_ms: Option<u64>,
     expiry_s: Option<u32>,
     was_retained: bool,
+}
+
+/// A payload routed to a session.
+struct Routing {
+    when: When,
+    /// Index into `Expected::plain`.
+    flag: usize,
+    qos: QoS,
+    is_lost: bool,
+}
+
+/// In which order messages are to come.
+#[derive(Default)]
+struct Order {
+    /// Payloads, and the life from which on a routing is undone.
+    list: Vec<(String, When, u32)>,
+    /// How far it has been received, in which life.
+    at: usize,
+    life: u32,
+}
+
+/// How often a payload was taken from its publisher.
+#[derive(Debug, Default, Clone, Copy)]
+struct Accepted {
+    count: u32,
+    /// How many of them a crash has undone.
+    lost: u32,
+    /// How often it may have been taken again, for nothing told of the first time.
+    unsure: u32,
+}
+
+/// Something a crash may undo.
+struct Fresh {
+    payload: String,
+    pass: Pass,
+    kind: FreshKind,
+}
+
+enum FreshKind {
+    /// A message was taken; `None` if it is not known whether that was recorded.
+    Taken { is_recorded: Option<bool>, publisher_lasts: bool },
+    /// A Will or a delayed message was routed.
+    Routed,
 }
 
 /// One message for one group.
@@ -105,19 +230,12 @@ struct Share {
     filter: String,
     /// Its number among the routings.
     n: u64,
-}
-
-/// A PUBLISH as its client sees it.
-pub struct Reception<'a> {
-    pub topic: &'a str,
-    pub payload: &'a str,
-    pub qos: QoS,
-    pub dup: bool,
-    pub retain: bool,
-    /// The client had it before and knows that.
-    pub is_resent: bool,
-    pub expiry_s: Option<u32>,
-    pub identifiers: Vec<u32>,
+    pass: Pass,
+    /// All of the candidates have sessions that last.
+    lasts: bool,
+    /// A crash has undone it, or left open what has become of it.
+    is_lost: bool,
+    is_open: bool,
 }
 
 pub struct Connecting<'a> {
@@ -126,27 +244,50 @@ pub struct Connecting<'a> {
     pub version: ProtocolVersion,
     pub clean: bool,
     pub expiry_s: u32,
-    /// Payload and delay.
-    pub will: Option<(String, u32)>,
+    pub will: Option<PlannedWill>,
     pub max_packet_size: usize,
 }
 
-/// Bytes of a PUBLISH beyond topic and payload, at most.
-const OVERHEAD: usize = 60;
-
-impl Session {
+impl State {
     fn is_over(&self, now: Now) -> bool {
         self.expiry_s != u32::MAX
             && self
                 .disconnected_at_ms
-                .is_some_and(|at| at + u64::from(self.expiry_s) * 1000 <= now.mono_ms)
+                .is_some_and(|at| at + u64::from(self.expiry_s) * 1000 <= now.wall_ms)
     }
 
     fn is_will_due(&self, now: Now) -> bool {
-        let (Some(at), Some((_, delay_s))) = (self.disconnected_at_ms, &self.will) else {
+        let (Some(at), Some(will)) = (self.disconnected_at_ms, &self.will) else {
             return false;
         };
-        at + u64::from((*delay_s).min(self.expiry_s)) * 1000 <= now.mono_ms
+        at + u64::from(will.delay_s.min(self.expiry_s)) * 1000 <= now.wall_ms
+    }
+
+    fn lasts(&self) -> bool {
+        self.expiry_s > 0
+    }
+}
+
+impl Session {
+    /// When a change of now is recorded.
+    fn when(&self, pass: Pass) -> When {
+        When::in_pass(if self.state.lasts() { pass } else { NEVER })
+    }
+
+    fn note(&mut self, pass: Pass) {
+        self.history.push((pass, self.state.clone()));
+    }
+
+    /// The session did not last and will: all of it is recorded.
+    fn record_contents(&mut self, pass: Pass) {
+        self.changes.iter_mut().for_each(|(when, ..)| when.recorded_again(pass));
+        for e in self.expected.values_mut() {
+            e.routings.iter_mut().for_each(|routing| routing.when.recorded_again(pass));
+            e.done.iter_mut().for_each(|when| when.recorded_again(pass));
+        }
+        for order in self.order.values_mut() {
+            order.list.iter_mut().for_each(|(_, when, _)| when.recorded_again(pass));
+        }
     }
 }
 
@@ -155,124 +296,172 @@ impl Model {
         Self { now, store_is_on, ..Self::default() }
     }
 
-    pub fn routed(&self, payload: &str) -> u32 {
-        self.routings.get(payload).map_or(0, |(n, ..)| *n)
-    }
-
-    fn settle_will(&mut self, will: Option<(String, u32)>, is_published: bool) {
-        if let Some((payload, _)) = will {
-            self.wills.insert(payload, is_published);
+    fn settle_will(&mut self, will: Option<PlannedWill>, is_published: bool) {
+        if let Some(PlannedWill { payload, .. }) = will {
+            let pass = self.passes.now;
+            let fate = if is_published { Fate::Published(pass) } else { Fate::Dropped(pass) };
+            self.wills.insert(payload, fate);
         }
     }
 
     fn end(&mut self, id: &str) {
-        if let Some(session) = self.sessions.remove(id) {
-            for filter in session.ever_shared {
-                self.changed.insert(filter, self.n_routed);
+        if let Some(mut session) = self.sessions.remove(id) {
+            self.leave_groups(&session);
+            let will = session.state.will.clone();
+            self.settle_will(will, true);
+            session.ended = Some(self.passes.now);
+            if self.is_traced {
+                eprintln!(
+                    "session {} of {id} ends in pass {}",
+                    session.incarnation, self.passes.now
+                );
             }
-            self.settle_will(session.will, true);
+            self.past.push((id.to_owned(), session));
+        }
+    }
+
+    fn leave_groups(&mut self, session: &Session) {
+        for filter in &session.ever_shared {
+            self.changed.insert(filter.clone(), self.n_routed);
         }
     }
 
     /// The broker has accepted a CONNECT.
     pub fn connect(&mut self, connecting: Connecting<'_>) {
         let Connecting { conn, id, version, clean, expiry_s, will, max_packet_size } = connecting;
-        if self.sessions.get(id).is_some_and(|s| clean || s.is_over(self.now)) {
+        let (now, pass) = (self.now, self.passes.now);
+        if self.sessions.get(id).is_some_and(|s| clean || s.state.is_over(now)) {
             self.end(id);
         }
         let is_present = self.sessions.contains_key(id);
+        if let Some(will) = &will {
+            self.wills.insert(will.payload.clone(), Fate::Pending);
+        }
         if let Some(session) = self.sessions.get_mut(id) {
-            let was_connected = session.connection.is_some();
-            let is_due = session.is_will_due(self.now);
-            let old = session.will.take();
-            let delay_s = old.as_ref().map_or(0, |(_, delay_s)| *delay_s);
+            let was_connected = session.state.connection.is_some();
+            let is_due = session.state.is_will_due(now);
+            let old = session.state.will.take();
+            let delay_s = old.as_ref().map_or(0, |will| will.delay_s);
             self.settle_will(old, is_due || (was_connected && delay_s == 0));
         } else {
             self.incarnations += 1;
             let session = Session {
                 incarnation: self.incarnations,
                 version,
-                connection: None,
-                expiry_s,
-                disconnected_at_ms: None,
-                will: None,
+                created_at_ms: now.wall_ms,
+                state: State::default(),
+                history: Vec::new(),
+                ended: None,
                 subscriptions: BTreeMap::new(),
+                changes: Vec::new(),
                 expected: BTreeMap::new(),
                 order: BTreeMap::new(),
                 ever_shared: BTreeSet::new(),
                 grants: Vec::new(),
                 newest_live: BTreeMap::new(),
                 max_packet_size: usize::MAX,
+                crashes: 0,
+                dropped: 0,
             };
             self.sessions.insert(id.to_owned(), session);
         }
         self.n_resumed += u64::from(is_present);
         let session = self.sessions.get_mut(id).expect("it was put there");
-        session.connection = Some(conn);
-        session.expiry_s = expiry_s;
-        session.disconnected_at_ms = None;
-        session.will = will;
+        let lasted = session.state.lasts();
+        session.state = State { connection: Some(conn), expiry_s, disconnected_at_ms: None, will };
+        session.note(pass);
+        if session.state.lasts() && !lasted {
+            session.record_contents(pass);
+        }
         session.max_packet_size = session.max_packet_size.min(max_packet_size);
-        self.connections.insert(conn, (id.to_owned(), session.incarnation, is_present));
+        let (incarnation, life) = (session.incarnation, self.life);
+        let connected = Connected { id: id.to_owned(), incarnation, is_present, life };
+        self.connections.insert(conn, connected);
     }
 
     pub fn connack(&self, conn: usize, session_present: bool) {
-        let (id, _, expected) = &self.connections[&conn];
-        assert_eq!(session_present, *expected, "Session Present of {id}");
+        let Connected { id, is_present, .. } = &self.connections[&conn];
+        assert_eq!(session_present, *is_present, "Session Present of {id}");
+    }
+
+    /// A CONNACK has left. If it says that the session is new, no older one may ever come back.
+    pub fn connack_left(&self, conn: usize, session_present: bool, synced: usize) {
+        let Connected { id, incarnation, .. } = &self.connections[&conn];
+        let older = self.past.iter().filter(|(other, _)| other == id).map(|(_, session)| session);
+        for session in older.filter(|s| s.incarnation < *incarnation && !session_present) {
+            let Some(last) = session.history.iter().rposition(|(_, state)| state.lasts()) else {
+                continue;
+            };
+            let next = session.history.get(last + 1).map(|(pass, _)| *pass);
+            let end = next.or(session.ended).expect("it is over");
+            let what = "told that its session is new while the older one is on the disk";
+            assert!(self.passes.is_within(end, synced), "{id} in {conn}: {what}");
+        }
     }
 
     /// True while the connection serves its session.
     pub fn serves(&self, conn: usize) -> bool {
-        self.session_of(conn).is_some_and(|session| session.connection == Some(conn))
+        self.session_of(conn).is_some_and(|session| session.state.connection == Some(conn))
+    }
+
+    /// True if what the session of a connection does now must survive.
+    pub fn lasts(&self, conn: usize) -> bool {
+        self.store_is_on && self.session_of(conn).is_some_and(|session| session.state.lasts())
+    }
+
+    pub fn is_subscribed(&self, conn: usize, filter: &str) -> bool {
+        self.session_of(conn).is_some_and(|session| session.subscriptions.contains_key(filter))
     }
 
     fn session_of(&self, conn: usize) -> Option<&Session> {
-        let (id, incarnation, _) = self.connections.get(&conn)?;
+        let Connected { id, incarnation, .. } = self.connections.get(&conn)?;
         self.sessions.get(id).filter(|session| session.incarnation == *incarnation)
     }
 
     fn session_of_mut(&mut self, conn: usize) -> Option<&mut Session> {
-        let (id, incarnation, _) = self.connections.get(&conn)?;
+        let Connected { id, incarnation, .. } = self.connections.get(&conn)?;
         self.sessions.get_mut(id).filter(|session| session.incarnation == *incarnation)
     }
 
     /// A connection has ended.
     pub fn closed(&mut self, conn: usize, cause: CloseCause, expiry_s: Option<u32>) {
-        let now = self.now;
-        let Some(session) = self.session_of_mut(conn).filter(|s| s.connection == Some(conn)) else {
-            return;
-        };
-        session.connection = None;
-        session.disconnected_at_ms = Some(now.mono_ms);
-        session.expiry_s = expiry_s.unwrap_or(session.expiry_s);
-        let ends = session.expiry_s == 0;
-        let delay_s = session.will.as_ref().map_or(0, |(_, delay_s)| *delay_s);
+        let (now, pass) = (self.now, self.passes.now);
+        let session = self.session_of_mut(conn).filter(|s| s.state.connection == Some(conn));
+        let Some(session) = session else { return };
+        let state = &mut session.state;
+        state.connection = None;
+        state.disconnected_at_ms = Some(now.wall_ms);
+        state.expiry_s = expiry_s.unwrap_or(state.expiry_s);
+        let ends = state.expiry_s == 0;
+        let delay_s = state.will.as_ref().map_or(0, |will| will.delay_s);
         let settled = match cause {
             CloseCause::ClientDisconnected => Some(false),
             _ if ends || delay_s == 0 => Some(true),
             _ => None,
         };
-        if let Some(is_published) = settled {
-            let will = session.will.take();
+        let settled = settled.map(|is_published| (state.will.take(), is_published));
+        session.note(pass);
+        if let Some((will, is_published)) = settled {
             self.settle_will(will, is_published);
         }
         if ends {
-            let id = self.connections[&conn].0.clone();
+            let id = self.connections[&conn].id.clone();
             self.end(&id);
         }
     }
 
     /// The broker's timers have run.
     pub fn timers_ran(&mut self) {
-        let now = self.now;
+        let (now, pass) = (self.now, self.passes.now);
         let ids: Vec<_> = self.sessions.keys().cloned().collect();
         for id in ids {
             let session = &mut self.sessions.get_mut(&id).expect("its key is there");
-            if session.is_will_due(now) {
-                let will = session.will.take();
+            if session.state.is_will_due(now) {
+                let will = session.state.will.take();
+                session.note(pass);
                 self.settle_will(will, true);
             }
-            if self.sessions[&id].is_over(now) {
+            if self.sessions[&id].state.is_over(now) {
                 self.end(&id);
             }
         }
@@ -285,14 +474,14 @@ impl Model {
         options: SubscriptionOptions,
         identifier: u32,
     ) {
-        let (serial, since) = (self.incarnations, self.n_routed);
+        let (serial, since, pass) = (self.incarnations, self.n_routed, self.passes.now);
         self.incarnations += 1;
-        let Some((id, incarnation, _)) = self.connections.get(&conn) else { return };
+        let Some(Connected { id, incarnation, .. }) = self.connections.get(&conn) else { return };
         let session = self.sessions.get_mut(id).filter(|s| s.incarnation == *incarnation);
         let Some(session) = session else { return };
-        let old = session
-            .subscriptions
-            .insert(filter.to_owned(), Subscribed { options, identifier, serial });
+        let subscribed = Subscribed { options, identifier, serial };
+        session.changes.push((session.when(pass), filter.to_owned(), Some(subscribed)));
+        let old = session.subscriptions.insert(filter.to_owned(), subscribed);
         let is_shared = filter.starts_with("$share/");
         if is_shared {
             session.ever_shared.insert(filter.to_owned());
@@ -317,171 +506,11 @@ impl Model {
     }
 
     pub fn unsubscribed(&mut self, conn: usize, filter: &str) {
+        let pass = self.passes.now;
         if let Some(session) = self.session_of_mut(conn) {
             session.subscriptions.remove(filter);
+            session.changes.push((session.when(pass), filter.to_owned(), None));
             self.changed.insert(filter.to_owned(), self.n_routed);
-        }
-    }
-
-    /// A message was routed.
-    pub fn route(&mut self, message: &Message) {
-        let payload = String::from_utf8_lossy(&message.payload).into_owned();
-        self.n_routed += 1;
-        let n = self.n_routed;
-        let count = self.routings.entry(payload.clone()).or_insert((0, n, n));
-        *count = (count.0 + 1, count.1, n);
-        let topic = &*message.topic;
-        // A message published again at QoS 1 is another one: what becomes of it now is what counts.
-        self.recorded.remove(&payload);
-        if message.retain {
-            self.recorded.insert(payload.clone());
-            if let Some(old) = self.retained.remove(topic)
-                && let Some(retention) = self.retentions.get_mut(&old)
-            {
-                retention.until = n;
-            }
-            if !payload.is_empty() {
-                self.retained.insert(topic.to_owned(), payload.clone());
-                let retention = Retention {
-                    topic: topic.to_owned(),
-                    qos: message.qos,
-                    until: u64::MAX,
-                    expires_at_ms: message.expires_at_ms,
-                };
-                self.retentions.insert(payload.clone(), retention);
-            }
-        }
-        let publisher = message.publisher.client_id().as_str();
-        let mut groups: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        let expiry_s =
-            message.expires_at_ms.map(|at| ((at - message.published_at_ms) / 1000) as u32);
-        for (id, session) in &mut self.sessions {
-            let mut plain: Option<(QoS, bool, bool, Vec<u32>)> = None;
-            for (filter, subscribed) in &session.subscriptions {
-                let options = subscribed.options;
-                if let Some(rest) = filter.strip_prefix("$share/") {
-                    let (_, filter_part) = rest.split_once('/').expect("shares have a filter");
-                    if topic::matches(filter_part, topic) {
-                        let candidate = (
-                            id.clone(),
-                            session.incarnation,
-                            subscribed.serial,
-                            options.qos.min(message.qos),
-                        );
-                        groups.entry(filter.clone()).or_default().push(candidate);
-                        let e = session.expected.entry(payload.clone()).or_default();
-                        e.shared += 1;
-                        e.qos.insert(options.qos.min(message.qos));
-                        e.identifiers.insert(ids(&[subscribed.identifier]));
-                        e.note(topic, message, expiry_s);
-                    }
-                } else if topic::matches(filter, topic) {
-                    let sum = plain.get_or_insert((Q0, true, false, Vec::new()));
-                    sum.0 = sum.0.max(options.qos);
-                    sum.1 &= options.no_local;
-                    sum.2 |= options.retain_as_published;
-                    sum.3.push(subscribed.identifier);
-                }
-            }
-            let Some((qos, no_local, retain_as_published, identifiers)) = plain else { continue };
-            if no_local && publisher == id {
-                continue;
-            }
-            let qos = qos.min(message.qos);
-            if qos > Q0 && session.expiry_s > 0 {
-                self.recorded.insert(payload.clone());
-            }
-            let e = session.expected.entry(payload.clone()).or_default();
-            e.plain[usize::from(retain_as_published && message.retain)] += 1;
-            e.qos.insert(qos);
-            e.identifiers.insert(ids(&identifiers));
-            e.note(topic, message, expiry_s);
-            let key = (publisher.to_owned(), topic.to_owned(), qos);
-            session.order.entry(key).or_default().0.push(payload.clone());
-        }
-        for (filter, candidates) in groups {
-            self.shares.push(Share { payload: payload.clone(), candidates, filter, n });
-        }
-    }
-
-    /// A client has received a message.
-    pub fn received(&mut self, id: &str, conn: usize, r: &Reception<'_>) {
-        self.n_received += 1;
-        let what = format!("{id}: {} on {} at QoS {}", r.payload.trim_end(), r.topic, r.qos);
-        if self.is_traced {
-            let (dup, resent, retain) = (r.dup, r.is_resent, r.retain);
-            eprintln!("{what} received in {conn} dup={dup} resent={resent} retain={retain}");
-        }
-        let now = self.now;
-        let (_, first, last) = self.routings.get(r.payload).copied().unwrap_or_default();
-        let retention = self.retentions.get(r.payload);
-        let Some((_, incarnation, _)) = self.connections.get(&conn) else { return };
-        let session = self.sessions.get_mut(id).filter(|s| s.incarnation == *incarnation);
-        // The leftovers of a session that has ended are nobody's.
-        let Some(session) = session else { return };
-        if session.expected.get(r.payload).is_none_or(|e| e.shared == 0)
-            && self.shares.iter().any(|share| {
-                share.payload == r.payload && session.ever_shared.contains(&share.filter)
-            })
-        {
-            if !r.is_resent {
-                *self.handed_on.entry(r.payload.to_owned()).or_insert(0) += 1;
-            }
-            return;
-        }
-        // Copies with RETAIN may be live ones of a subscription that keeps the flag, or those that a
-        // SUBSCRIBE asked for: nothing tells them apart, so they are counted together.
-        let grants = retention.map_or(0, |retention| {
-            assert_eq!(retention.topic, r.topic, "{what}");
-            assert!(r.qos <= retention.qos, "{what}: published at {}", retention.qos);
-            let is_owed = |grant: &&Grant| {
-                topic::matches(&grant.filter, r.topic) && retention.until > grant.since
-            };
-            if r.retain { session.grants.iter().filter(is_owed).count() } else { 0 }
-        });
-        let flag = usize::from(r.retain);
-        let e = session.expected.entry(r.payload.to_owned()).or_default();
-        let most = e.plain[flag] + grants;
-        let is_shared = e.shared > 0;
-        assert!(is_shared || most > 0, "{what} with RETAIN {}: nobody asked for it", r.retain);
-        if grants == 0 && !is_shared {
-            assert!(e.qos.contains(&r.qos), "{what}: {:?}", e.qos);
-        }
-        if session.version.is_v5() {
-            let got = ids(&r.identifiers);
-            let is_right = is_shared || grants > 0 || e.identifiers.contains(&got);
-            assert!(is_right, "{what}: {got:?} of {:?}", e.identifiers);
-            assert!(grants > 0 || r.expiry_s.is_some() == e.expiry_s.is_some(), "{what}: expiry");
-        }
-        if let (Some(left_s), Some(at), Some(all_s)) = (r.expiry_s, e.expires_at_ms, e.expiry_s) {
-            let left = at.saturating_sub(now.wall_ms).div_ceil(1000);
-            // A share, or a retained copy, may be of an earlier publication.
-            let at_least = if is_shared || grants > 0 { 0 } else { left };
-            assert!(
-                (at_least..=u64::from(all_s)).contains(&u64::from(left_s)),
-                "{what}: expiry {left_s} of {all_s}, at least {at_least}"
-            );
-        }
-        if r.is_resent {
-            return;
-        }
-        e.got[flag] += 1;
-        // Of shares the sum over all members counts, in the end.
-        if !is_shared {
-            let got = e.got[flag];
-            assert!(got <= most, "{what} with RETAIN {}: {got} times of {most}", r.retain);
-        }
-        let newest = session.newest_live.entry(r.topic.to_owned()).or_insert(0);
-        if r.retain && e.plain[flag] == 0 {
-            assert!(r.dup || *newest <= last, "{what}: replaced by what was received before");
-        } else if e.was_retained {
-            *newest = (*newest).max(first);
-        }
-        if !is_shared && !r.retain {
-            let key = (publisher_of(r.payload), r.topic.to_owned(), r.qos);
-            let (list, at) = session.order.get_mut(&key).expect("it was routed to the session");
-            let found = list[*at..].iter().position(|payload| payload == r.payload);
-            *at += found.unwrap_or_else(|| panic!("{what}: out of order")) + 1;
         }
     }
 
@@ -489,100 +518,6 @@ impl Model {
     pub fn told(&self, id: &str, reason_code: ReasonCode) {
         let expected = [ReasonCode::SessionTakenOver, ReasonCode::AdministrativeAction];
         assert!(expected.contains(&reason_code), "{id} was told {reason_code:?}");
-    }
-
-    pub fn must_be_recorded(&self, payload: &str) -> bool {
-        self.store_is_on && self.recorded.contains(payload)
-    }
-
-    /// All is quiet: everything promised has been kept. `dropped` says what a queue had no room for.
-    pub fn check_end(&self, dropped: impl Fn(&str) -> u64, retained: &BTreeMap<String, String>) {
-        for (payload, must) in &self.wills {
-            assert_eq!(self.routed(payload), u32::from(*must), "Will {payload}");
-        }
-        for (id, session) in &self.sessions {
-            let mut missing = Vec::new();
-            for (payload, e) in &session.expected {
-                if e.qos.contains(&Q0) || e.is_excused(session, self.now) {
-                    continue;
-                }
-                if e.got[0] < e.plain[0] || e.got[1] < e.plain[1] {
-                    missing.push(payload.trim_end());
-                }
-            }
-            assert!(
-                missing.len() as u64 <= dropped(id),
-                "{id} (incarnation {}) never got {missing:?}",
-                session.incarnation
-            );
-        }
-        self.check_shares(&dropped);
-        let alive: BTreeMap<_, _> = self
-            .retained
-            .iter()
-            .filter(|(_, payload)| {
-                let at = self.retentions[*payload].expires_at_ms;
-                at.is_none_or(|at| at > self.now.wall_ms)
-            })
-            .map(|(topic, payload)| (topic.clone(), payload.clone()))
-            .collect();
-        assert_eq!(*retained, alive, "retained messages");
-    }
-
-    fn check_shares(&self, dropped: &impl Fn(&str) -> u64) {
-        // A member of two groups gets a copy for each: the sum over the groups of a message counts.
-        let mut shares: BTreeMap<&str, Vec<&Share>> = BTreeMap::new();
-        for share in &self.shares {
-            shares.entry(&share.payload).or_default().push(share);
-        }
-        for (payload, list) in shares {
-            let n = list.len();
-            let candidates =
-                || list.iter().flat_map(|s| s.candidates.iter().map(|c| (&s.filter, c)));
-            let mut got = self.handed_on.get(payload).copied().unwrap_or(0);
-            let mut is_steady = list.iter().all(|s| {
-                self.changed.get(&s.filter).is_none_or(|at| *at < s.n)
-                    && !self.lossy_groups.contains(&s.filter)
-            });
-            let mut seen = BTreeSet::new();
-            for (filter, (id, incarnation, serial, qos)) in candidates() {
-                let session = self.sessions.get(id).filter(|s| {
-                    s.incarnation == *incarnation
-                        && s.subscriptions.get(filter).is_some_and(|s| s.serial == *serial)
-                });
-                let Some(session) = session else {
-                    is_steady = false;
-                    continue;
-                };
-                let e = &session.expected[payload];
-                is_steady &= *qos > Q0 && !e.is_excused(session, self.now) && dropped(id) == 0;
-                if seen.insert(id) {
-                    got += e.got[0] + e.got[1];
-                }
-            }
-            let what = payload.trim_end();
-            assert!(!is_steady || got >= n, "{what} reached {got} members of {n} groups");
-            let all_q2 = candidates().all(|(_, (_, _, _, qos))| *qos == Q2)
-                && list.iter().all(|s| !self.groups_below_q2.contains(&s.filter));
-            assert!(!all_q2 || got <= n, "{what} reached {got} members of {n} groups");
-        }
-    }
-}
-
-impl Expected {
-    fn note(&mut self, topic: &str, message: &Message, expiry_s: Option<u32>) {
-        self.topic = topic.to_owned();
-        self.size = topic.len() + message.payload.len() + OVERHEAD;
-        // A message published twice may be received as it was the first time.
-        let first = self.expires_at_ms.unwrap_or(u64::MAX);
-        self.expires_at_ms = message.expires_at_ms.map(|at| at.min(first));
-        self.expiry_s = expiry_s;
-        self.was_retained |= message.retain;
-    }
-
-    fn is_excused(&self, session: &Session, now: Now) -> bool {
-        self.expires_at_ms.is_some_and(|at| at <= now.wall_ms)
-            || self.size > session.max_packet_size
     }
 }
 

@@ -1,0 +1,194 @@
+//! Routing: a message on its way from its publisher to what is kept and to everyone who subscribed.
+
+use std::sync::Arc;
+
+use broker_codec::QoS;
+
+use crate::config::SharedStrategy;
+use crate::delayed::DelayedError;
+use crate::message::{Message, Publication};
+use crate::metrics::Metric;
+use crate::record::Record;
+use crate::router::fan_out::Terms;
+use crate::router::share_group::ShareGroup;
+use crate::session::queue::{Delivery, Kept};
+use crate::store::BodyPlace;
+use crate::turn::Turn;
+
+/// Members tried for one message of a group, should their sessions be ending.
+const DEALS: usize = 8;
+
+impl Turn {
+    /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
+    pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
+        self.out.records.begin_message();
+        if publication.retain {
+            self.retain(publication);
+        }
+        if let Some(topic_metrics) = &self.broker.topic_metrics {
+            topic_metrics.count_in(publication);
+        }
+        self.route(publication)
+    }
+
+    /// Publishes a kept message.
+    pub(crate) fn publish_message(&mut self, message: &Arc<Message>) -> usize {
+        self.publish(&Publication::of(message))
+    }
+
+    fn retain(&mut self, publication: &Publication<'_>) {
+        let broker = Arc::clone(&self.broker);
+        let records = &mut self.out.records;
+        let topic = publication.topic;
+        // The broker's own are made anew after a start.
+        let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
+        if publication.payload.is_empty() {
+            let removed = broker.retained.remove(topic, || broker.next_kept_step());
+            if let Some(step) = removed.filter(|_| is_recorded) {
+                records.put_with_message(&Record::RetainedClear { step, topic }, topic);
+            }
+            return;
+        }
+        let Ok((kept, step)) =
+            broker.retained.set(publication.shared(), || broker.next_kept_step())
+        else {
+            self.out.counters.inc(Metric::DroppedRetainedFull);
+            log::warn!("retained message refused: limit reached topic={topic:?}");
+            return;
+        };
+        if is_recorded && let Some(body) = records.message(publication) {
+            records.also(&kept);
+            let expires_at_ms = kept.expires_at_ms.unwrap_or(0);
+            let retained = Record::Retained { step, body, expires_at_ms, topic };
+            records.put_with_message(&retained, topic);
+        }
+    }
+
+    /// Keeps a message until it is due, on the monotonic clock.
+    pub(crate) fn delay(
+        &mut self,
+        publication: &Publication<'_>,
+        due_ms: u64,
+    ) -> Result<(), DelayedError> {
+        let records = &mut self.out.records;
+        records.begin_message();
+        let message = Arc::clone(publication.shared());
+        let due_at_ms = self.now.wall_ms + (due_ms - self.now.mono_ms);
+        let broker = &self.broker;
+        let step = broker.delayed.add(due_ms, due_at_ms, message, || broker.next_kept_step())?;
+        if let Some(body) = records.message(publication) {
+            let delayed = Record::Delayed { step, body, due_at_ms };
+            records.put_with_message(&delayed, publication.topic);
+        }
+        Ok(())
+    }
+
+    /// True if a message of that topic would have to be recorded for one of its receivers.
+    pub(crate) fn is_durable_topic(&mut self, topic: &str) -> bool {
+        let fan_out = self.cache.look_up(&self.broker.router, topic);
+        !fan_out.groups.is_empty()
+            || fan_out.targets.iter().any(|target| target.session.lock().is_durable)
+    }
+
+    /// Gives a message to everyone who subscribed to its topic.
+    fn route(&mut self, publication: &Publication<'_>) -> usize {
+        let fan_out = self.cache.look_up(&self.broker.router, publication.topic);
+        let mut receivers = 0;
+        if publication.qos > QoS::AtMostOnce {
+            publication.intern(&fan_out.topic);
+        }
+        self.out.share_frames = fan_out.targets.len() > 1;
+        if self.out.share_frames {
+            self.out.frames.clear();
+        }
+        for target in &fan_out.targets {
+            receivers += usize::from(target.session.deliver(
+                &target.terms,
+                publication,
+                None,
+                &mut self.out,
+            ));
+        }
+        self.out.share_frames = false;
+        for group in &fan_out.groups {
+            receivers += usize::from(self.deal_out(group, publication, None));
+        }
+        for consumer in &fan_out.consumers {
+            consumer.consume(publication.shared());
+            receivers += 1;
+        }
+        if receivers == 0 && !publication.topic.starts_with("$SYS/") {
+            self.out.counters.inc(Metric::MessagesDropped);
+            if let Some(topic_metrics) = &self.broker.topic_metrics {
+                topic_metrics.count_dropped(publication);
+            }
+            self.message_dropped(publication);
+        }
+        // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
+        self.tell_delivered();
+        receivers
+    }
+
+    /// Gives a message to one member of a group.
+    pub(crate) fn deal_out(
+        &mut self,
+        group: &Arc<ShareGroup>,
+        publication: &Publication<'_>,
+        except: Option<u64>,
+    ) -> bool {
+        let strategy = self.broker.shared_strategy();
+        let publisher = publication.publisher.client_id().as_str();
+        let mut except = except;
+        for _ in 0..DEALS {
+            let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
+                return false;
+            };
+            let terms = Terms {
+                qos: member.options.qos,
+                no_local: false,
+                retain_as_published: member.options.retain_as_published,
+                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
+            };
+            let session = member.session();
+            if session.deliver(&terms, publication, Some(group), &mut self.out) {
+                return true;
+            }
+            // A session that has just ended is about to leave the group: another member gets the message.
+            if !session.lock().ended {
+                return false;
+            }
+            except = Some(session.number());
+        }
+        false
+    }
+
+    /// Gives a message that only the store has to one member of a group.
+    pub(crate) fn deal_out_stored(
+        &mut self,
+        group: &Arc<ShareGroup>,
+        delivery: &Delivery,
+        place: &BodyPlace,
+        from: u64,
+    ) -> bool {
+        let mut except = Some(from);
+        for _ in 0..DEALS {
+            let Some(member) = group.pick(SharedStrategy::Random, "", "", except) else {
+                return false;
+            };
+            let given = Delivery {
+                message: Kept::Stored(Box::new(place.clone())),
+                qos: member.options.qos.min(delivery.qos),
+                retain: delivery.retain && member.options.retain_as_published,
+                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
+                group: Some(Arc::clone(group)),
+                step: 0,
+                is_copy: false,
+            };
+            if member.session().deliver_stored(given, place, &mut self.out) {
+                return true;
+            }
+            except = Some(member.number());
+        }
+        false
+    }
+}

@@ -1,0 +1,176 @@
+//! What of a session is recorded, so that it survives the process.
+
+use broker_codec::{PacketId, QoS};
+
+use super::State;
+use super::inflight::Phase;
+use super::queue::{Delivery, Kept};
+use super::subscriptions::Subscription;
+use crate::message::Publication;
+use crate::record::{self, Record, Removal, SessionStart};
+use crate::recorder::Recorder;
+use crate::turn::Out;
+
+impl State {
+    /// Records who connects, and with what Will.
+    pub(crate) fn record_start(&mut self, keeps_will: bool, out: &mut Out) {
+        let step = self.next_step();
+        let peer = self.client.peer.map(|peer| peer.to_string());
+        let start = self.start_record(step, peer.as_deref(), keeps_will);
+        out.records.put(&Record::SessionStart(start));
+    }
+
+    /// The session's beginning as it is recorded.
+    pub(crate) fn start_record<'a>(
+        &'a self,
+        step: u64,
+        peer: Option<&'a str>,
+        keeps_will: bool,
+    ) -> SessionStart<'a> {
+        let client = &self.client;
+        SessionStart {
+            session: self.number,
+            step,
+            client_id: client.client_id.as_str(),
+            username: client.username.as_deref(),
+            peer,
+            version: client.version.level(),
+            listener: &client.listener,
+            zone: &client.zone.name,
+            mountpoint: &client.mountpoint,
+            keep_alive_s: client.keep_alive_s,
+            clean_start: client.clean_start,
+            is_superuser: client.is_superuser,
+            expiry_s: self.expiry_s,
+            created_at_ms: self.created_at_ms,
+            connected_at_ms: client.connected_at_ms,
+            will: self.will.as_ref().filter(|_| keeps_will).map(|will| will.record()),
+        }
+    }
+
+    /// Records all that a session holds which was not durable so far.
+    pub(crate) fn record_contents(&mut self, out: &mut Out) {
+        let number = self.number;
+        let mut steps = self.steps;
+        let mut next_step = || {
+            steps += 1;
+            steps
+        };
+        for subscription in self.subscriptions.iter() {
+            out.records.put(&subscription.record(number, next_step()));
+        }
+        let mut record = |delivery: &mut Delivery, out: &mut Out| {
+            let Kept::Here(message) = &delivery.message else { return };
+            if delivery.qos > QoS::AtMostOnce {
+                let step = next_step();
+                out.records.begin_message();
+                let is_recorded = out.records.reference(
+                    &Publication::of(message),
+                    (number, step),
+                    delivery.qos,
+                    delivery.retain,
+                    delivery.identifiers.as_deref(),
+                    delivery.group.as_ref(),
+                );
+                delivery.step = if is_recorded { step } else { 0 };
+            }
+        };
+        let mut begun = Vec::new();
+        for entry in self.inflight.iter_mut() {
+            match &mut entry.phase {
+                Phase::Published(delivery) => {
+                    record(delivery, out);
+                    if delivery.qos == QoS::ExactlyOnce {
+                        begun.push((entry.packet_id, Some(delivery.step)));
+                    }
+                }
+                Phase::Released => begun.push((entry.packet_id, None)),
+            }
+        }
+        self.queue.iter_mut().for_each(|delivery| record(delivery, out));
+        for (packet_id, of) in begun {
+            let (session, step) = (number, next_step());
+            out.records.put(&match of {
+                Some(of) => Record::Sent { session, step, of, packet_id },
+                None => Record::Released { session, step, packet_id },
+            });
+        }
+        for packet_id in self.received.record_all() {
+            out.records.put(&Record::Received { session: number, step: next_step(), packet_id });
+        }
+        self.steps = steps;
+    }
+
+    /// Records that the connection has ended, and what it left in flight.
+    pub(crate) fn record_detached(&mut self, out: &mut Out) {
+        if self.is_durable {
+            self.record_detached_at(out.now.wall_ms, &mut out.records);
+        }
+    }
+
+    /// The same for another moment.
+    pub(crate) fn record_detached_at(&mut self, at_ms: u64, records: &mut Recorder) {
+        let mut inflight = Vec::new();
+        for entry in self.inflight.iter() {
+            // Those of QoS 2 were recorded before they left.
+            if let Phase::Published(delivery) = &entry.phase
+                && delivery.qos == QoS::AtLeastOnce
+                && delivery.step > 0
+            {
+                record::put_inflight(&mut inflight, delivery.step, entry.packet_id);
+            }
+        }
+        let (session, step) = (self.number, self.next_step());
+        let keeps_will = self.will.is_some();
+        let inflight = record::Inflight::of(&inflight);
+        records.put(&Record::Detached { session, step, at_ms, keeps_will, inflight });
+    }
+
+    /// Records that the Will is published, or has no business any more.
+    pub(crate) fn record_will_done(&mut self, out: &mut Out) {
+        if self.is_durable || self.is_will_recorded {
+            // In one frame with what is published.
+            out.records.begin_message();
+            let (session, step) = (self.number, self.next_step());
+            out.records.put(&Record::WillDone { session, step });
+        }
+    }
+
+    /// Records that nothing of the session survives any more, if something did.
+    pub(crate) fn record_end(&mut self, out: &mut Out) {
+        if std::mem::take(&mut self.is_durable) | std::mem::take(&mut self.is_will_recorded) {
+            let (session, step) = (self.number, self.next_step());
+            out.records.put(&Record::SessionEnd { session, step });
+        }
+    }
+
+    pub(crate) fn record_subscription(&mut self, subscription: &Subscription, out: &mut Out) {
+        let (session, step) = (self.number, self.next_step());
+        out.records.put_awaited(&subscription.record(session, step));
+    }
+
+    /// The session is through with a message, if that is recorded at all.
+    pub(crate) fn record_removed(&mut self, message: u64, why: Removal, out: &mut Out) {
+        if message > 0 && self.is_durable {
+            let number = self.number;
+            out.records.removed(number, || self.next_step(), why, message);
+        }
+    }
+
+    /// PUBREL waits until it is safe that the message is the client's: else a crash would bring PUBLISH
+    /// back to a client that has forgotten it.
+    pub(super) fn hold_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
+        let (session, step) = (self.number, self.next_step());
+        out.records.put(&Record::Released { session, step, packet_id });
+        match (out.records.session_dependency(), &self.connection) {
+            (Some(dependency), Some(connection)) => {
+                if let Some(store) = out.records.store() {
+                    dependency.wake(&connection.sink, &**store);
+                }
+                self.inflight.hold(packet_id, dependency);
+            }
+            (_, Some(_)) => self.send_pubrel(packet_id, out),
+            (_, None) => {}
+        }
+    }
+}
