@@ -38,9 +38,17 @@ impl Default for World {
         };
         let config = BrokerConfig { presence: None, ..BrokerConfig::default() };
         let broker = Broker::builder().config(config).build().expect("the settings are valid");
+        Self { zone: Arc::new(zone), ..Self::of(broker) }
+    }
+}
+
+impl World {
+    /// A broker that is there already; its clients have the zone of all defaults.
+    #[must_use]
+    pub fn of(broker: Arc<Broker>) -> Self {
         let mut turn = broker.turn();
         turn.begin(NOW);
-        Self { broker, turn, zone: Arc::new(zone), listener: "mqtt:tcp:bench".into() }
+        Self { broker, turn, zone: Arc::default(), listener: "mqtt:tcp:bench".into() }
     }
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct Recorder {
     seal: Option<Arc<Seal>>,
     /// Seals that were made before their records, which stand in the frame by now.
     bound: Vec<Arc<Seal>>,
-    /// Strictest level of what was recorded for the packet at work and must be waited for.
-    needs: Level,
+    /// Strictest level of what was recorded for the packet at work; `None` if nothing was.
+    needs: Option<Level>,
 }
 
 /// A row of removals of one session for one reason.
@@ -62,7 +62,7 @@ impl Recorder {
             bodies: Vec::new(),
             seal: None,
             bound: Vec::new(),
-            needs: Level::Memory,
+            needs: None,
         }
     }
 
@@ -77,7 +77,7 @@ impl Recorder {
 
     /// Another packet is at work: nothing was recorded for it yet.
     pub(crate) fn begin_packet(&mut self) {
-        self.needs = Level::Memory;
+        self.needs = None;
     }
 
     /// Another message is at work.
@@ -94,8 +94,13 @@ impl Recorder {
 
     /// What the answer to the packet at work must wait for, if anything.
     pub(crate) fn dependency(&mut self) -> Option<Dependency> {
-        let level = self.needs;
-        (level > Level::Memory).then(|| Dependency { seal: self.seal(), level })
+        let level = self.needs.filter(|level| *level > Level::Memory)?;
+        Some(Dependency { seal: self.seal(), level })
+    }
+
+    /// True if something was recorded for the packet at work, whatever the level.
+    pub(crate) fn has_recorded(&self) -> bool {
+        self.needs.is_some()
     }
 
     /// What depends on the records of the session that is at work, whatever the packet needs.
@@ -125,9 +130,9 @@ impl Recorder {
         Arc::clone(self.seal.get_or_insert_default())
     }
 
-    /// True if something was recorded for the packet at work, whatever the level.
+    /// Something was recorded for the packet at work.
     fn need(&mut self, level: Level) {
-        self.needs = self.needs.max(level);
+        self.needs = self.needs.max(Some(level));
     }
 
     /// Records a message unless it stands in the log already. Returns where.

@@ -12,12 +12,13 @@ use crate::broker::Broker;
 use crate::channel::route_subscription;
 use crate::client::{ClientId, ClientInfo};
 use crate::clock::Now;
-use crate::config::ZoneConfig;
+use crate::config::{BrokerConfig, ZoneConfig};
 use crate::message::Message;
 use crate::record::{Record, RecordError, Records, Removal};
 use crate::recorder::Recorder;
 use crate::session::inflight::Phase;
 use crate::session::queue::{Delivery, Kept};
+use crate::session::subscriptions::Subscriptions;
 use crate::session::{Session, State};
 use crate::store::{BodyPlace, FetchError, Lsn, Pin};
 use replay::{Live, RefState, Replay, Start};
@@ -94,8 +95,9 @@ impl Restorer {
         let Self { broker, mut replay } = self;
         replay.finish();
         let recorder = broker.recorder();
-        let mut restoring =
-            Restoring { broker, now, source, recorder, restored: Restored::default() };
+        let shared = Shared::of(&broker);
+        let restored = Restored::default();
+        let mut restoring = Restoring { broker, now, source, recorder, shared, restored };
         restoring.recorder.put(&Record::Opened { at_ms: now.wall_ms });
         restoring.kept(&mut replay);
         let moved = replay.moved;
@@ -127,7 +129,15 @@ struct Restoring<'a> {
     now: Now,
     source: &'a mut dyn BodySource,
     recorder: Recorder,
+    shared: Shared,
     restored: Restored,
+}
+
+/// What sessions have in common, so that it is held once.
+struct Shared {
+    config: Arc<BrokerConfig>,
+    listeners: HashSet<Arc<str>>,
+    default_zone: Arc<ZoneConfig>,
 }
 
 impl Restoring<'_> {
@@ -195,7 +205,7 @@ impl Restoring<'_> {
     fn session(&mut self, number: u64, steps: u64, live: Live, moved: &replay::Moved) {
         let broker = Arc::clone(&self.broker);
         let Live { start, subscriptions, refs, released, received, .. } = live;
-        let client = Arc::new(client_of(&start, &broker));
+        let client = Arc::new(self.shared.client_of(&start));
         let session = Arc::new(Session::new(number, client, start.expiry_s, start.created_at_ms));
         let mut state = session.lock();
         state.steps = steps;
@@ -217,10 +227,8 @@ impl Restoring<'_> {
         for packet_id in received {
             state.received.restore(packet_id, self.now.mono_ms);
         }
-        for subscription in subscriptions.into_values() {
-            state.subscriptions.insert(subscription);
-            self.restored.subscriptions += 1;
-        }
+        self.restored.subscriptions += subscriptions.len();
+        state.subscriptions = Subscriptions::of(subscriptions.into_values());
         let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
         drop(state);
         if !broker.sessions.insert(&session) {
@@ -236,6 +244,7 @@ impl Restoring<'_> {
         if !has_priorities {
             give_identifiers(&mut refs, &state);
         }
+        state.queue.reserve(refs.values().filter(|entry| entry.packet_id.is_none()).count());
         for (step, entry) in refs {
             self.delivery(&mut state, step, entry, has_priorities, moved);
         }
@@ -309,21 +318,40 @@ fn give_identifiers(refs: &mut BTreeMap<u64, RefState>, state: &State) {
     }
 }
 
-/// The client of a session's last connection, as far as it is known.
-fn client_of(start: &Start, broker: &Broker) -> ClientInfo {
-    let config = broker.config();
-    let zone = config.zones.get(&*start.zone).or_else(|| config.zones.get("external"));
-    ClientInfo {
-        client_id: ClientId::from(&*start.client_id),
-        username: start.username.as_deref().map(Into::into),
-        peer: start.peer.as_ref().and_then(|peer| peer.parse().ok()),
-        version: ProtocolVersion::from_level(start.version).unwrap_or(ProtocolVersion::V5),
-        zone: zone.cloned().unwrap_or_else(|| Arc::new(ZoneConfig::default())),
-        listener: (&*start.listener).into(),
-        clean_start: start.clean_start,
-        keep_alive_s: start.keep_alive_s,
-        connected_at_ms: start.connected_at_ms,
-        is_superuser: start.is_superuser,
-        mountpoint: start.mountpoint.clone(),
+impl Shared {
+    fn of(broker: &Broker) -> Self {
+        Self {
+            config: broker.config(),
+            listeners: HashSet::new(),
+            default_zone: Arc::new(ZoneConfig::default()),
+        }
+    }
+
+    fn listener(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.listeners.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.listeners.insert(Arc::clone(&name));
+        name
+    }
+
+    /// The client of a session's last connection, as far as it is known.
+    fn client_of(&mut self, start: &Start) -> ClientInfo {
+        let zones = &self.config.zones;
+        let zone = zones.get(&*start.zone).or_else(|| zones.get("external"));
+        ClientInfo {
+            client_id: ClientId::from(&*start.client_id),
+            username: start.username.as_deref().map(Into::into),
+            peer: start.peer.as_ref().and_then(|peer| peer.parse().ok()),
+            version: ProtocolVersion::from_level(start.version).unwrap_or(ProtocolVersion::V5),
+            zone: Arc::clone(zone.unwrap_or(&self.default_zone)),
+            listener: self.listener(&start.listener),
+            clean_start: start.clean_start,
+            keep_alive_s: start.keep_alive_s,
+            connected_at_ms: start.connected_at_ms,
+            is_superuser: start.is_superuser,
+            mountpoint: start.mountpoint.clone(),
+        }
     }
 }

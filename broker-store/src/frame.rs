@@ -41,6 +41,11 @@ impl Flags {
     /// between there and here is void.
     pub(crate) const RESUME: Self = Self(1 << 4);
 
+    /// For fuzzing.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -12,6 +12,8 @@ pub mod control;
 pub mod files;
 mod folder;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 mod keeper;
 mod lock;

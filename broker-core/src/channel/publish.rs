@@ -171,7 +171,7 @@ impl Channel {
         if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
             match result {
                 Ok(_) => {
-                    let is_recorded = turn.out.records.dependency().is_some();
+                    let is_recorded = turn.out.records.has_recorded();
                     connected.session.routed(id, is_recorded, &mut turn.out);
                 }
                 Err(_) => drop(connected.session.lock().received.remove(id)),

@@ -263,14 +263,14 @@ impl Replay {
         if step <= log.steps {
             return;
         }
-        if step > log.steps + 1 {
+        if step - log.steps > 1 {
             log.waiting.insert(step, change);
             self.unordered.insert(session);
             return;
         }
         log.steps = step;
         log.make(step, change);
-        while let Some(next) = log.waiting.first_entry().filter(|e| *e.key() == log.steps + 1) {
+        while let Some(next) = log.waiting.first_entry().filter(|e| *e.key() - log.steps == 1) {
             let (step, change) = next.remove_entry();
             log.steps = step;
             log.make(step, change);

@@ -124,6 +124,15 @@ impl Queue {
         self.waiting.get_or_insert_default().add(delivery, zone);
     }
 
+    /// Makes room for so many messages to be put back, and no more than that.
+    pub(crate) fn reserve(&mut self, messages: usize) {
+        if messages > 0
+            && let Lanes::One(lane) = &mut self.waiting.get_or_insert_default().lanes
+        {
+            lane.reserve_exact(messages);
+        }
+    }
+
     pub(crate) fn front(&self) -> Option<&Delivery> {
         match &self.waiting.as_ref()?.lanes {
             Lanes::One(lane) => lane.front(),

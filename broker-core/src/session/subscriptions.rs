@@ -76,6 +76,17 @@ pub(crate) enum Subscriptions {
 const FEW: usize = 8;
 
 impl Subscriptions {
+    /// Distinct ones, in as much memory as they need.
+    pub(crate) fn of(subscriptions: impl ExactSizeIterator<Item = Subscription>) -> Self {
+        let mut all = if subscriptions.len() > 1 {
+            Self::Few(Vec::with_capacity(subscriptions.len().min(FEW)))
+        } else {
+            Self::None
+        };
+        subscriptions.for_each(|subscription| drop(all.insert(subscription)));
+        all
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Many(table) => table.len(),
@@ -161,6 +172,19 @@ mod tests {
     fn subscription(filter: &str, identifier: u32) -> Subscription {
         let options = SubscriptionOptions::default();
         Subscription::new(filter.into(), filter, None, options, identifier)
+    }
+
+    #[test]
+    fn those_that_are_there_at_once_are_the_same_in_less_memory() {
+        for n in [0, 1, 2, 5, 8, 9, 40] {
+            let list = (0..n).map(|n| subscription(&format!("f/{n}"), n)).collect::<Vec<_>>();
+            let all = Subscriptions::of(list.into_iter());
+            assert_eq!(all.len(), n as usize);
+            assert!((0..n).all(|n| all.get(&format!("f/{n}")).is_some_and(|s| s.identifier == n)));
+            if let Subscriptions::Few(list) = &all {
+                assert_eq!(list.capacity(), list.len());
+            }
+        }
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use broker_codec::{Packet, Property, Publish, SubscriptionOptions};
 use broker_core::config::{BrokerConfig, WillsKeep, ZoneConfig};
 use broker_core::restore::Restored;
+use broker_core::store::Level;
 use broker_core::{Ban, Metric, Who};
 
 use crate::rig::*;
@@ -195,7 +196,12 @@ fn what_was_not_synced_was_not_acknowledged() {
 /// [MQTT-4.3.3-10] A publisher's identifier survives until it is released.
 #[test]
 fn a_qos_2_message_is_routed_once_over_a_crash() {
-    let mut rig = rig();
+    [Level::Memory, Level::Written, Level::Fsync].into_iter().for_each(routed_once_over_a_crash);
+}
+
+/// Whatever the acknowledgements wait for: what was written is written.
+fn routed_once_over_a_crash(level: Level) {
+    let mut rig = rig_with(|config, _| config.durability.level = level);
     let s = rig.lasting("s", "#", Q2);
     rig.lose(s);
     let p = rig.join(Hello::v5("p").lasting(1000));
