@@ -48,7 +48,7 @@ enum Command {
     #[command(name = "sub")]
     Subscribe(Box<Subscribe>),
     Bench(Box<Bench>),
-    Store(Store),
+    Store(Box<Store>),
     #[command(flatten)]
     Management(Box<Management>),
     #[command(display_order = 1000)]

@@ -213,7 +213,9 @@ impl Api {
                 Err(ApiError::Refused { code: code.unwrap_or(UNKNOWN_ERROR), message })
             }
             _ if status == 404 || status == 405 => {
-                Err(ApiError::NoRoute { method, path: path.as_str().to_owned() })
+                // The query is not what is missing.
+                let path = path.as_str().split('?').next().unwrap_or_default().to_owned();
+                Err(ApiError::NoRoute { method, path })
             }
             _ if status >= 400 => {
                 let text = String::from_utf8_lossy(body);

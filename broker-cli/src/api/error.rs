@@ -89,7 +89,7 @@ impl ApiError {
 
 /// What to do about a route that is not there.
 fn missing(path: &str) -> String {
-    let first = path.split(['/', '?']).next().unwrap_or_default();
+    let first = path.split('/').next().unwrap_or_default();
     match PLUGINS.iter().find(|(route, _)| *route == first) {
         Some((_, plugin)) => {
             format!("plugin {plugin} is not loaded; 'broker-cli plugins load {plugin}' loads it")

@@ -84,6 +84,10 @@ impl ApiOptions {
         if self.json { Format::Json } else { self.format.unwrap_or(by_name) }
     }
 
+    pub(crate) fn is_json(&self) -> bool {
+        self.format(false) == Format::Json
+    }
+
     pub(crate) const fn is_colorless(&self) -> bool {
         self.no_color
     }

@@ -1,7 +1,7 @@
 //! `apps`, also `mgmt`: the applications that may use the API.
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::{Context, given_or_stdin, id, parse_rows};
@@ -28,9 +28,6 @@ enum Command {
         app_id: String,
         /// Name for people
         name: String,
-        /// The secret, - for a line of stdin [default: the broker makes one]
-        #[arg(long = "app-secret", value_name = "SECRET", allow_hyphen_values = true)]
-        secret: Option<String>,
         #[command(flatten)]
         terms: Terms,
     },
@@ -69,26 +66,46 @@ struct Terms {
     /// When it ends, in Unix seconds
     #[arg(long, value_name = "SECONDS")]
     expired: Option<u64>,
-    /// Whether it may only look: true or false
-    #[arg(long, value_name = "FLAG", value_parser = flag, num_args = 0..=1, default_missing_value = "true")]
-    read_only: Option<bool>,
+    /// What it may do: viewer is for looking only
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// The secret, - for a line of stdin [default: the broker makes one]
+    #[arg(long = "app-secret", value_name = "SECRET", allow_hyphen_values = true)]
+    secret: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    Admin,
+    Viewer,
 }
 
 impl Terms {
-    fn put_into(&self, body: &mut Value) {
+    fn put_into(&self, body: &mut Value) -> Result<()> {
         if let Some(desc) = &self.desc {
             body["desc"] = desc.as_str().into();
         }
         if let Some(expired) = self.expired {
             body["expired"] = expired.into();
         }
-        if let Some(read_only) = self.read_only {
-            body["read_only"] = read_only.into();
+        if let Some(role) = self.role {
+            body["role"] = match role {
+                Role::Admin => "admin",
+                Role::Viewer => "viewer",
+            }
+            .into();
         }
+        if let Some(secret) = &self.secret {
+            body["secret"] = given_or_stdin(Some(secret), "the secret")?.into();
+        }
+        Ok(())
     }
 
     const fn is_empty(&self) -> bool {
-        self.desc.is_none() && self.expired.is_none() && self.read_only.is_none()
+        self.desc.is_none()
+            && self.expired.is_none()
+            && self.role.is_none()
+            && self.secret.is_none()
     }
 }
 
@@ -96,9 +113,7 @@ const COLUMNS: &[Column] = &[
     left("APP ID", |row| row.text("app_id")),
     left("NAME", |row| row.text("name")),
     left("ENABLED", |row| if row.flag("status") == Some(true) { "yes" } else { "no" }.to_owned()),
-    left("READ ONLY", |row| {
-        if row.flag("read_only") == Some(true) { "yes" } else { "no" }.to_owned()
-    }),
+    left("ROLE", |row| row.text("role")),
     left("EXPIRES", |row| row.text("expired")),
     left("DESCRIPTION", |row| row.text("desc")),
 ];
@@ -114,12 +129,9 @@ impl Apps {
                 let listing = Listing { columns: COLUMNS, what: "applications", emqx: &emqx };
                 context.printer.rows(data.as_deref(), &rows, &listing)
             }
-            Some(Command::Insert { app_id, name, secret, terms }) => {
+            Some(Command::Insert { app_id, name, terms }) => {
                 let mut body = json!({ "app_id": app_id, "name": name, "status": true });
-                if let Some(secret) = secret {
-                    body["secret"] = given_or_stdin(Some(secret), "the secret")?.into();
-                }
-                terms.put_into(&mut body);
+                terms.put_into(&mut body)?;
                 insert(context, app_id, &body)
             }
             Some(Command::Update { app_id, status, name, terms }) => {
@@ -183,7 +195,7 @@ fn update(
         return Err(context.printer.failed(error.into(), "Error: not_found"));
     };
     let mut body = json!({});
-    for key in ["name", "desc", "status", "expired", "read_only"] {
+    for key in ["name", "desc", "status", "expired", "role"] {
         let value = app.value(key).filter(|value| plain(value) != "undefined");
         if let Some(value) = value {
             body[key] = value.clone();
@@ -195,7 +207,7 @@ fn update(
     if let Some(name) = name {
         body["name"] = name.into();
     }
-    terms.put_into(&mut body);
+    terms.put_into(&mut body)?;
     match context.api.put(&path, &body) {
         Ok(_) => context.printer.done(None, &format!("changed {app_id}"), "update successfully."),
         Err(error) => Err(context.printer.refused(error, |why| format!("Error: {why}"))),

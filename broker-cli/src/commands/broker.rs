@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use serde_json::value::RawValue;
 
 use super::context::{Context, parse_rows};
 use crate::api::Path;
-use crate::emqx::field;
+use crate::emqx::{atom, field};
 use crate::row::Row;
 
 /// Show whether the broker runs
@@ -40,10 +41,9 @@ const KEYS: [&str; 4] = ["sysdescr", "version", "uptime", "datetime"];
 
 impl Status {
     pub(crate) fn run(&self, context: &mut Context) -> Result<()> {
-        let node = context.api.node()?.to_owned();
-        let data = context.api.get(&Path::new("brokers").join(&node))?.data;
-        let broker = data.as_deref().map(parse_rows).and_then(|rows| rows.into_iter().next());
-        let broker = broker.unwrap_or_default();
+        let (data, broker) = broker(context)?;
+        let node =
+            if context.has_node { context.api.node()?.to_owned() } else { broker.raw("node") };
         let pairs = [
             ("node", node.clone()),
             ("status", broker.text("node_status")),
@@ -54,7 +54,7 @@ impl Status {
             let is_running = broker.raw("node_status") == "Running";
             let status = if is_running { "started" } else { "stopped" };
             vec![
-                format!("Node {} is {status}", crate::emqx::atom(&node)),
+                format!("Node {} is {status}", atom(&node)),
                 format!("emqx {} is running", broker.raw("version")),
             ]
         })
@@ -65,10 +65,7 @@ impl Broker {
     pub(crate) fn run(&self, context: &mut Context) -> Result<()> {
         match self.command {
             None => {
-                let path = Path::new("brokers").join(context.api.node()?);
-                let data = context.api.get(&path)?.data;
-                let rows = data.as_deref().map(parse_rows).unwrap_or_default();
-                let broker = rows.into_iter().next().unwrap_or_default();
+                let (data, broker) = broker(context)?;
                 context.object(data.as_deref(), &broker, &KEYS, || {
                     KEYS.iter().map(|key| field(key, 10, &broker.raw(key))).collect()
                 })
@@ -77,6 +74,14 @@ impl Broker {
             Some(Command::Metrics) => Metrics {}.run(context),
         }
     }
+}
+
+/// The node that was asked for, or the first, which is the one that answers.
+fn broker(context: &Context) -> Result<(Option<Box<RawValue>>, Row)> {
+    let path = Path::new("brokers");
+    let path = if context.has_node { path.join(context.api.node()?) } else { path };
+    let (data, rows) = context.rows(&path, "")?;
+    Ok((data, rows.into_iter().next().unwrap_or_default()))
 }
 
 impl Metrics {

@@ -8,9 +8,9 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::value::RawValue;
 
-use crate::api::{Api, Path};
+use crate::api::{Api, ApiOptions, Path};
 use crate::emqx;
-use crate::output::Usage;
+use crate::output::{self, Usage};
 use crate::printer::{Listing, Printer};
 use crate::row::Row;
 
@@ -31,6 +31,27 @@ pub(crate) struct Limit {
 }
 
 impl Context {
+    /// What the flags and variables say. `is_emqx_ctl`: called by that name, whose lines are wanted then.
+    pub(crate) fn open(options: &ApiOptions, is_emqx_ctl: bool) -> Result<Self> {
+        let settings = options.resolve(&|name| std::env::var(name).ok())?;
+        let has_color = !options.is_colorless() && output::has_color_on_stdout();
+        Ok(Self {
+            has_node: settings.node.is_some(),
+            api: Api::new(&settings)?,
+            printer: Printer::stdout(options.format(is_emqx_ctl), has_color),
+        })
+    }
+
+    /// Brings what was printed to its reader, unless that one has gone.
+    pub(crate) fn finish(mut self, result: Result<()>) -> Result<()> {
+        let flushed = self.printer.flush().map_err(Into::into);
+        match result.and(flushed) {
+            // `| head`
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            result => result,
+        }
+    }
+
     /// `name` of the whole cluster, or of the node that was asked for.
     pub(crate) fn scoped(&self, name: &str) -> Result<Path> {
         Ok(if self.has_node { self.node_path()?.join(name) } else { Path::new(name) })
@@ -113,6 +134,11 @@ impl Context {
         let utc_offset_s = datetime.and_then(|local| emqx::utc_offset_s(local, now)).unwrap_or(0);
         Ok(UnixTimes { utc_offset_s })
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Local times of the broker as Unix seconds. The zone is that of now: a time before a change of the clocks is an hour

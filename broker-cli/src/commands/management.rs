@@ -1,7 +1,5 @@
 //! The commands that ask a running broker: their names, the flags they share, and how they run.
 
-use std::io;
-
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
@@ -29,9 +27,7 @@ use super::topic_metrics::TopicMetrics;
 use super::trace::Trace;
 use super::users::Users;
 use super::why::{Drops, Why};
-use crate::api::{Api, ApiOptions};
-use crate::output;
-use crate::printer::Printer;
+use crate::api::ApiOptions;
 
 /// A command of the API with the flags that all of them have.
 #[derive(Debug)]
@@ -82,20 +78,9 @@ enum Group {
 impl Management {
     /// Asks, and prints. `is_emqx_ctl`: called by that name, whose lines are wanted then.
     pub(crate) fn run(&self, is_emqx_ctl: bool) -> Result<()> {
-        let settings = self.options.resolve(&|name| std::env::var(name).ok())?;
-        let has_color = !self.options.is_colorless() && output::has_color_on_stdout();
-        let mut context = Context {
-            has_node: settings.node.is_some(),
-            api: Api::new(&settings)?,
-            printer: Printer::stdout(self.options.format(is_emqx_ctl), has_color),
-        };
+        let mut context = Context::open(&self.options, is_emqx_ctl)?;
         let result = self.group.run(&mut context);
-        let flushed = context.printer.flush().map_err(Into::into);
-        match result.and(flushed) {
-            // `| head`
-            Err(error) if is_broken_pipe(&error) => Ok(()),
-            result => result,
-        }
+        context.finish(result)
     }
 }
 
@@ -136,11 +121,6 @@ impl Group {
 }
 
 const FIRST_IN_HELP: usize = 100;
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
 
 /// Every group gets the shared flags; written out, each would have them as a field.
 impl Subcommand for Management {

@@ -26,6 +26,7 @@ fn obedient() -> Server {
         ])),
         "DELETE /api/v3/retained" => data(&json!({"cleaned": 5})),
         "PUT /api/v3/nodes/n/acl/reload" => data(&json!({"rules": 4})),
+        "POST /api/v3/nodes/n/store/backup" => data(&json!({"snapshot_bytes": 7})),
         line if line.starts_with("GET ") => panic!("{line} is not expected"),
         _ => ok(r#"{"code":0}"#),
     })
@@ -96,9 +97,9 @@ fn changes_are_the_requests_of_the_document() {
         ),
         // What is not given stays.
         (
-            "apps update a off --read-only",
+            "apps update a off --role viewer",
             "PUT /api/v3/apps/a",
-            json!({"name": "old", "status": false, "expired": 9, "read_only": true}),
+            json!({"name": "old", "status": false, "expired": 9, "role": "viewer"}),
             "changed a",
         ),
         ("mgmt delete a", "DELETE /api/v3/apps/a", Value::Null, "deleted a"),

@@ -105,6 +105,7 @@ fn a_node_that_is_asked_for_has_its_own_paths() {
         ("vm", "GET /api/v3/nodes/a@b"),
         ("config show", "GET /api/v3/nodes/a@b/configs"),
         ("slow-subscriptions", "GET /api/v3/nodes/a@b/slow_subscriptions"),
+        ("store stats", "GET /api/v3/nodes/a@b/store/stats"),
         ("drops", "GET /api/v3/nodes/a@b/drops"),
     ] {
         succeed(&server, &format!("{line} --node a@b"));
