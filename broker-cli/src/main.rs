@@ -195,6 +195,28 @@ mod tests {
         }
     }
 
+    /// An argument of a command takes the place of a shared one of the same name in silence.
+    #[test]
+    fn every_command_of_the_api_has_every_shared_flag() {
+        fn check(command: &clap::Command, path: &str) {
+            for flag in
+                ["api", "app", "secret", "secret-file", "ca-file", "node", "timeout", "json"]
+            {
+                let has_it = command.get_arguments().any(|it| it.get_long() == Some(flag));
+                assert!(has_it, "{path}: --{flag}");
+            }
+            command
+                .get_subcommands()
+                .for_each(|it| check(it, &format!("{path} {}", it.get_name())));
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        let others = ["pub", "sub", "bench", "store", "completion"];
+        for command in cli.get_subcommands().filter(|it| !others.contains(&it.get_name())) {
+            check(command, command.get_name());
+        }
+    }
+
     #[test]
     fn an_empty_id_is_refused_for_it_would_mean_the_whole_list() {
         for line in [["clients", "kick", ""], ["retainer", "clean", ""], ["apps", "delete", ""]] {

@@ -70,8 +70,8 @@ struct Terms {
     #[arg(long, value_enum)]
     role: Option<Role>,
     /// The secret, - for a line of stdin [default: the broker makes one]
-    #[arg(long = "app-secret", value_name = "SECRET", allow_hyphen_values = true)]
-    secret: Option<String>,
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
+    app_secret: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,7 +95,7 @@ impl Terms {
             }
             .into();
         }
-        if let Some(secret) = &self.secret {
+        if let Some(secret) = &self.app_secret {
             body["secret"] = given_or_stdin(Some(secret), "the secret")?.into();
         }
         Ok(())
@@ -105,7 +105,7 @@ impl Terms {
         self.desc.is_none()
             && self.expired.is_none()
             && self.role.is_none()
-            && self.secret.is_none()
+            && self.app_secret.is_none()
     }
 }
 

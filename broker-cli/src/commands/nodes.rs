@@ -30,13 +30,13 @@ enum Command {
     Status,
     /// Join the cluster of another node
     #[command(hide = true)]
-    Join { node: String },
+    Join { name: String },
     /// Leave the cluster
     #[command(hide = true)]
     Leave,
     /// Remove a node
     #[command(hide = true)]
-    ForceLeave { node: String },
+    ForceLeave { name: String },
 }
 
 /// Show load, memory, tasks and descriptors of the node
