@@ -218,6 +218,38 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_in_the_documentation() {
+        fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+            let shown = |it: &&clap::Command| !it.is_hide_set();
+            for inner in command.get_subcommands().filter(shown) {
+                let path = format!("{path}{}", inner.get_name());
+                if inner.get_subcommands().next().is_none() {
+                    found.push((path, inner.get_name().to_owned()));
+                } else {
+                    leaves(inner, &format!("{path} "), found);
+                }
+            }
+        }
+        let documented = include_str!("../../docs/cli.md");
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", &mut found);
+        assert!(found.len() > 80, "{}", found.len());
+        for (path, name) in found {
+            // `listeners stop|start|restart LISTENER` stands for three.
+            let (group, _) = path.rsplit_once(' ').unwrap_or(("", ""));
+            let is_named = documented.lines().filter(|line| line.starts_with('|')).any(|line| {
+                let command = line.split(" | ").next().unwrap_or_default().replace("\\|", "|");
+                command.contains(&format!("`{path}"))
+                    || (command.contains(&format!("`{group} "))
+                        && command.split([' ', '|', '`']).any(|word| word == name))
+            });
+            let first = path.split(' ').next().unwrap_or_default();
+            let is_elsewhere = ["pub", "sub", "bench", "store"].contains(&first);
+            assert!(is_named || is_elsewhere, "docs/cli.md lacks '{path}'");
+        }
+    }
+
+    #[test]
     fn an_empty_id_is_refused_for_it_would_mean_the_whole_list() {
         for line in [["clients", "kick", ""], ["retainer", "clean", ""], ["apps", "delete", ""]] {
             let words = ["broker-cli"].into_iter().chain(line);

@@ -1,12 +1,12 @@
 //! Broker: the real server on free ports, and how to run the program and MQTT clients on it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -16,8 +16,6 @@ pub(crate) struct Broker {
     folder: PathBuf,
     /// Of the management API.
     pub(crate) api: String,
-    /// HOST:PORT for MQTT over TCP.
-    pub(crate) tcp: String,
 }
 
 /// What a run of the program came to.
@@ -58,12 +56,7 @@ impl Broker {
                 .unwrap_or_else(|| panic!("{name}:\n{said}"));
             line.rsplit("address=").next().unwrap().to_owned()
         };
-        Self {
-            process,
-            api: format!("http://{}", address("name=http:management")),
-            tcp: address("name=mqtt:tcp:external"),
-            folder,
-        }
+        Self { process, api: format!("http://{}", address("name=http:management")), folder }
     }
 
     /// A path in the folder of the broker.
@@ -196,60 +189,4 @@ fn newest_source(folder: &Path, depth: u32) -> SystemTime {
         }
     }
     newest
-}
-
-/// Waits until `look` has something to say.
-#[track_caller]
-pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "it has not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// `broker-cli sub`, a real MQTT client in a process of its own.
-pub(crate) struct Subscriber {
-    process: Child,
-    lines: BufReader<std::process::ChildStdout>,
-}
-
-impl Subscriber {
-    /// Connects with these flags; when the broker knows the client is for the caller to wait for.
-    pub(crate) fn start(broker: &Broker, flags: &str) -> Self {
-        let (host, port) = broker.tcp.rsplit_once(':').unwrap();
-        let mut process = program()
-            .args(["sub", "-h", host, "-p", port])
-            .args(flags.split(' '))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap());
-        Self { process, lines }
-    }
-
-    /// The next line that it prints.
-    pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Waits for its end: exit status and stderr.
-    pub(crate) fn end(mut self) -> (i32, String) {
-        let mut stderr = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        (self.process.wait().unwrap().code().unwrap_or(-1), stderr)
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
