@@ -13,6 +13,7 @@ mod old_names;
 mod options;
 mod output;
 mod printer;
+mod prompt;
 mod properties;
 mod row;
 mod transport;

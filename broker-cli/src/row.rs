@@ -3,6 +3,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::format::Timestamp;
+
 /// A connection, a session, an alarm: what a list has one of per line.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row(Map<String, Value>);
@@ -37,6 +39,14 @@ impl Row {
 
     pub(crate) fn integer(&self, key: &str) -> Option<i64> {
         self.0.get(key).and_then(Value::as_i64)
+    }
+
+    /// Unix seconds as a time, in UTC.
+    pub(crate) fn time(&self, key: &str) -> String {
+        match self.0.get(key).and_then(Value::as_u64) {
+            Some(seconds) => Timestamp::from_unix(seconds, 0).iso_8601(),
+            None => self.text(key),
+        }
     }
 
     pub(crate) fn flag(&self, key: &str) -> Option<bool> {
@@ -84,6 +94,8 @@ mod tests {
         assert_eq!(both("b"), pair("", ""));
         assert_eq!(both("c"), pair("1", "1"));
         assert_eq!(both("d"), pair(r#"{"x":[1]}"#, r#"{"x":[1]}"#));
+        assert_eq!(row.time("c"), "1970-01-01T00:00:01Z");
+        assert_eq!(row.time("a"), "-");
         assert_eq!(row.keys(&["c", "e", "a"]).collect::<Vec<_>>(), ["c", "a", "b", "d"]);
     }
 }

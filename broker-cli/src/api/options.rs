@@ -1,7 +1,6 @@
 //! ApiOptions: the flags and variables that say which broker to ask, as whom, and how to print what it says.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use ureq::http::Uri;
 
 use crate::options::seconds;
 use crate::output::Usage;
+use crate::prompt;
 
 // No doc comment: it would become what each command is about.
 #[derive(Debug, Clone, Args)]
@@ -158,11 +158,10 @@ fn base(text: &str) -> Result<String, &'static str> {
 }
 
 fn first_line(file: &Path, origin: &str) -> Result<String> {
-    let text = if file == Path::new("-") {
-        io::read_to_string(io::stdin())
-    } else {
-        fs::read_to_string(file)
-    };
+    if file == Path::new("-") {
+        return prompt::secret("secret");
+    }
+    let text = fs::read_to_string(file);
     let text = text.with_context(|| format!("{origin} {}", file.display()))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {

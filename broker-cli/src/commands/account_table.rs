@@ -80,12 +80,12 @@ fn run(context: &mut Context, command: Option<&Command>, table: &str, key: &str)
             context.object(data.as_deref(), row, &[key], || vec![row.raw(key)])
         }
         Some(Command::Add { name, password }) => {
-            let password = given_or_stdin(password.as_deref(), "the password")?;
+            let password = given_or_stdin(password.as_deref(), "password")?;
             let answer = context.api.post(&path, &json!({ key: name, "password": password }));
             changed(context, answer, &format!("added {key} '{name}'"))
         }
         Some(Command::Update { name, password }) => {
-            let password = given_or_stdin(password.as_deref(), "the password")?;
+            let password = given_or_stdin(password.as_deref(), "password")?;
             let answer = context.api.put(&path.join(name), &json!({ "password": password }));
             changed(context, answer, &format!("set the password of {key} '{name}'"))
         }

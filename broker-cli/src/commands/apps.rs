@@ -96,7 +96,7 @@ impl Terms {
             .into();
         }
         if let Some(secret) = &self.app_secret {
-            body["secret"] = given_or_stdin(Some(secret), "the secret")?.into();
+            body["secret"] = given_or_stdin(Some(secret), "secret")?.into();
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ const COLUMNS: &[Column] = &[
     left("NAME", |row| row.text("name")),
     left("ENABLED", |row| if row.flag("status") == Some(true) { "yes" } else { "no" }.to_owned()),
     left("ROLE", |row| row.text("role")),
-    left("EXPIRES", |row| row.text("expired")),
+    left("EXPIRES", |row| row.time("expired")),
     left("DESCRIPTION", |row| row.text("desc")),
 ];
 

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::context::{Context, Limit, id};
 use crate::api::Path;
+use crate::format::Timestamp;
 use crate::printer::{Column, Listing, left};
 use crate::row::Row;
 
@@ -80,7 +81,7 @@ const COLUMNS: &[Column] = &[
     left("AS", |row| row.text("as")),
     left("REASON", |row| row.text("reason")),
     left("BY", |row| row.text("by")),
-    left("UNTIL", |row| row.text("until")),
+    left("UNTIL", |row| row.time("until")),
     left("DESCRIPTION", |row| row.text("desc")),
 ];
 
@@ -106,7 +107,7 @@ impl Banned {
                 let answer = context.api.post(&Path::new("banned"), &body)?;
                 let how_long = until.map_or_else(
                     || "for ever".to_owned(),
-                    |until| format!("until {until} (Unix seconds)"),
+                    |until| format!("until {}", Timestamp::from_unix(until, 0).iso_8601()),
                 );
                 let said = format!("banned {} '{}' {how_long}", who.kind.name(), who.who);
                 context.printer.done(answer.data.as_deref(), &said, "ok")

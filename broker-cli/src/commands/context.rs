@@ -3,15 +3,16 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::value::RawValue;
 
 use crate::api::{Api, ApiOptions, Path};
 use crate::emqx;
-use crate::output::{self, Usage};
+use crate::output;
 use crate::printer::{Listing, Printer};
+use crate::prompt;
 use crate::row::Row;
 
 /// A broker to ask, and where to print what it says.
@@ -170,14 +171,8 @@ pub(crate) fn id() -> NonEmptyStringValueParser {
 
 /// A secret that was given, or the first line of stdin for `-` or none.
 pub(crate) fn given_or_stdin(given: Option<&str>, what: &str) -> Result<String> {
-    if let Some(secret) = given.filter(|it| *it != "-") {
-        return Ok(secret.to_owned());
+    match given {
+        Some(secret) if secret != "-" => Ok(secret.to_owned()),
+        _ => prompt::secret(what),
     }
-    let mut line = String::new();
-    io::stdin().read_line(&mut line).with_context(|| format!("reading {what} from stdin"))?;
-    let line = line.trim_end_matches(['\r', '\n']);
-    if line.is_empty() {
-        return Err(Usage(format!("{what} is missing: give it, or a line on stdin")).into());
-    }
-    Ok(line.to_owned())
 }

@@ -65,14 +65,14 @@ impl Users {
                 context.printer.rows(data.as_deref(), &rows, &listing)
             }
             Some(Command::Add { name, password, tags }) => {
-                let password = given_or_stdin(password.as_deref(), "the password")?;
+                let password = given_or_stdin(password.as_deref(), "password")?;
                 let tags = tags.as_deref().unwrap_or_default();
                 let body = json!({ "username": name, "password": password, "tags": tags });
                 let answer = context.api.post(&Path::new("users"), &body);
                 changed(context, answer, &format!("added user '{name}'"))
             }
             Some(Command::Passwd { name, password }) => {
-                let password = given_or_stdin(password.as_deref(), "the password")?;
+                let password = given_or_stdin(password.as_deref(), "password")?;
                 let body = json!({ "password": password });
                 let answer = context.api.put(&Path::new("users").join(name), &body);
                 changed(context, answer, &format!("set the password of '{name}'"))

@@ -81,7 +81,7 @@ fn changes_are_the_requests_of_the_document() {
             "banned add 10.0.0.0/8 --as ip_address --reason r --desc d --by me --until 77",
             "POST /api/v3/banned",
             json!({"who": "10.0.0.0/8", "as": "ip_address", "reason": "r", "desc": "d", "by": "me", "until": 77}),
-            "banned ip_address '10.0.0.0/8' until 77 (Unix seconds)",
+            "banned ip_address '10.0.0.0/8' until 1970-01-01T00:01:17Z",
         ),
         (
             "banned add c",

@@ -220,3 +220,22 @@ fn completions_are_scripts() {
     assert!(program("bash").arg("-n").arg(&path).status().unwrap().success());
     std::fs::remove_file(path).unwrap();
 }
+
+/// `script` of util-linux, which every Debian has, gives the program a terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn titles_are_bold_on_a_terminal_that_wants_it() {
+    let server =
+        Server::with(data(&json!([{"client_id": "c", "topic": "t", "qos": 0, "node": "n"}])));
+    let print = |flags: &str, no_color: &str| {
+        let line = format!("{} subscriptions list{flags}", env!("CARGO_BIN_EXE_broker-cli"));
+        let mut command = program("script");
+        command.args(["-qec", &line, "/dev/null"]).env("BROKER_API", server.url());
+        let output = command.env("NO_COLOR", no_color).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain = "CLIENT ID  TOPIC  QOS  NODE\r\nc          t        0  n\r\n";
+    assert_eq!(print("", ""), format!("\x1b[1m{}\x1b[0m{}", &plain[..27], &plain[27..]));
+    assert_eq!(print("", "1"), plain);
+    assert_eq!(print(" --no-color", ""), plain);
+}
