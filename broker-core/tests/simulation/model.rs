@@ -43,7 +43,7 @@ pub struct Model {
     /// What the next crash decides on.
     fresh: Vec<Fresh>,
     /// What was retained for each topic, the present last; before a crash it is not known what will be.
-    retained: BTreeMap<String, Vec<(Pass, Option<String>)>>,
+    retained: BTreeMap<String, Vec<(Pass, Option<Kept>)>>,
     /// When a payload was retained and when no more, in routings.
     retentions: BTreeMap<String, Retention>,
     shares: Vec<Share>,
@@ -81,6 +81,11 @@ struct Retention {
     topic: String,
     qos: QoS,
     until: u64,
+}
+
+/// One publication with RETAIN. The same payload may be published again and expire at another time.
+struct Kept {
+    payload: String,
     expires_at_ms: Option<u64>,
 }
 
@@ -246,6 +251,12 @@ pub struct Connecting<'a> {
     pub expiry_s: u32,
     pub will: Option<PlannedWill>,
     pub max_packet_size: usize,
+}
+
+impl Kept {
+    fn is_alive(&self, now: Now) -> bool {
+        self.expires_at_ms.is_none_or(|at| at > now.wall_ms)
+    }
 }
 
 impl State {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use broker_codec::{QoS, topic};
 use broker_core::Message;
 
-use super::{Expected, Fresh, FreshKind, Model, Retention, Routing, Session, Share, ids};
+use super::{Expected, Fresh, FreshKind, Kept, Model, Retention, Routing, Session, Share, ids};
 use crate::rig::{Q0, Q2};
 
 /// Bytes of a PUBLISH beyond topic and payload, at most.
@@ -134,20 +134,18 @@ impl Model {
         let (n, pass) = (self.n_routed, self.passes.now);
         let values = self.retained.entry(topic.to_owned()).or_default();
         if let Some((_, Some(old))) = values.last()
-            && let Some(retention) = self.retentions.get_mut(old)
+            && let Some(retention) = self.retentions.get_mut(&old.payload)
         {
             retention.until = n;
         }
         let is_clear = payload.is_empty();
-        values.push((pass, (!is_clear).then(|| payload.to_owned())));
+        let expires_at_ms = message.expires_at_ms;
+        let kept = || Kept { payload: payload.to_owned(), expires_at_ms };
+        values.push((pass, (!is_clear).then(kept)));
         if !is_clear {
             self.recorded.insert(payload.to_owned());
-            let retention = Retention {
-                topic: topic.to_owned(),
-                qos: message.qos,
-                until: u64::MAX,
-                expires_at_ms: message.expires_at_ms,
-            };
+            let retention =
+                Retention { topic: topic.to_owned(), qos: message.qos, until: u64::MAX };
             self.retentions.insert(payload.to_owned(), retention);
         }
     }
@@ -155,10 +153,8 @@ impl Model {
     /// True if a message is retained for the topic now, and has not expired.
     pub fn is_retained(&self, topic: &str) -> bool {
         let values = self.retained.get(topic);
-        let Some((_, Some(payload))) = values.and_then(|values| values.last()) else {
-            return false;
-        };
-        self.retentions[payload].expires_at_ms.is_none_or(|at| at > self.now.wall_ms)
+        let kept = values.and_then(|values| values.last()).and_then(|(_, kept)| kept.as_ref());
+        kept.is_some_and(|kept| kept.is_alive(self.now))
     }
 
     /// A client has acknowledged a delivery: the message is the client's.
