@@ -8,7 +8,7 @@ use broker_codec::{
 };
 use bytes::Bytes;
 
-use super::inflight::Phase;
+use super::inflight::{Entry, Phase};
 use super::queue::{Delivery, Kept};
 use super::{Connection, Session, State};
 use crate::client::ClientInfo;
@@ -421,12 +421,29 @@ impl State {
         match lost {
             None => self.inflight.resent(out.now.mono_ms),
             Some((of, why, metric)) => {
-                self.inflight.remove(id);
                 metric.into_iter().for_each(|metric| out.counters.inc(metric));
-                self.record_removed(of, why, out);
+                if entry_holds_id(self.inflight.next_resend()) {
+                    self.release_unsent(id, of, out);
+                } else {
+                    self.inflight.remove(id);
+                    self.record_removed(of, why, out);
+                }
             }
         }
         true
+    }
+
+    /// A QoS 2 message has reached the client once, perhaps, and cannot be sent again: the exchange goes on
+    /// with PUBREL, as if PUBREC had come [MQTT-3.1.2-25]. Were the identifier just free, a client that has it
+    /// would take the next message under it for a duplicate.
+    fn release_unsent(&mut self, id: PacketId, of: u64, out: &mut Out) {
+        let is_recorded = self.is_durable && of > 0;
+        if let Some(entry) = self.inflight.find_mut(id) {
+            entry.phase = Phase::Released;
+        }
+        if is_recorded {
+            self.hold_pubrel_in_turn(id, out);
+        }
     }
 
     /// Sends again what was sent `interval_ms` ago or earlier and is still unacknowledged.
@@ -576,6 +593,13 @@ impl Connection {
         out.counters.inc(Metric::PacketsSent);
         out.counters.inc(Metric::PacketsPubRelSent);
     }
+}
+
+/// True if the client may hold the identifier of an entry that is to be sent again.
+fn entry_holds_id(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| {
+        entry.was_sent && matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::ExactlyOnce)
+    })
 }
 
 fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {

@@ -9,6 +9,7 @@ use super::subscriptions::Subscription;
 use crate::message::Publication;
 use crate::record::{self, Record, Removal, SessionStart};
 use crate::recorder::Recorder;
+use crate::store::Dependency;
 use crate::turn::Out;
 
 impl State {
@@ -160,17 +161,29 @@ impl State {
     /// PUBREL waits until it is safe that the message is the client's: else a crash would bring PUBLISH
     /// back to a client that has forgotten it.
     pub(super) fn hold_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
-        let (session, step) = (self.number, self.next_step());
-        out.records.put(&Record::Released { session, step, packet_id });
-        match (out.records.session_dependency(), &self.connection) {
-            (Some(dependency), Some(connection)) => {
-                if let Some(store) = out.records.store() {
-                    dependency.wake(&connection.sink, &**store);
-                }
-                self.inflight.hold(packet_id, dependency);
-            }
+        match (self.put_released(packet_id, out), &self.connection) {
+            (Some(dependency), Some(_)) => drop(self.inflight.hold(packet_id, dependency)),
             (_, Some(_)) => self.send_pubrel(packet_id, out),
             (_, None) => {}
         }
+    }
+
+    /// The same for one that is to be sent when its turn comes, among those that are sent again.
+    pub(super) fn hold_pubrel_in_turn(&mut self, packet_id: PacketId, out: &mut Out) {
+        let held = self.put_released(packet_id, out);
+        if let Some(entry) = self.inflight.find_mut(packet_id) {
+            entry.held = held.map(Box::new);
+        }
+    }
+
+    /// Returns what PUBREL has to wait for; the connection is woken then.
+    fn put_released(&mut self, packet_id: PacketId, out: &mut Out) -> Option<Dependency> {
+        let (session, step) = (self.number, self.next_step());
+        out.records.put(&Record::Released { session, step, packet_id });
+        let dependency = out.records.session_dependency()?;
+        if let (Some(store), Some(connection)) = (out.records.store(), &self.connection) {
+            dependency.wake(&connection.sink, &**store);
+        }
+        Some(dependency)
     }
 }

@@ -175,6 +175,38 @@ fn what_was_in_flight_at_the_crash_comes_again() {
     rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=one", "PUBLISH dup q2 #2 a=two"]);
 }
 
+/// [MQTT-3.1.2-25] What cannot be sent again is let go of by PUBREL, once that is on the disk.
+#[test]
+fn what_has_become_too_large_is_released_over_a_crash() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", &"x".repeat(100), Q2, 1);
+    rig.sync();
+    rig.check(s, &["PUBLISH q2 #1 a=<100 bytes>"]);
+    rig.crash();
+    let small = || Hello::v5("s").lasting(1000).with(Property::MaximumPacketSize(50));
+    let s = rig.hello(small());
+    rig.check(s, &["CONNACK present=1 0x00"]);
+    rig.crash();
+    let s = rig.hello(small());
+    rig.sync();
+    rig.check(s, &["CONNACK present=1 0x00", "PUBREL #1 0x00"]);
+    for _ in 0..2 {
+        rig.crash();
+        // However much it takes: the message does not come back.
+        let s = rig.back("s");
+        rig.check(s, &["CONNACK present=1 0x00", "PUBREL #1 0x00"]);
+    }
+    let s = rig.back("s");
+    rig.pubcomp(s, 1);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    assert_eq!(rig.broker.session("s").unwrap().inflight, 0);
+    rig.check(s, &["CONNACK present=1 0x00"]);
+}
+
 /// Nothing acknowledged is lost, and nothing that was not is owed.
 #[test]
 fn what_was_not_synced_was_not_acknowledged() {
