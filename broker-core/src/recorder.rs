@@ -126,6 +126,17 @@ impl Recorder {
         (self.is_on() && level > Level::Memory).then(|| Dependency { seal: self.seal(), level })
     }
 
+    /// The frame at work, if something was recorded for the packet at work.
+    pub(crate) fn frame(&mut self) -> Option<Arc<Seal>> {
+        self.has_recorded().then(|| self.seal())
+    }
+
+    /// True if a frame is in the log before the one at work, or is that one: whatever crash keeps this keeps
+    /// that.
+    pub(crate) fn is_ahead(&self, frame: &Arc<Seal>) -> bool {
+        frame.is_filled() || self.seal.as_ref().is_some_and(|seal| Arc::ptr_eq(seal, frame))
+    }
+
     fn seal(&mut self) -> Arc<Seal> {
         Arc::clone(self.seal.get_or_insert_default())
     }

@@ -96,7 +96,8 @@ impl State {
                 None => Record::Released { session, step, packet_id },
             });
         }
-        for packet_id in self.received.record_all() {
+        // Without its message an identifier must not come back: the message would be taken for a duplicate.
+        for packet_id in self.received.record_all(|frame| out.records.is_ahead(frame)) {
             out.records.put(&Record::Received { session: number, step: next_step(), packet_id });
         }
         self.steps = steps;

@@ -295,27 +295,6 @@ fn a_message_larger_than_the_client_takes_is_not_sent() {
     assert_eq!(rig.metric(Metric::DroppedTooLarge), 3);
 }
 
-/// [MQTT-3.1.2-25] A client that comes back and takes less than before still holds the identifier of what it was
-/// sent: it is told to let go of it, or it would take the next message under it for a duplicate.
-#[test]
-fn what_has_become_too_large_to_be_sent_again_is_released() {
-    let mut rig = Rig::new();
-    let c = rig.join(Hello::v5("c").lasting(100));
-    rig.subscribed(c, "t", Q2);
-    let p = rig.client("pub");
-    rig.publish(p, "t", &"x".repeat(100), Q1, 1);
-    rig.publish(p, "t", &"x".repeat(100), Q2, 2);
-    rig.check(c, &["PUBLISH q1 #1 t=<100 bytes>", "PUBLISH q2 #2 t=<100 bytes>"]);
-    rig.lose(c);
-    let c = rig.hello(Hello::v5("c").lasting(100).with(Property::MaximumPacketSize(50)));
-    rig.publish(p, "t", "next", Q2, 3);
-    rig.check(c, &["CONNACK present=1 0x00", "PUBREL #2 0x00", "PUBLISH q2 #3 t=next"]);
-    rig.pubcomp(c, 2);
-    rig.pubrec(c, 3);
-    rig.pubcomp(c, 3);
-    assert_eq!(rig.broker.session("c").unwrap().inflight, 0);
-}
-
 /// Malformed packets and packets out of place, before and after CONNECT.
 #[test]
 fn what_is_no_packet_closes_the_connection() {

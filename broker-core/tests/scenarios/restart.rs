@@ -259,6 +259,65 @@ fn routed_once_over_a_crash(level: Level) {
     rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=once", "PUBLISH q2 #2 a=another"]);
 }
 
+/// A session that only now is to last is recorded while another thread has yet to end the pass in which it took a
+/// message of it: the identifier must not come back without the message.
+#[test]
+fn an_identifier_does_not_outlive_its_message() {
+    for level in [Level::Memory, Level::Written, Level::Fsync] {
+        let mut rig = rig_with(|config, _| config.durability.level = level);
+        let s = rig.lasting("s", "#", Q2);
+        rig.lose(s);
+        let p = rig.client("p");
+        let mut other = rig.broker.turn();
+        rig.post(p, &publish("a", "once", Q2, 9));
+        rig.feed_in(&mut other, p);
+        // Taken over by a connection in another thread, whose frame stands in the log first.
+        rig.hello(Hello::v5("p").lasting(1000));
+        let frames = rig.disk().frames();
+        rig.crash_keeping(frames, 0);
+        drop(other);
+        let p = rig.back("p");
+        let mut again = message("a", "once", Q2, 9);
+        again.dup = true;
+        rig.send(p, &Packet::Publish(again));
+        rig.sync();
+        rig.check(p, &["CONNACK present=1 0x00", "PUBREC #9 0x00"]);
+        let s = rig.back("s");
+        rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=once"]);
+    }
+}
+
+/// The same within one pass, and when the other thread's frame comes first: the identifier is known.
+#[test]
+fn an_identifier_comes_back_with_its_message() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    rig.lose(s);
+    for (id, is_one_pass) in [("p", true), ("q", false)] {
+        let p = rig.client(id);
+        rig.post(p, &publish("a", id, Q2, 9));
+        if is_one_pass {
+            let mut turn = rig.broker.turn();
+            rig.feed_in(&mut turn, p);
+            std::mem::swap(&mut rig.turn, &mut turn);
+            rig.hello(Hello::v5(id).lasting(1000));
+        } else {
+            rig.feed_all();
+            rig.hello(Hello::v5(id).lasting(1000));
+        }
+        let frames = rig.disk().frames();
+        rig.crash_keeping(frames, 0);
+        let p = rig.back(id);
+        let mut again = message("a", id, Q2, 9);
+        again.dup = true;
+        rig.send(p, &Packet::Publish(again));
+        rig.sync();
+        rig.check(p, &["CONNACK present=1 0x00", "PUBREC #9 0x00"]);
+    }
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=p", "PUBLISH q2 #2 a=q"]);
+}
+
 /// The session expiry interval counts through the time that the broker was down.
 #[test]
 fn a_session_expires_while_the_broker_is_down() {

@@ -56,8 +56,8 @@ pub struct Model {
     /// Groups that have had a member at QoS 0 or 1.
     groups_below_q2: BTreeSet<String>,
     wills: BTreeMap<String, Fate>,
-    /// Messages whose acknowledgement must wait for the store.
-    recorded: BTreeSet<String>,
+    /// Messages whose acknowledgement must wait for the store, and for which pass.
+    recorded: BTreeMap<String, Pass>,
     store_is_on: bool,
     pub n_received: u64,
     pub is_traced: bool,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use broker_codec::{QoS, topic};
 use broker_core::Message;
 
-use super::{Expected, Fresh, FreshKind, Kept, Model, Retention, Routing, Session, Share, ids};
+use super::{
+    Expected, Fresh, FreshKind, Kept, Model, Pass, Retention, Routing, Session, Share, ids,
+};
 use crate::rig::{Q0, Q2};
 
 /// Bytes of a PUBLISH beyond topic and payload, at most.
@@ -21,7 +23,7 @@ fn is_delayed(payload: &str) -> bool {
 impl Model {
     /// A message was taken from its publisher to be published later.
     pub fn delayed(&mut self, id: &str, payload: &str) {
-        self.recorded.insert(payload.to_owned());
+        self.recorded.insert(payload.to_owned(), self.passes.now);
         self.taken(id, payload, Some(true));
     }
 
@@ -103,12 +105,12 @@ impl Model {
             let qos = qos.min(message.qos);
             let flag = usize::from(retain_as_published && message.retain);
             if session.owe(&payload, (qos, flag), message, expiry_s, self.passes.now) {
-                self.recorded.insert(payload.clone());
+                self.recorded.insert(payload.clone(), self.passes.now);
             }
             let e = session.expected.get_mut(&payload).expect("it was put there");
             e.identifiers.insert(ids(&identifiers));
         }
-        let is_recorded = self.recorded.contains(&payload);
+        let is_recorded = self.recorded.contains_key(&payload);
         let is_known = groups.is_empty() || is_recorded;
         for (filter, candidates) in groups {
             self.shares.push(Share {
@@ -143,7 +145,7 @@ impl Model {
         let kept = || Kept { payload: payload.to_owned(), expires_at_ms };
         values.push((pass, (!is_clear).then(kept)));
         if !is_clear {
-            self.recorded.insert(payload.to_owned());
+            self.recorded.insert(payload.to_owned(), pass);
             let retention =
                 Retention { topic: topic.to_owned(), qos: message.qos, until: u64::MAX };
             self.retentions.insert(payload.to_owned(), retention);
@@ -168,8 +170,9 @@ impl Model {
         }
     }
 
-    pub fn must_be_recorded(&self, payload: &str) -> bool {
-        self.store_is_on && self.recorded.contains(payload)
+    /// The pass that has recorded a message, if its acknowledgement must wait for that.
+    pub fn must_be_recorded(&self, payload: &str) -> Option<Pass> {
+        self.recorded.get(payload).copied().filter(|_| self.store_is_on)
     }
 }
 
@@ -181,7 +184,7 @@ impl Session {
         (qos, flag): (QoS, usize),
         message: &Message,
         expiry_s: Option<u32>,
-        pass: super::Pass,
+        pass: Pass,
     ) -> bool {
         let when = self.when(pass);
         let lasts = self.state.lasts();
