@@ -98,14 +98,8 @@ impl Session {
             return false;
         }
         delivery.step = state.next_step();
-        out.records.reference_stored(
-            place,
-            (state.number, delivery.step),
-            delivery.qos,
-            delivery.retain,
-            delivery.identifiers.as_deref(),
-            delivery.group.as_ref(),
-        );
+        let at = (state.number, delivery.step);
+        out.records.reference_stored(place, at, &delivery.terms());
         state.accept(delivery, out);
         self.pump(state, out);
         self.touch(state, out);
@@ -163,6 +157,15 @@ impl Session {
     }
 }
 
+impl Delivery {
+    /// True for a retained message that another has replaced meanwhile: what has replaced it went out when it
+    /// was published.
+    pub(super) fn is_outdated_copy(&self, out: &Out) -> bool {
+        let is_current = |message: &Arc<Message>| out.broker.retained.is_current(message);
+        self.is_copy && self.message.here().is_some_and(|message| !is_current(message))
+    }
+}
+
 impl State {
     /// No Local, or its counterpart for older clients.
     fn skips_own(&self, terms: &Terms) -> bool {
@@ -180,15 +183,8 @@ impl State {
             return;
         }
         let step = self.steps + 1;
-        let is_recorded = out.records.reference(
-            publication,
-            (self.number, step),
-            delivery.qos,
-            delivery.retain,
-            delivery.identifiers.as_deref(),
-            delivery.group.as_ref(),
-        );
-        if is_recorded {
+        let at = (self.number, step);
+        if out.records.reference(publication, at, &delivery.terms()) {
             (self.steps, delivery.step) = (step, step);
         }
     }
@@ -335,9 +331,11 @@ impl State {
                 }
             } else if let Some(next) = self.queue.front() {
                 if next.message.is_expired(out.now) {
-                    self.drop_next(Removal::Expired, Metric::MessagesExpired, out);
+                    self.drop_next(Removal::Expired, Some(Metric::MessagesExpired), out);
+                } else if next.is_outdated_copy(out) {
+                    self.drop_next(Removal::Expired, None, out);
                 } else if matches!(next.message, Kept::Lost) {
-                    self.drop_next(Removal::Damaged, Metric::DroppedDamaged, out);
+                    self.drop_next(Removal::Damaged, Some(Metric::DroppedDamaged), out);
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
@@ -355,9 +353,9 @@ impl State {
     }
 
     /// Drops the first message of the queue.
-    fn drop_next(&mut self, why: Removal, metric: Metric, out: &mut Out) {
+    fn drop_next(&mut self, why: Removal, metric: Option<Metric>, out: &mut Out) {
         if let Some(delivery) = self.queue.pop() {
-            out.counters.inc(metric);
+            metric.into_iter().for_each(|metric| out.counters.inc(metric));
             self.record_removed(delivery.step, why, out);
         }
     }

@@ -65,14 +65,9 @@ impl State {
             if delivery.qos > QoS::AtMostOnce {
                 let step = next_step();
                 out.records.begin_message();
-                let is_recorded = out.records.reference(
-                    &Publication::of(message),
-                    (number, step),
-                    delivery.qos,
-                    delivery.retain,
-                    delivery.identifiers.as_deref(),
-                    delivery.group.as_ref(),
-                );
+                let publication = Publication::of(message);
+                let (at, terms) = ((number, step), delivery.terms());
+                let is_recorded = out.records.reference(&publication, at, &terms);
                 delivery.step = if is_recorded { step } else { 0 };
             }
         };

@@ -318,6 +318,34 @@ fn an_identifier_comes_back_with_its_message() {
     rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=p", "PUBLISH q2 #2 a=q"]);
 }
 
+/// A retained message that was on its way for a new subscription at the crash is not sent once it was replaced; one
+/// that stands still is.
+#[test]
+fn a_retained_message_on_its_way_comes_back_unless_it_was_replaced() {
+    for with_snapshot in [false, true] {
+        let mut rig = rig();
+        let p = rig.client("p");
+        for topic in ["a", "b"] {
+            let old = Publish { retain: true, ..message(topic, "old", Q1, 1) };
+            rig.send(p, &Packet::Publish(old));
+        }
+        rig.sync();
+        rig.lasting("s", "#", Q1);
+        rig.sync();
+        rig.crash();
+        if with_snapshot {
+            rig.disk().snapshot(&rig.broker);
+            rig.crash();
+        }
+        let p = rig.client("p");
+        rig.retain(p, "a", "new");
+        let s = rig.back("s");
+        let expected = ["CONNACK present=1 0x00", "PUBLISH retain q1 #1 b=old", "PUBLISH q0 a=new"];
+        rig.check(s, &expected);
+        assert_eq!(rig.broker.session("s").unwrap().inflight, 1);
+    }
+}
+
 /// The session expiry interval counts through the time that the broker was down.
 #[test]
 fn a_session_expires_while_the_broker_is_down() {

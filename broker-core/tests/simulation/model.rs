@@ -167,6 +167,8 @@ struct Expected {
     plain: [usize; 2],
     shared: usize,
     got: [usize; 2],
+    /// Those of QoS 2.
+    got_once: [usize; 2],
     /// Copies beyond `plain` that crashes may have caused.
     spare: [usize; 2],
     routings: Vec<Routing>,
@@ -174,6 +176,8 @@ struct Expected {
     is_once: bool,
     /// When the client took it over.
     done: Vec<When>,
+    /// It came as a retained message too: which of the two the client took over is not known.
+    was_copied: bool,
     /// The life from which on it must not come again, for its acknowledgement is on the disk.
     finished_in: Option<u32>,
     qos: BTreeSet<QoS>,

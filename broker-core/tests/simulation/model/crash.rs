@@ -215,7 +215,7 @@ impl Expected {
             assert!(!self.is_once || got <= most, "{payload} got before it was safe");
         }
         self.done.retain(|when| when.is_kept(passes));
-        if !self.done.is_empty() && self.routings.len() == 1 {
+        if !self.done.is_empty() && self.routings.len() == 1 && !self.was_copied {
             self.finished_in.get_or_insert(life);
         }
         n_lost
