@@ -54,7 +54,10 @@ impl Model {
         let n = self.n_routed;
         let topic = &*message.topic;
         // A message published again at QoS 1 is another one: what becomes of it now is what counts.
-        self.recorded.remove(&payload);
+        // Of a delayed one that was settled when it came.
+        if !is_delayed(&payload) {
+            self.recorded.remove(&payload);
+        }
         if message.retain {
             self.retain(topic, &payload, message);
         }
@@ -105,7 +108,7 @@ impl Model {
             let qos = qos.min(message.qos);
             let flag = usize::from(retain_as_published && message.retain);
             if session.owe(&payload, (qos, flag), message, expiry_s, self.passes.now) {
-                self.recorded.insert(payload.clone(), self.passes.now);
+                self.recorded.entry(payload.clone()).or_insert(self.passes.now);
             }
             let e = session.expected.get_mut(&payload).expect("it was put there");
             e.identifiers.insert(ids(&identifiers));
@@ -145,7 +148,7 @@ impl Model {
         let kept = || Kept { payload: payload.to_owned(), expires_at_ms };
         values.push((pass, (!is_clear).then(kept)));
         if !is_clear {
-            self.recorded.insert(payload.to_owned(), pass);
+            self.recorded.entry(payload.to_owned()).or_insert(pass);
             let retention =
                 Retention { topic: topic.to_owned(), qos: message.qos, until: u64::MAX };
             self.retentions.insert(payload.to_owned(), retention);
