@@ -207,6 +207,10 @@ impl Keeper {
         if self.is_snapshot_due(now_ms) {
             return self.begin_snapshot(now_ms);
         }
+        if self.would_snapshot_free(now_ms) {
+            self.make_news();
+            return self.begin_snapshot(now_ms);
+        }
         if self.is_stopping {
             return IDLE_MS;
         }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::store::{Appended, BodyPlace, Condition, FetchError, Lsn, Pin, Store};
 use bytes::Bytes;
@@ -50,8 +49,12 @@ pub(crate) trait Journal: Send + Sync {
     /// Segments that lie ready for use.
     fn spares(&self) -> usize;
 
-    /// There is no room, or there is again: what must be kept is to be refused.
-    fn set_full(&self, is_full: bool);
+    /// Bytes that the segments in use have yet to take from the disk.
+    fn untaken_bytes(&self) -> u64;
+
+    /// Sets how many segments there may be, and the number of the last one there is space for: with the next one
+    /// what must be kept is refused. At once if `is_full`.
+    fn set_growth(&self, max_segments: u64, last_segment: u64, is_full: bool);
 
     /// How it is.
     fn health(&self) -> Health;
@@ -65,10 +68,9 @@ pub(crate) trait Journal: Send + Sync {
     }
 }
 
-/// The log, and whether there is room for it to grow.
+/// The log.
 pub(crate) struct RealJournal {
     pub(crate) log: Arc<Log>,
-    pub(crate) is_full: Arc<AtomicBool>,
     pub(crate) segment_bytes: u64,
 }
 
@@ -115,8 +117,12 @@ impl Journal for RealJournal {
         self.log.stats().spares
     }
 
-    fn set_full(&self, is_full: bool) {
-        self.is_full.store(is_full, Ordering::Relaxed);
+    fn untaken_bytes(&self) -> u64 {
+        self.log.untaken_bytes()
+    }
+
+    fn set_growth(&self, max_segments: u64, last_segment: u64, is_full: bool) {
+        self.log.set_growth(max_segments, last_segment, is_full);
     }
 
     fn health(&self) -> Health {

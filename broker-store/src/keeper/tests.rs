@@ -119,7 +119,11 @@ impl Journal for FakeLog {
         self.spares.load(Ordering::Relaxed) as usize
     }
 
-    fn set_full(&self, is_full: bool) {
+    fn untaken_bytes(&self) -> u64 {
+        0
+    }
+
+    fn set_growth(&self, _: u64, _: u64, is_full: bool) {
         self.is_full.store(u64::from(is_full), Ordering::Relaxed);
     }
 
@@ -502,6 +506,24 @@ fn a_log_that_filled_before_its_first_snapshot_resumes_when_it_is_drained() {
     ids.into_iter().for_each(|id| world.done(id));
     (0..4).for_each(|_| world.settle_synced());
     assert_eq!(world.log.is_full.load(Ordering::Relaxed), 0);
+}
+
+/// The same with snapshots from before, and when nothing more is appended at all.
+#[test]
+fn a_log_that_filled_after_its_snapshots_resumes_when_it_is_drained() {
+    let mut world = World::new(|options| options.max_log_bytes = 20 * SEGMENT);
+    for _ in 0..2 {
+        world.pass(1);
+        world.snapshot_now();
+    }
+    let ids: Vec<_> = (0..240).map(|_| world.publish(300)).collect();
+    ids.into_iter().for_each(|id| world.done(id));
+    (0..4).for_each(|_| world.settle_synced());
+    assert_eq!(world.log.is_full.load(Ordering::Relaxed), 0);
+    assert!(!world.keeper.alarms.is_up(STORE_FULL));
+    let n_snapshots = world.keeper.stats.lock().snapshots;
+    (0..10).for_each(|_| world.settle_synced());
+    assert_eq!(world.keeper.stats.lock().snapshots, n_snapshots, "no more than needed");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::sim::{Keep, SimFiles};
 
 mod crash;
 mod life;
+mod room;
 
 const SEGMENT: u64 = 4096;
 
