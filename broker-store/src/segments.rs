@@ -36,6 +36,8 @@ pub struct SegmentInfo {
     pub pins: usize,
     /// Its files in order; more than one after a failure to write.
     pub paths: Vec<PathBuf>,
+    /// Writing or syncing one of them has failed since the start.
+    pub is_damaged: bool,
 }
 
 /// A segment that cannot be given up.
@@ -71,6 +73,7 @@ struct SegmentPin;
 struct Segment {
     parts: Vec<Part>,
     pin: Arc<SegmentPin>,
+    is_damaged: bool,
 }
 
 #[derive(Clone)]
@@ -231,6 +234,7 @@ impl Segments {
             end: self.start_of(number + 1),
             pins: segment.pins(),
             paths: segment.parts.iter().map(|part| part.path.clone()).collect(),
+            is_damaged: segment.is_damaged,
         };
         table.segments.iter().map(info).collect()
     }
@@ -376,9 +380,11 @@ impl Segments {
     /// The file written to is never to be trusted again.
     pub(crate) fn distrust(&self, number: u64) {
         let mut table = self.table.lock();
-        if let Some(part) = table.segments.get_mut(&number).and_then(|found| found.parts.last_mut())
-        {
-            part.is_broken = true;
+        if let Some(segment) = table.segments.get_mut(&number) {
+            segment.is_damaged = true;
+            if let Some(part) = segment.parts.last_mut() {
+                part.is_broken = true;
+            }
         }
     }
 
@@ -443,7 +449,7 @@ impl Table {
 
 impl Segment {
     fn new() -> Self {
-        Self { parts: Vec::new(), pin: Arc::new(SegmentPin) }
+        Self { parts: Vec::new(), pin: Arc::new(SegmentPin), is_damaged: false }
     }
 
     fn pins(&self) -> usize {

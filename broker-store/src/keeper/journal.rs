@@ -20,6 +20,8 @@ pub(crate) struct Segment {
     pub(crate) end: Lsn,
     /// Somebody may still read in it.
     pub(crate) is_pinned: bool,
+    /// Its disk has failed: it is to be left behind.
+    pub(crate) is_damaged: bool,
 }
 
 /// The log.
@@ -45,6 +47,9 @@ pub(crate) trait Journal: Send + Sync {
     /// Gives a segment back that nobody needs: it becomes a spare, or is removed. False if it is pinned or
     /// open.
     fn retire(&self, number: u64) -> io::Result<bool>;
+
+    /// Closes the open segment; what is appended next begins another.
+    fn roll(&self);
 
     /// Segments that lie ready for use.
     fn spares(&self) -> usize;
@@ -97,6 +102,7 @@ impl Journal for RealJournal {
             start: info.start,
             end: info.end,
             is_pinned: info.pins > 0,
+            is_damaged: info.is_damaged,
         };
         self.log.segments().into_iter().map(segment).collect()
     }
@@ -111,6 +117,10 @@ impl Journal for RealJournal {
             Err(RetireError::Io { error, .. }) => Err(error),
             Err(_) => Ok(false),
         }
+    }
+
+    fn roll(&self) {
+        self.log.roll();
     }
 
     fn spares(&self) -> usize {

@@ -1,7 +1,7 @@
-//! Room: how much the log takes and how much it may, how its disk is, and what is said about both.
+//! Room: how much the log takes and how much it may, and what is said about it.
 
 use super::{IDLE_MS, Keeper};
-use crate::alarm::{STORE_DISK_LOW, STORE_FAILED, STORE_FULL, STORE_IO_ERROR, STORE_SLOW};
+use crate::alarm::{STORE_DISK_LOW, STORE_FULL};
 use crate::stats::State;
 
 /// What was seen last.
@@ -46,30 +46,16 @@ impl Keeper {
         let space_for = free.saturating_sub(floor) / segment_bytes;
         let last = newest.saturating_add(space_for);
         self.log.set_growth(full_at / segment_bytes, last, self.room.is_full);
-        self.watch_disk(&takes, floor);
-    }
-
-    fn watch_disk(&self, takes: &str, floor: u64) {
         let health = self.log.health();
-        let error = || health.last_error.clone().unwrap_or_default();
         let is_out_of_space = health.state == State::Full;
         self.tell(self.room.is_full || is_out_of_space, STORE_FULL, || match is_out_of_space {
-            true => format!("the disk is full: {}", error()),
+            true => format!("the disk is full: {}", health.last_error.unwrap_or_default()),
             false => format!("{takes}, {floor} must be"),
         });
-        self.tell(health.state == State::Failed, STORE_FAILED, || {
-            format!("nothing more is kept: {}", error())
-        });
-        self.tell(health.rescues > 0, STORE_IO_ERROR, || {
-            format!("the disk has failed, the log went on in another file: {}", error())
-        });
-        let slow_ms = u128::from(self.options.slow_sync_ms);
-        self.tell(health.last_sync.as_millis() > slow_ms, STORE_SLOW, || {
-            format!("a sync has taken {} ms", health.last_sync.as_millis())
-        });
+        self.watch_disk(now_ms, &segments);
     }
 
-    fn tell(&self, is_up: bool, name: &'static str, why: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, is_up: bool, name: &'static str, why: impl FnOnce() -> String) {
         let is_told = self.alarms.is_up(name);
         if is_up && !is_told {
             self.alarms.raise(name, why());

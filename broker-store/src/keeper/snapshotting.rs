@@ -54,21 +54,32 @@ impl Keeper {
     }
 
     /// There is little room, and another snapshot or two would give more back than they take. Without one the log
-    /// would be full for ever: it is refused what it would have to grow by for the next.
+    /// would be full for ever: it is refused what it would have to grow by for the next. Or a segment is to be
+    /// given up that the disk has failed on.
     pub(super) fn would_snapshot_free(&self, now_ms: u64) -> bool {
-        if !self.is_room_short() || now_ms < self.snapshot_retry_ms || self.is_stopping {
+        if now_ms < self.snapshot_retry_ms || self.is_stopping {
             return false;
         }
         let horizon = self.horizon();
         let segments = self.log.segments();
+        if segments.iter().any(|it| it.end > horizon && self.is_to_leave(now_ms, it)) {
+            return true;
+        }
+        if !self.is_room_short() {
+            return false;
+        }
         let closed = segments.split_last().map_or(&[][..], |(_, closed)| closed);
         let free = closed.iter().filter(|it| it.end > horizon && !it.is_pinned).count() as u64;
         let last = self.kept.first().map_or(0, |kept| kept.snapshot.file_bytes);
         free * self.folder.identity().segment_bytes > 2 * last
     }
 
-    /// Makes sure that the log leads on behind the last snapshot, so that there may be another.
-    pub(super) fn make_news(&self) {
+    /// Makes sure that the log leads on behind the last snapshot, so that there may be another, and not in a
+    /// segment that is to be given up.
+    pub(super) fn make_news(&self, now_ms: u64) {
+        if self.log.segments().last().is_some_and(|open| self.is_to_leave(now_ms, open)) {
+            self.log.roll();
+        }
         if !self.is_snapshot_news() {
             let mut nothing = Vec::new();
             Record::KeptUntil { step: 0, session: 0 }.encode(&mut nothing);

@@ -1,6 +1,6 @@
 //! Tests of the keeper: against a log in memory, and a broker that knows delayed messages only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::*;
 use crate::alarm::{STORE_DISK_LOW, STORE_FULL, STORE_SNAPSHOT_FAILED};
 use crate::folder::Identity;
 use crate::sim::{Call, Fault, SimFiles};
+use crate::stats::Health;
 
 const SEGMENT: u64 = 4096;
 
@@ -30,12 +31,15 @@ struct Inner {
     durable: Lsn,
     /// By number: what it holds, and who may read it.
     segments: BTreeMap<u64, (BTreeMap<Lsn, Vec<u8>>, Arc<()>)>,
+    damaged: BTreeSet<u64>,
+    health: Health,
 }
 
 impl FakeLog {
     fn new() -> Arc<Self> {
         let segments = BTreeMap::from([(1, Default::default())]);
-        let inner = Inner { end: SEGMENT, durable: SEGMENT, segments };
+        let (damaged, health) = (BTreeSet::new(), Health::default());
+        let inner = Inner { end: SEGMENT, durable: SEGMENT, segments, damaged, health };
         Arc::new(Self {
             inner: Mutex::new(inner),
             spares: AtomicU64::new(0),
@@ -96,6 +100,7 @@ impl Journal for FakeLog {
             start: number * SEGMENT,
             end: (number + 1) * SEGMENT,
             is_pinned: Arc::strong_count(pin) > 1,
+            is_damaged: inner.damaged.contains(number),
         };
         inner.segments.iter().map(segment).collect()
     }
@@ -115,6 +120,13 @@ impl Journal for FakeLog {
         Ok(true)
     }
 
+    fn roll(&self) {
+        let mut inner = self.inner.lock();
+        let number = inner.end / SEGMENT + 1;
+        inner.end = number * SEGMENT;
+        inner.segments.entry(number).or_default();
+    }
+
     fn spares(&self) -> usize {
         self.spares.load(Ordering::Relaxed) as usize
     }
@@ -127,8 +139,8 @@ impl Journal for FakeLog {
         self.is_full.store(u64::from(is_full), Ordering::Relaxed);
     }
 
-    fn health(&self) -> crate::stats::Health {
-        crate::stats::Health::default()
+    fn health(&self) -> Health {
+        self.inner.lock().health.clone()
     }
 
     fn is_congested(&self) -> bool {

@@ -13,6 +13,7 @@ use crate::repair;
 use crate::sim::{Keep, SimFiles};
 
 mod crash;
+mod disk;
 mod life;
 mod room;
 
