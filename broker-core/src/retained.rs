@@ -142,13 +142,16 @@ impl Retained {
         }
     }
 
-    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns the step of that if there was one.
-    pub(crate) fn remove(&self, topic: &str, next_step: impl FnOnce() -> u64) -> Option<u64> {
+    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns whether there was one, and the step of
+    /// that it is gone.
+    pub(crate) fn remove(&self, topic: &str, next_step: impl FnOnce() -> u64) -> (bool, u64) {
         let mut shard = self.shards[shard_of(topic)].write();
-        let message = shard.remove(topic)?;
-        self.len.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
-        Some(next_step())
+        let old = shard.remove(topic);
+        if let Some(message) = &old {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+        }
+        (old.is_some(), next_step())
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
@@ -334,7 +337,8 @@ mod tests {
         assert!(retained.set(&message("b", b"1"), || 0).is_err());
         assert!(retained.set(&message("a", b"22"), || 0).is_ok());
         assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
-        assert_eq!(retained.remove("a", || 7), Some(7));
+        assert_eq!(retained.remove("a", || 7), (true, 7));
+        assert_eq!(retained.remove("a", || 8), (false, 8));
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
         assert!(retained.set(&message("b", b"1"), || 0).is_ok());
     }

@@ -43,8 +43,10 @@ impl Turn {
         // The broker's own are made anew after a start.
         let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
         if publication.payload.is_empty() {
-            let removed = broker.retained.remove(topic, || broker.next_kept_step());
-            if let Some(step) = removed.filter(|_| is_recorded) {
+            let (was_there, step) = broker.retained.remove(topic, || broker.next_kept_step());
+            // Another thread may have cleared it a moment ago, and the record of that be lost in a crash: who is
+            // told that there is nothing must be told the truth.
+            if is_recorded && (was_there || publication.qos > QoS::AtMostOnce) {
                 records.put_with_message(&Record::RetainedClear { step, topic }, topic);
             }
             return;
