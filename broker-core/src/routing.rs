@@ -9,6 +9,7 @@ use crate::delayed::DelayedError;
 use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::record::Record;
+use crate::retained::{Removed, Set};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
@@ -43,7 +44,9 @@ impl Turn {
         // The broker's own are made anew after a start.
         let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
         if publication.payload.is_empty() {
-            let (was_there, step) = broker.retained.remove(topic, || broker.next_kept_step());
+            let removed = broker.retained.remove(topic, self.now, || broker.next_kept_step());
+            let Removed { step, was_there, has_expired } = removed;
+            self.out.counters.add(Metric::MessagesExpired, has_expired.into());
             // Another thread may have cleared it a moment ago, and the record of that be lost in a crash: who is
             // told that there is nothing must be told the truth.
             if is_recorded && (was_there || publication.qos > QoS::AtMostOnce) {
@@ -51,13 +54,13 @@ impl Turn {
             }
             return;
         }
-        let Ok((kept, step)) =
-            broker.retained.set(publication.shared(), || broker.next_kept_step())
-        else {
+        let set = broker.retained.set(publication.shared(), self.now, || broker.next_kept_step());
+        let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
             log::warn!("retained message refused: limit reached topic={topic:?}");
             return;
         };
+        self.out.counters.add(Metric::MessagesExpired, outlived.into());
         if is_recorded && let Some(body) = records.message(publication) {
             records.also(&kept);
             let expires_at_ms = kept.expires_at_ms.unwrap_or(0);
@@ -119,7 +122,8 @@ impl Turn {
             consumer.consume(publication.shared());
             receivers += 1;
         }
-        if receivers == 0 && !publication.topic.starts_with("$SYS/") {
+        // Who has the message refused, or no room for it, was there for it all the same.
+        if fan_out.is_empty() && !publication.topic.starts_with("$SYS/") {
             self.out.counters.inc(Metric::MessagesDropped);
             if let Some(topic_metrics) = &self.broker.topic_metrics {
                 topic_metrics.count_dropped(publication);

@@ -20,7 +20,8 @@ DEFAULTS = {
         "ssl": {"external": {"enabled": False}},
         "ws": {"external": {"enabled": False}},
         "wss": {"external": {"enabled": False}},
-    }
+    },
+    "management": {"listener": {"http": {"bind": "127.0.0.1:0"}}},
 }
 
 

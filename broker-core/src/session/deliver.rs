@@ -202,6 +202,7 @@ impl State {
             self.send(delivery, Order::Free, out);
             return;
         }
+        self.enqueued += 1;
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;
@@ -549,7 +550,7 @@ impl Connection {
         if let Some(payload) = share {
             self.outbox.append_shared(payload.clone());
         }
-        count_sent(&outgoing.header, outgoing.topic, len, out);
+        self.count_sent(&outgoing.header, outgoing.topic, len, out);
         Sent::Yes
     }
 
@@ -576,7 +577,7 @@ impl Connection {
         if let Some(payload) = shared {
             self.outbox.append_shared((*payload).clone());
         }
-        count_sent(header, topic, len, out);
+        self.count_sent(header, topic, len, out);
         Sent::Yes
     }
 
@@ -588,8 +589,17 @@ impl Connection {
         Packet::PubRel(ack).encode(self.version, buffer);
         let grown = buffer.len() - before;
         self.outbox.grown(grown);
-        out.counters.inc(Metric::PacketsSent);
+        self.sent.packets += 1;
         out.counters.inc(Metric::PacketsPubRelSent);
+    }
+
+    fn count_sent(&mut self, header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
+        self.sent.packets += 1;
+        self.sent.messages += 1;
+        out.dirty_bytes += len;
+        if !is_sys(topic) {
+            out.counters.inc(Metric::message_sent(header.qos));
+        }
     }
 }
 
@@ -598,22 +608,6 @@ fn entry_holds_id(entry: Option<&Entry>) -> bool {
     entry.is_some_and(|entry| {
         entry.was_sent && matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::ExactlyOnce)
     })
-}
-
-fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
-    out.dirty_bytes += len;
-    if is_sys(topic) {
-        return;
-    }
-    let counters = &mut out.counters;
-    counters.inc(Metric::PacketsSent);
-    counters.inc(Metric::PacketsPublishSent);
-    counters.inc(Metric::MessagesSent);
-    counters.inc(match header.qos {
-        QoS::AtMostOnce => Metric::MessagesQos0Sent,
-        QoS::AtLeastOnce => Metric::MessagesQos1Sent,
-        QoS::ExactlyOnce => Metric::MessagesQos2Sent,
-    });
 }
 
 /// `$SYS/…` is not counted as sent. The first byte decides for nearly all topics.
