@@ -24,5 +24,5 @@ mod route;
 mod server;
 mod text;
 
-pub use options::{ListenerOptions, ManagementOptions, Secret};
+pub use options::{ListenerOptions, ManagementOptions, Secret, TlsOptions};
 pub use server::{Bound, Management, StartError};

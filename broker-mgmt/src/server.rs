@@ -23,7 +23,7 @@ use crate::applications::{Applications, PUBLIC, Role};
 use crate::auth::{Authentication, Refused};
 use crate::dispatch::{self, Found};
 use crate::error::{ApiError, Code};
-use crate::options::{ListenerOptions, ManagementOptions};
+use crate::options::{ListenerOptions, ManagementOptions, TlsOptions};
 use crate::ports::Ports;
 use crate::reply::Reply;
 use crate::request::{Request, parse_query};
@@ -33,6 +33,8 @@ use crate::route::Method;
 pub struct Management {
     bound: Vec<Bound>,
     handles: Vec<ServerHandle>,
+    /// Of the listeners that have certificates.
+    tls: Vec<TlsOptions>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -106,18 +108,28 @@ impl Management {
         });
         let (tell, told) = mpsc::sync_channel(1);
         let listeners = options.listeners;
+        let tls = listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
         let thread = thread::Builder::new()
             .name("management".into())
             .spawn(move || serve(listeners, api, &tell))?;
         let ended = || io::Error::other("its thread ended");
         let (bound, handles) = told.recv().map_err(|_| ended())??;
-        Ok(Self { bound, handles, thread: Mutex::new(Some(thread)) })
+        Ok(Self { bound, handles, tls, thread: Mutex::new(Some(thread)) })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn listeners(&self) -> &[Bound] {
         &self.bound
+    }
+
+    /// Reads all certificates again, for connections to come.
+    ///
+    /// # Errors
+    /// One of them cannot be used; the old ones stay in force there. One text for each listener.
+    pub fn reload_certificates(&self) -> Result<(), Vec<String>> {
+        let errors: Vec<_> = self.tls.iter().filter_map(|tls| (tls.reload)().err()).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// Stops accepting, lets requests at work end for a second, and waits for it.
@@ -206,7 +218,7 @@ fn open(
     .on_connect(move |socket, _| cut_off_idle_readers(socket, send_timeout));
     let server = match tls {
         None => server.bind(bind),
-        Some(tls) => server.bind_rustls_0_23(bind, rustls::ServerConfig::clone(&tls)),
+        Some(tls) => server.bind_rustls_0_23(bind, rustls::ServerConfig::clone(&tls.server)),
     };
     let server = server.map_err(|error| StartError::Bind { name: name.clone(), bind, error })?;
     let address = server.addrs().first().copied().unwrap_or(bind);

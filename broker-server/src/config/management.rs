@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use broker_net::config::{Protocol, TlsConfig};
+
 use super::field::{Field, Refusal, parse_address, refuse};
 use super::value::Value;
 
@@ -14,6 +16,8 @@ pub(crate) struct ManagementConfig {
     pub(crate) default_secret: Option<DefaultSecret>,
     /// `management.listener.http`.
     pub(crate) http: HttpListener,
+    /// `management.listener.https`.
+    pub(crate) https: HttpsListener,
 }
 
 /// `management.listener.<scheme>.*`.
@@ -28,6 +32,13 @@ pub(crate) struct HttpListener {
     pub(crate) backlog: u32,
     pub(crate) send_timeout_ms: u64,
     pub(crate) nodelay: bool,
+}
+
+/// The same over TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpsListener {
+    pub(crate) listener: HttpListener,
+    pub(crate) tls: TlsConfig,
 }
 
 /// Where a listener for HTTP listens.
@@ -46,8 +57,28 @@ impl std::fmt::Debug for DefaultSecret {
 
 impl Default for ManagementConfig {
     fn default() -> Self {
-        Self { max_row_limit: 10_000, default_secret: None, http: HttpListener::new(8_080) }
+        Self {
+            max_row_limit: 10_000,
+            default_secret: None,
+            http: HttpListener::new(8_080),
+            https: HttpsListener {
+                listener: HttpListener {
+                    enabled: false,
+                    // The original's where its file leaves these keys out, as it does.
+                    acceptors: 8,
+                    max_clients: 64,
+                    ..HttpListener::new(8_081)
+                },
+                tls: listener_tls(),
+            },
+        }
     }
+}
+
+/// That of a listener for MQTT; of its keys only those of the files are here.
+fn listener_tls() -> TlsConfig {
+    let (tls, _) = super::table::listener_parts(Protocol::Ssl);
+    tls.expect("listeners over TLS have a TLS part")
 }
 
 impl HttpListener {

@@ -235,6 +235,11 @@ impl Settings {
         }
         settings.broker.node_name = settings.node.name.clone();
         settings.store.dir = settings.node.data_dir.clone();
+        // In the original this listener is there as soon as it has an address.
+        let has = |name: &str| settings.given.contains_key(&format!("management.listener.{name}"));
+        if has("https.bind") && !has("https.enabled") {
+            settings.management.https.listener.enabled = true;
+        }
         settings
     }
 

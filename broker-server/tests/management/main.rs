@@ -7,4 +7,5 @@ mod auth;
 mod basics;
 mod broker;
 mod http;
+mod https;
 mod start;
