@@ -200,17 +200,19 @@ fn open(
 ) -> Result<(Bound, actix_web::dev::Server), StartError> {
     let ListenerOptions { name, bind, acceptors, max_clients, backlog, send_timeout, nodelay, tls } =
         listener;
-    let workers = acceptors.max(1);
+    // Connections are shared out evenly: so many that each has its share of `max_clients`.
+    let workers = acceptors.clamp(1, max_clients.max(1));
     let api = web::Data::from(Arc::clone(api));
     let server = HttpServer::new(move || {
         App::new().app_data(web::Data::clone(&api)).default_service(web::to(answer))
     })
     .workers(workers)
-    .max_connections(max_clients.div_ceil(workers).max(1))
+    .max_connections((max_clients / workers).max(1))
     .worker_max_blocking_threads(HANDLERS_MAX.div_ceil(workers))
     .backlog(backlog)
     .tcp_nodelay(nodelay)
     .keep_alive(KEEP_ALIVE)
+    .tls_handshake_timeout(HEAD_TIMEOUT)
     .client_request_timeout(HEAD_TIMEOUT)
     .client_disconnect_timeout(Duration::from_secs(1))
     .shutdown_timeout(1)

@@ -5,6 +5,7 @@
 mod apps;
 mod auth;
 mod basics;
+mod bounds;
 mod broker;
 mod http;
 mod https;
