@@ -24,6 +24,7 @@ use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
 use crate::session::Session;
+use crate::traffic::Traffic;
 use crate::turn::Turn;
 use acks::PendingAcks;
 use auth::Exchange;
@@ -62,6 +63,8 @@ pub struct Channel {
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
+    /// The next packet is the last one once more; it is counted already.
+    is_fed_again: bool,
     /// Acknowledgements of this turn have made room in the window.
     owes_pump: bool,
     /// The client has used up its `publish_limit` for this interval.
@@ -86,12 +89,14 @@ struct AwaitConnect {
     deadline_ms: u64,
     /// The answer to a CONNECT that is fed again.
     admission: Option<Admission>,
+    traffic: Traffic,
 }
 
 struct Authenticating {
     peer: Peer,
     deadline_ms: u64,
     exchange: Exchange,
+    traffic: Traffic,
 }
 
 /// What a channel has once its CONNECT is accepted.
@@ -106,7 +111,6 @@ struct Connected {
     receive_maximum: u16,
     /// How it came in, if by enhanced authentication.
     auth: Option<Box<EnhancedAuth>>,
-    is_bridge: bool,
 }
 
 struct EnhancedAuth {
@@ -147,6 +151,7 @@ impl Channel {
                 peer,
                 deadline_ms,
                 admission: None,
+                traffic: Traffic::default(),
             })),
             version: ProtocolVersion::V3_1_1,
             max_packet_size: PACKET_MAX,
@@ -160,6 +165,7 @@ impl Channel {
             waits_for_store: false,
             is_congested: false,
             is_waiting: false,
+            is_fed_again: false,
             owes_pump: false,
             is_paused: false,
             allowance: 0,
@@ -173,17 +179,18 @@ impl Channel {
     /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
+        if !std::mem::take(&mut self.is_fed_again) {
+            Metric::received(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
+            turn.received.packets += 1;
+            turn.received.messages += u64::from(matches!(packet, Packet::Publish(_)));
+        }
         self.check_serves()?;
         turn.out.records.begin_packet();
         let result = self.dispatch(packet, turn);
         match &result {
-            // Counted when it is done with: a packet that waits is fed twice.
-            Ok(Flow::Next) | Err(_) => {
-                turn.out.counters.inc(Metric::PacketsReceived);
-                self.verdicts = None;
-            }
-            Ok(Flow::Wait(_)) => self.is_waiting = true,
-            Ok(Flow::Pause) => {}
+            Ok(Flow::Next) | Err(_) => self.verdicts = None,
+            Ok(Flow::Wait(_)) => (self.is_waiting, self.is_fed_again) = (true, true),
+            Ok(Flow::Pause) => self.is_fed_again = true,
         }
         result
     }
@@ -253,6 +260,7 @@ impl Channel {
     /// # Errors
     /// The session was taken over, or the channel was asked to close.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
             return Ok(());
@@ -269,6 +277,38 @@ impl Channel {
             self.is_congested = connected.session.is_congested();
         }
         Ok(())
+    }
+
+    /// Makes known what the turn has received.
+    fn tell_traffic(&mut self, turn: &mut Turn) {
+        let received = std::mem::take(&mut turn.received);
+        let shell_bytes = std::mem::take(&mut turn.held_bytes);
+        let held_bytes = shell_bytes + size_of::<Self>() + self.heap_bytes();
+        match &mut self.state {
+            State::Connected(connected) => {
+                connected.client.told.end_turn(received);
+                connected.session.note_channel_bytes(held_bytes);
+            }
+            State::AwaitConnect(waiting) => waiting.traffic.received += received,
+            State::Authenticating(waiting) => waiting.traffic.received += received,
+            State::Closed => {}
+        }
+    }
+
+    /// Bytes it holds beside itself, more or less.
+    fn heap_bytes(&self) -> usize {
+        self.aliases.as_ref().map_or(0, |aliases| aliases.heap_bytes())
+            + self.acl_cache.as_ref().map_or(0, |cache| cache.heap_bytes())
+            + self.pending_acks.as_ref().map_or(0, |acks| acks.heap_bytes())
+    }
+
+    /// What was received and sent before there is a session.
+    fn early_traffic(&self) -> Traffic {
+        match &self.state {
+            State::AwaitConnect(waiting) => waiting.traffic,
+            State::Authenticating(waiting) => waiting.traffic,
+            State::Connected(_) | State::Closed => Traffic::default(),
+        }
     }
 
     /// The socket takes bytes again.
@@ -398,8 +438,8 @@ impl Channel {
     }
 
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
-        packet.encode(self.version, &mut turn.reply);
-        turn.out.counters.inc(Metric::PacketsSent);
+        turn.reply.encode(packet, self.version);
+        Metric::sent(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
     }
 }
 

@@ -286,7 +286,7 @@ impl Restoring<'_> {
             identifiers: entry.identifiers,
             group,
             step,
-            is_copy: false,
+            is_copy: entry.is_copy,
         };
         self.restored.queued += 1;
         match entry.packet_id {
@@ -352,6 +352,9 @@ impl Shared {
             connected_at_ms: start.connected_at_ms,
             is_superuser: start.is_superuser,
             mountpoint: start.mountpoint.clone(),
+            is_bridge: false,
+            certificate: None,
+            told: Default::default(),
         }
     }
 }

@@ -7,7 +7,6 @@ use broker_codec::{Auth, Connect, Decoder, Packet, PropertiesBuf, Property, Reas
 use super::{Admission, Authenticating, Channel, Close, Flow, State};
 use crate::client::Peer;
 use crate::extension::{AuthExchange, AuthMethod, AuthStep, Credentials};
-use crate::metrics::Metric;
 use crate::turn::Turn;
 
 /// A running exchange.
@@ -44,12 +43,12 @@ impl Channel {
             peer: waiting.peer.clone(),
             deadline_ms: waiting.deadline_ms,
             exchange,
+            traffic: waiting.traffic,
         }));
         self.step(data, turn)
     }
 
     pub(super) fn handle_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn) -> Result<Flow, Close> {
-        turn.out.counters.inc(Metric::PacketsAuth);
         let method = auth.properties.authentication_method();
         let data = auth.properties.authentication_data().unwrap_or_default();
         match &mut self.state {
@@ -89,7 +88,7 @@ impl Channel {
                             listener: Arc::clone(&connected.client.listener),
                             zone: Arc::clone(&connected.client.zone),
                             certificate_username: None,
-                            certificate_common_name: None,
+                            certificate: connected.client.certificate.clone(),
                         },
                     };
                     let steps = method.begin(&credentials);

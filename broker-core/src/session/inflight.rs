@@ -51,12 +51,11 @@ pub(crate) enum Phase {
 
 impl Entry {
     /// The step of a retained message that has yet to leave for the first time, and that another has replaced
-    /// meanwhile: what has replaced it went out when it was published.
+    /// meanwhile.
     pub(crate) fn outdated_copy(&self, out: &Out) -> Option<u64> {
         match &self.phase {
-            Phase::Published(delivery) if delivery.is_copy && !self.was_sent => {
-                let message = delivery.message.here()?;
-                (!out.broker.retained.is_current(message)).then_some(delivery.step)
+            Phase::Published(delivery) if !self.was_sent => {
+                delivery.is_outdated_copy(out).then_some(delivery.step)
             }
             _ => None,
         }
@@ -66,6 +65,22 @@ impl Entry {
 impl Inflight {
     pub(crate) fn len(&self) -> usize {
         self.window.as_ref().map_or(0, |window| window.entries.len())
+    }
+
+    /// Messages that have yet to leave in the present connection.
+    pub(crate) fn unsent(&self) -> usize {
+        self.window.as_ref().map_or(0, |window| window.resend_left + window.held.len())
+    }
+
+    /// Bytes of memory it takes, its messages included, whoever else holds them.
+    ///
+    /// Cost: a look at each message.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let Some(window) = &self.window else { return 0 };
+        let messages = self.deliveries().filter_map(|delivery| delivery.message.here());
+        size_of::<Window>()
+            + window.entries.capacity() * size_of::<Entry>()
+            + messages.map(|message| message.weight()).sum::<usize>()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {

@@ -8,6 +8,7 @@ use broker_codec::QoS;
 use crate::clock::Now;
 use crate::config::ZoneConfig;
 use crate::message::Message;
+use crate::record::RefTerms;
 use crate::router::share_group::ShareGroup;
 use crate::store::BodyPlace;
 
@@ -25,6 +26,19 @@ pub(crate) struct Delivery {
     pub(crate) step: u64,
     /// A retained message for a new subscription: not to be sent once another has replaced it.
     pub(crate) is_copy: bool,
+}
+
+impl Delivery {
+    /// Its terms as they are recorded.
+    pub(crate) fn terms(&self) -> RefTerms<'_> {
+        RefTerms {
+            qos: self.qos,
+            retain: self.retain,
+            is_copy: self.is_copy,
+            identifiers: self.identifiers.as_deref().unwrap_or_default(),
+            group: self.group.as_ref().map(|group| (group.name(), &**group.route())),
+        }
+    }
 }
 
 /// A message, or where to read it.
@@ -107,6 +121,13 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of memory it takes, its messages included, whoever else holds them.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| {
+            size_of::<Waiting>() + waiting.len * size_of::<Delivery>() + waiting.here_bytes
+        })
     }
 
     /// True if a QoS 0 message waits: another one must not overtake it [MQTT-4.6.0-6].

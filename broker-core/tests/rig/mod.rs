@@ -100,6 +100,8 @@ struct Conn {
     version: ProtocolVersion,
     /// Bytes of the client that are not handled yet.
     unhandled: Vec<u8>,
+    /// How many of them the broker has read.
+    read: usize,
     waiting: Option<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     closed: Option<Close>,
 }
@@ -240,6 +242,19 @@ impl Rig {
         Self { disk: Some(disk), ..Self::build(change, Extensions::default(), Some(store)) }
     }
 
+    /// Another thread of the same broker, with connections of its own.
+    pub fn beside(&self) -> Self {
+        Self {
+            broker: Arc::clone(&self.broker),
+            turn: self.broker.turn(),
+            now: self.now,
+            zone: Arc::clone(&self.zone),
+            conns: Vec::new(),
+            config: self.config.clone(),
+            disk: self.disk.clone(),
+        }
+    }
+
     pub fn disk(&self) -> Arc<Disk> {
         Arc::clone(self.disk.as_ref().expect("a durable rig"))
     }
@@ -286,7 +301,7 @@ impl Rig {
             listener: "test".into(),
             zone: Arc::clone(&zone),
             certificate_username: None,
-            certificate_common_name: None,
+            certificate: None,
         };
         self.turn.begin(self.now);
         let channel = Channel::new(peer, Arc::clone(&socket) as Arc<dyn Sink>, &self.turn);
@@ -297,6 +312,7 @@ impl Rig {
             decoder,
             version,
             unhandled: Vec::new(),
+            read: 0,
             waiting: None,
             closed: None,
         });
@@ -387,12 +403,23 @@ impl Rig {
         self.settle();
     }
 
+    /// What a client has posted is read by another thread, which has yet to end its pass.
+    pub fn feed_in(&mut self, turn: &mut Turn, c: C) {
+        turn.begin(self.now);
+        std::mem::swap(&mut self.turn, turn);
+        self.feed(c);
+        std::mem::swap(&mut self.turn, turn);
+    }
+
     /// Packets of one pass over one connection, as a shell makes it.
     fn feed(&mut self, c: C) {
         let Self { conns, turn, .. } = self;
         let conn = &mut conns[c];
         if conn.closed.is_some() {
             return;
+        }
+        if conn.unhandled.len() > conn.read {
+            turn.count_received(conn.unhandled.len() - conn.read);
         }
         let mut at = 0;
         let mut result = Ok(());
@@ -416,6 +443,7 @@ impl Rig {
             }
         }
         conn.unhandled.drain(..at);
+        conn.read = conn.unhandled.len();
         let ended = conn.channel.end_turn(turn);
         if let Err(close) = result.and(ended) {
             self.close(c, close);

@@ -6,6 +6,8 @@
 mod rig;
 
 mod access;
+mod counters;
+mod each_metric;
 mod limits;
 mod metrics;
 mod queue;

@@ -7,6 +7,7 @@ mod auth;
 mod basics;
 mod bounds;
 mod broker;
+mod counts;
 mod http;
 mod https;
 mod start;
