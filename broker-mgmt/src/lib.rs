@@ -15,6 +15,7 @@ mod applications;
 mod auth;
 mod dispatch;
 mod error;
+mod listeners;
 mod options;
 mod page;
 pub mod ports;

@@ -23,6 +23,8 @@ pub struct ListenerOptions {
     pub name: String,
     /// Where it listens; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Whether it was configured by its port alone, and is shown so.
+    pub is_port_alone: bool,
     /// Threads that serve its connections, at least 1.
     pub acceptors: usize,
     /// Connections at a time.

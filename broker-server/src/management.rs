@@ -7,6 +7,7 @@ use std::time::Duration;
 use broker_core::Broker;
 use broker_mgmt::ports::Ports;
 use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, TlsOptions};
+use broker_net::config::Bind;
 use broker_net::{ReloadableTls, TlsSetupError};
 
 use crate::config::{HttpListener, HttpsListener, ManagementConfig};
@@ -47,7 +48,8 @@ pub(crate) fn start(
 fn listener(name: &str, config: &HttpListener, tls: Option<ReloadableTls>) -> ListenerOptions {
     ListenerOptions {
         name: name.to_owned(),
-        bind: config.bind.0,
+        bind: config.bind.socket_addr(),
+        is_port_alone: matches!(config.bind.0, Bind::Port(_)),
         acceptors: config.acceptors,
         max_clients: config.max_clients,
         backlog: config.backlog,

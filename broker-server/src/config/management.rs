@@ -1,8 +1,8 @@
 //! What the management API is started with: `[management]`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
-use broker_net::config::{Protocol, TlsConfig};
+use broker_net::config::{Bind, Protocol, TlsConfig};
 
 use super::field::{Field, Refusal, parse_address, refuse};
 use super::value::Value;
@@ -42,8 +42,14 @@ pub(crate) struct HttpsListener {
 }
 
 /// Where a listener for HTTP listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HttpAddress(pub(crate) SocketAddr);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpAddress(pub(crate) Bind);
+
+impl HttpAddress {
+    pub(crate) fn socket_addr(&self) -> SocketAddr {
+        self.0.socket_addr().expect("a path is no address of this kind of key")
+    }
+}
 
 /// A secret that is not in the configuration's `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -85,7 +91,7 @@ impl HttpListener {
     fn new(port: u16) -> Self {
         Self {
             enabled: true,
-            bind: HttpAddress(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+            bind: HttpAddress(Bind::Inet((Ipv4Addr::LOCALHOST, port).into())),
             acceptors: 2,
             max_clients: 512,
             backlog: 512,

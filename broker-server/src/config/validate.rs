@@ -234,7 +234,7 @@ fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
     let management = &settings.management;
     let http = [(&management.http, HTTP), (&management.https.listener, HTTPS)];
     let http = http.into_iter().filter(|(listener, _)| listener.enabled);
-    let http = http.map(|(it, path)| (Bind::Inet(it.bind.0), format!("{path}.bind")));
+    let http = http.map(|(it, path)| (it.bind.0.clone(), format!("{path}.bind")));
     let mut seen: Vec<(Bind, String)> = Vec::new();
     for (bind, key) in mqtt.chain(http) {
         if errors.iter().any(|error| error.key == key) {
@@ -248,9 +248,9 @@ fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
                 // The one that was given is the one to correct.
                 (taken, &key, other, &bind)
             };
-            let problem = format!("{} is taken by {other} ({})", shown(bind), shown(taken));
+            let problem = format!("{} is taken by {other} ({})", bind, taken);
             let mut error = wrong(settings, this.clone(), problem);
-            error.value = Some(format!("\"{}\"", shown(bind)));
+            error.value = Some(format!("\"{bind}\""));
             errors.push(error);
         }
         seen.push((bind, key));
@@ -258,21 +258,14 @@ fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
 }
 
 fn overlap(a: &Bind, b: &Bind) -> bool {
-    match (a, b) {
-        (Bind::Inet(a), Bind::Inet(b)) => {
+    match (a.socket_addr(), b.socket_addr()) {
+        (Some(a), Some(b)) => {
             let same_ip = a.ip() == b.ip()
                 || (a.is_ipv4() == b.is_ipv4()
                     && (a.ip().is_unspecified() || b.ip().is_unspecified()));
             a.port() == b.port() && a.port() != 0 && same_ip
         }
-        (a, b) => a == b,
-    }
-}
-
-fn shown(bind: &Bind) -> String {
-    match bind {
-        Bind::Inet(address) => address.to_string(),
-        Bind::Unix(path) => path.display().to_string(),
+        _ => a == b,
     }
 }
 

@@ -10,4 +10,5 @@ mod broker;
 mod counts;
 mod http;
 mod https;
+mod listeners;
 mod start;
