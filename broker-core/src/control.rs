@@ -200,7 +200,7 @@ impl Broker {
         let session = self.sessions.get(client_id).ok_or(ReasonCode::PacketIdentifierNotFound)?;
         let client = Arc::clone(&session.lock().client);
         let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
-        let wish = Wish { filter, options, identifier: 0 };
+        let wish = Wish { filter, options: client.adapt(options), identifier: 0 };
         let (granted, replay) = subscribe_one(&session, &client, &wish, turn)?;
         session.start_replays(replay.into_iter().collect(), &mut turn.out);
         Ok(granted)

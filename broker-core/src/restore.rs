@@ -352,7 +352,7 @@ impl Shared {
             connected_at_ms: start.connected_at_ms,
             is_superuser: start.is_superuser,
             mountpoint: start.mountpoint.clone(),
-            is_bridge: false,
+            is_bridge: start.is_bridge,
             certificate: None,
             told: Default::default(),
         }

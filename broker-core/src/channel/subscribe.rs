@@ -54,12 +54,7 @@ impl Channel {
                     "subscribe not authorised",
                 ));
             }
-            let mut options = request.options;
-            if connected.client.is_bridge {
-                // What bridges expect of brokers that know them: no echo, the RETAIN flag kept.
-                options.no_local = true;
-                options.retain_as_published = true;
-            }
+            let options = connected.client.adapt(request.options);
             let result = if allowed {
                 let wish = Wish { filter: request.filter, options, identifier };
                 subscribe_one(&connected.session, &connected.client, &wish, turn)
