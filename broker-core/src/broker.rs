@@ -13,6 +13,7 @@ use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::Listeners;
+use crate::control::cursors::Cursors;
 use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
@@ -69,6 +70,8 @@ pub struct Broker {
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
     connection_ids: AtomicU64,
+    /// Ends of the pages that operators have fetched.
+    pub(crate) cursors: Cursors,
     /// Filled by the shell; not held, for it holds the broker.
     pub(crate) listeners: RwLock<Option<Weak<dyn Listeners>>>,
     /// Makes assigned Client Identifiers unguessable from each other.
@@ -138,6 +141,7 @@ impl BrokerBuilder {
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
+            cursors: Cursors::default(),
             listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
@@ -387,19 +391,21 @@ impl Broker {
                 self.record_connect(&mut state, turn);
                 let (connack, held) = (connack(true), self.ends_of(client));
                 let out = &mut turn.out;
+                if taken_over {
+                    self.sessions.note_disconnected(session.number(), &old_client);
+                }
+                self.sessions.note_connected(session.number(), client);
                 session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
                 let shared: Vec<_> =
                     state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
                 self.wake_member(&session, &shared);
                 if taken_over {
-                    self.sessions.connected().sub(1);
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
                     route_will(&old_client, &old_will, turn);
                 }
-                self.sessions.connected().add(1);
                 return Ok((session, true));
             }
             if self.sessions.len() >= self.config.read().max_sessions {
@@ -410,16 +416,16 @@ impl Broker {
             let session =
                 Arc::new(Session::new(number, Arc::clone(client), asked.expiry_s, now_ms));
             let mut state = session.lock();
-            if !self.sessions.insert(&session) {
+            if !self.sessions.insert(&session, &state) {
                 continue;
             }
             state.will = will.cloned().map(Box::new);
             self.record_connect(&mut state, turn);
             let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
+            self.sessions.note_connected(number, client);
             session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
-            self.sessions.connected().add(1);
             return Ok((session, false));
         }
     }
@@ -435,6 +441,9 @@ impl Broker {
         let end = self.announce_end(&state, turn);
         self.unschedule(session, &mut state);
         let was_connected = state.connection.is_some();
+        if was_connected {
+            self.sessions.note_disconnected(session.number(), &state.client);
+        }
         session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
         if will.is_some() {
@@ -450,7 +459,6 @@ impl Broker {
             self.unroute(session, subscription);
         }
         if was_connected {
-            self.sessions.connected().sub(1);
             turn.client_disconnected(&client, "discarded");
         }
         if let Some(will) = will {
@@ -548,6 +556,7 @@ impl Broker {
     ) -> bool {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
+        self.sessions.note_disconnected(session.number(), &state.client);
         state.disconnected_at_ms = turn.now.mono_ms as i64;
         state.disconnected_wall_ms = turn.now.wall_ms;
         if !publish_will {
@@ -572,7 +581,6 @@ impl Broker {
             self.schedule(session, &mut state);
         }
         drop(state);
-        self.sessions.connected().sub(1);
         if let Some(will) = will_now {
             route_will(&client, &will, turn);
         }

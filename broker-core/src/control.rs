@@ -2,6 +2,10 @@
 //!
 //! Queries copy what they show, one session's lock at a time. Orders end in the same calls that packets do.
 
+pub(crate) mod cursors;
+pub(crate) mod pages;
+pub(crate) mod views;
+
 use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
@@ -11,39 +15,7 @@ use crate::broker::Broker;
 use crate::channel::{CloseCause, Wish, subscribe_one, unsubscribe_one};
 use crate::client::{ClientId, ClientInfo};
 use crate::modules::topic_metrics::TopicCounts;
-use crate::session::Session;
-use crate::session::subscriptions::Subscription;
-use crate::session::view::{ConnectionView, SessionCounts};
 use crate::turn::Turn;
-
-/// One session as it stood when it was looked at.
-#[derive(Debug, Clone)]
-pub struct SessionView {
-    /// The client of the present or last connection.
-    pub client: Arc<ClientInfo>,
-    /// True while a connection serves it.
-    pub is_connected: bool,
-    /// Number of subscriptions.
-    pub subscriptions: usize,
-    /// Messages in flight to the client.
-    pub inflight: usize,
-    /// Messages in the queue.
-    pub queued: usize,
-    /// QoS 2 messages received and not yet released.
-    pub awaiting_rel: usize,
-    /// Messages the queue had no room for.
-    pub dropped: u64,
-    /// Session Expiry Interval in seconds.
-    pub expiry_s: u32,
-    /// Bytes that wait for the socket.
-    pub outbox_bytes: usize,
-    /// When the session was created, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// What is counted of it, and its limits.
-    pub counts: SessionCounts,
-    /// The connection that serves it.
-    pub connection: Option<ConnectionView>,
-}
 
 /// One listener as the control plane sees it.
 #[derive(Debug, Clone)]
@@ -92,37 +64,6 @@ impl Broker {
     #[must_use]
     pub fn listeners(&self) -> Option<Arc<dyn Listeners>> {
         self.listeners.read().as_ref()?.upgrade()
-    }
-
-    /// Sessions, page by page: the views of shard `page`, or `None` past the last.
-    ///
-    /// Cost: one short lock per session of the page, none that all share.
-    #[must_use]
-    pub fn sessions(&self, page: usize) -> Option<Vec<SessionView>> {
-        Some(self.sessions.snapshot(page)?.iter().map(view).collect())
-    }
-
-    /// The session of a client.
-    #[must_use]
-    pub fn session(&self, client_id: &str) -> Option<SessionView> {
-        self.sessions.get(client_id).map(|session| view(&session))
-    }
-
-    /// The subscriptions of a client.
-    #[must_use]
-    pub fn subscriptions(&self, client_id: &str) -> Option<Vec<Subscription>> {
-        let session = self.sessions.get(client_id)?;
-        let state = session.lock();
-        Some(state.subscriptions.iter().cloned().collect())
-    }
-
-    /// All distinct Topic Filters that are subscribed to.
-    #[must_use]
-    pub fn routes(&self) -> Vec<String> {
-        let mut routes = Vec::new();
-        self.router.for_each_route(|filter| routes.push(filter.to_owned()));
-        routes.sort();
-        routes
     }
 
     /// Closes a client's connection with 0x98 Administrative action. Returns false if it has none.
@@ -186,7 +127,8 @@ impl Broker {
         self.delayed.len()
     }
 
-    /// Subscribes a client on its behalf, as if it had sent SUBSCRIBE.
+    /// Subscribes a client on its behalf, as if it had sent SUBSCRIBE: connected or away, with retained
+    /// messages, which a client that is away gets when it comes. It is not told.
     ///
     /// # Errors
     /// The Reason Code that SUBACK would have carried; `PacketIdentifierNotFound` for an unknown client.
@@ -206,7 +148,7 @@ impl Broker {
         Ok(granted)
     }
 
-    /// Ends a client's subscription on its behalf.
+    /// Ends a client's subscription on its behalf, as if it had sent UNSUBSCRIBE. It is not told.
     ///
     /// # Errors
     /// The Reason Code that UNSUBACK would have carried; `PacketIdentifierNotFound` for an unknown client.
@@ -239,23 +181,5 @@ impl Broker {
         std::hash::Hasher::write_u64(&mut hasher, self.next_connection_id());
         let hash = std::hash::Hasher::finish(&hasher);
         ClientId::from(format!("auto-{:016X}", hash).as_str())
-    }
-}
-
-fn view(session: &Arc<Session>) -> SessionView {
-    let state = session.lock();
-    SessionView {
-        client: Arc::clone(&state.client),
-        is_connected: state.connection.is_some(),
-        subscriptions: state.subscriptions.len(),
-        inflight: state.inflight.len(),
-        queued: state.queue.len(),
-        awaiting_rel: state.received.len(),
-        dropped: state.dropped,
-        expiry_s: state.expiry_s,
-        outbox_bytes: state.connection.as_ref().map_or(0, |c| c.outbox.len()),
-        created_at_ms: state.created_at_ms,
-        counts: state.counts(),
-        connection: session.connection_view(&state),
     }
 }

@@ -230,8 +230,9 @@ impl Restoring<'_> {
         self.restored.subscriptions += subscriptions.len();
         state.subscriptions = Subscriptions::of(subscriptions.into_values());
         let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
+        let is_alone = broker.sessions.insert(&session, &state);
         drop(state);
-        if !broker.sessions.insert(&session) {
+        if !is_alone {
             log::error!("session is not restored: another has its client id {:?}", start.client_id);
             return;
         }

@@ -3,5 +3,4 @@
 #![forbid(unsafe_code)]
 
 mod broker;
-mod counts;
 mod node;

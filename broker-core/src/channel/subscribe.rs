@@ -216,7 +216,11 @@ pub(crate) fn subscribe_one(
             }
             state.record_subscription(&subscription, &mut turn.out);
         }
-        state.subscriptions.insert(subscription.clone())
+        let old = state.subscriptions.insert(subscription.clone());
+        if old.is_none() {
+            turn.broker.sessions.note_subscriptions(&state);
+        }
+        old
     };
     route_subscription(session, &subscription, &turn.broker);
     turn.session_subscribed(client, &subscription);
@@ -272,6 +276,7 @@ pub(crate) fn unsubscribe_one(
     let Some(subscription) = state.subscriptions.remove(filter) else {
         return ReasonCode::NoSubscriptionExisted;
     };
+    turn.broker.sessions.note_subscriptions(&state);
     state.end_replay(subscription.route());
     if state.is_durable {
         let (session, step) = (session.number(), state.next_step());

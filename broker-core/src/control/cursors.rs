@@ -19,7 +19,6 @@ pub(crate) enum List {
     Sessions,
     Subscriptions,
     Routes,
-    Bans,
 }
 
 /// An entry that was shown, or passed.

@@ -1,9 +1,7 @@
 //! What an operator sees of connections, sessions, subscriptions and routes, and does to them.
 
 use broker_codec::{Packet, Property};
-use broker_core::{
-    Broker, Now, Page, PageRequest, ReasonCode, RemoveSessionError, RouteView, SubscriptionView,
-};
+use broker_core::{Broker, Now, Page, PageRequest, ReasonCode, RouteView, SubscriptionView};
 
 use crate::rig::*;
 
@@ -266,49 +264,6 @@ fn connections_are_found_by_user_name() {
     assert_eq!(found(&rig, "crowd", 1_000).len(), 598);
 }
 
-#[test]
-fn only_the_session_of_a_client_that_is_away_is_removed() {
-    let mut rig = Rig::new();
-    let c = rig.join(Hello::v5("c").lasting(100).will("will", "gone").will_delay(50));
-    rig.subscribed(c, "t", Q1);
-    let remove = |rig: &mut Rig, id: &str| {
-        rig.turn.begin(rig.now);
-        let removed = rig.broker.remove_session(id, &mut rig.turn);
-        rig.settle();
-        removed
-    };
-    assert_eq!(remove(&mut rig, "c"), Err(RemoveSessionError::Running));
-    rig.check(c, &[]);
-    let watch = rig.client("watch");
-    rig.subscribed(watch, "will", Q0);
-    rig.lose(c);
-    rig.check(watch, &[]);
-    assert_eq!(remove(&mut rig, "c"), Ok(()));
-    rig.check(watch, &["PUBLISH q0 will=gone"]);
-    assert!(rig.broker.session("c").is_none());
-    assert_eq!(rig.routes(), ["will"]);
-    assert_eq!(remove(&mut rig, "c"), Err(RemoveSessionError::NotFound));
-    assert_eq!(remove(&mut rig, "nobody"), Err(RemoveSessionError::NotFound));
-}
-
-#[test]
-fn a_session_that_was_removed_does_not_come_back() {
-    let mut rig = Rig::durable(|_, _| {});
-    let c = rig.hello(Hello::v5("c").lasting(100));
-    rig.sync();
-    rig.lose(c);
-    rig.turn.begin(rig.now);
-    assert_eq!(rig.broker.remove_session("c", &mut rig.turn), Ok(()));
-    rig.turn.finish();
-    let saved = rig.turn.saved();
-    assert!(!rig.broker.is_saved(saved));
-    rig.sync();
-    assert!(rig.broker.is_saved(saved));
-    assert_eq!(rig.crash().sessions, 0);
-    rig.turn.finish();
-    assert!(rig.broker.is_saved(rig.turn.saved()), "a pass that changes nothing");
-}
-
 impl Rig {
     fn subscribe_for(
         &mut self,
@@ -395,20 +350,6 @@ fn a_client_that_is_away_is_subscribed_as_if_it_were_there() {
     rig.sync();
     rig.crash();
     assert_eq!(rig.routes(), ["kept", "q", "s"]);
-}
-
-/// A client that comes back behind another mountpoint means another filter by the same words.
-#[test]
-fn a_subscription_is_routed_once_whatever_it_is_behind() {
-    let mut rig = Rig::with_zone(|zone| zone.mountpoint = Some("%u/".into()));
-    for (user, routes) in [("a", ["a/t", "a/t for \"g\""]), ("b", ["b/t", "b/t for \"g\""])] {
-        let c = rig.join(Hello::v5("c").lasting(100).user(user));
-        rig.subscribed(c, "t", Q1);
-        rig.subscribed(c, "$share/g/t", Q1);
-        let shown: Vec<_> = rig.list(Broker::routes_page).iter().map(route).collect();
-        assert_eq!(shown, routes);
-        assert_eq!(rig.broker.session("c").map(|view| view.subscriptions), Some(2));
-    }
 }
 
 /// Sessions keep their order and what they were created as.

@@ -6,7 +6,9 @@
 mod rig;
 
 mod access;
+mod control;
 mod counters;
+mod crowd;
 mod each_metric;
 mod limits;
 mod metrics;

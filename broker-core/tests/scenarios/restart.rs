@@ -389,7 +389,7 @@ fn an_ended_or_discarded_session_does_not_come_back() {
     rig.out(s);
     let restored = rig.crash();
     assert_eq!(restored.sessions, 0);
-    assert!(rig.broker.routes().is_empty());
+    assert!(rig.routes().is_empty());
 }
 
 /// A thread ends a session, and dies before it can say so: the one that has followed stays.
@@ -410,7 +410,7 @@ fn the_newest_session_of_a_client_comes_back() {
     for _ in 0..2 {
         let restored = rig.crash();
         assert_eq!((restored.sessions, restored.subscriptions), (1, 1));
-        assert_eq!(rig.broker.routes(), ["new"]);
+        assert_eq!(rig.routes(), ["new"]);
     }
     drop(other);
 }
