@@ -51,6 +51,11 @@ impl Subscription {
         self.detour.as_ref().map_or(&self.filter, |detour| &detour.route)
     }
 
+    /// True if the router knows it under the same filter and group as the other.
+    pub(crate) fn has_route_of(&self, other: &Self) -> bool {
+        self.route() == other.route() && self.share() == other.share()
+    }
+
     /// Group of a shared subscription; empty for `$queue/…`.
     #[must_use]
     pub fn share(&self) -> Option<&str> {

@@ -352,6 +352,20 @@ fn a_client_that_is_away_is_subscribed_as_if_it_were_there() {
     assert_eq!(rig.routes(), ["kept", "q", "s"]);
 }
 
+/// A client that comes back behind another mountpoint means another filter by the same words.
+#[test]
+fn a_subscription_is_routed_once_whatever_it_is_behind() {
+    let mut rig = Rig::with_zone(|zone| zone.mountpoint = Some("%u/".into()));
+    for (user, routes) in [("a", ["a/t", "a/t for \"g\""]), ("b", ["b/t", "b/t for \"g\""])] {
+        let c = rig.join(Hello::v5("c").lasting(100).user(user));
+        rig.subscribed(c, "t", Q1);
+        rig.subscribed(c, "$share/g/t", Q1);
+        let shown: Vec<_> = rig.list(Broker::routes_page).iter().map(route).collect();
+        assert_eq!(shown, routes);
+        assert_eq!(rig.broker.session("c").map(|view| view.subscriptions), Some(2));
+    }
+}
+
 /// Sessions keep their order and what they were created as.
 #[test]
 fn a_restart_leaves_the_lists_as_they_were() {

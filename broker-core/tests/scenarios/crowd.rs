@@ -31,6 +31,17 @@ fn come_and_go(mut rig: Rig, thread: usize) {
     }
 }
 
+/// Subscribes clients and ends their subscriptions while they do the same.
+fn meddle(mut rig: Rig) {
+    for round in 0..ROUNDS * 4 {
+        let (id, filter) = (format!("c{}", round % IDS), format!("own/{}", round % IDS));
+        rig.turn.begin(rig.now);
+        let _ = rig.broker.subscribe_client(&id, &filter, Q1, &mut rig.turn);
+        let _ = rig.broker.unsubscribe_client(&id, &filter, &mut rig.turn);
+        rig.settle();
+    }
+}
+
 fn read_all<T>(
     broker: &Broker,
     now: Now,
@@ -71,8 +82,10 @@ fn lists_are_true_when_the_crowd_has_settled() {
             let rig = rig.beside();
             scope.spawn(move || come_and_go(rig, thread))
         });
-        for client in clients {
-            client.join().expect("no thread fails");
+        let meddler = rig.beside();
+        let meddler = scope.spawn(move || meddle(meddler));
+        for thread in clients.into_iter().chain([meddler]) {
+            thread.join().expect("no thread fails");
         }
         is_over.store(true, Ordering::Relaxed);
         assert!(reader.join().expect("no reader fails") > 0);
