@@ -72,6 +72,8 @@ pub struct Broker {
     connection_ids: AtomicU64,
     /// Ends of the pages that operators have fetched.
     pub(crate) cursors: Cursors,
+    /// When bans are next looked at for those that are over, on the monotonic clock.
+    pub(crate) ban_sweep_ms: AtomicU64,
     /// Filled by the shell; not held, for it holds the broker.
     pub(crate) listeners: RwLock<Option<Weak<dyn Listeners>>>,
     /// Makes assigned Client Identifiers unguessable from each other.
@@ -142,6 +144,7 @@ impl BrokerBuilder {
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
             cursors: Cursors::default(),
+            ban_sweep_ms: AtomicU64::new(0),
             listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
@@ -260,7 +263,8 @@ impl Broker {
         let scheduled = self.schedule.lock().first_key_value().map(|((due_ms, _), _)| *due_ms);
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
         let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
-        [scheduled, delayed, sys, queues, self.retained.next_sweep_ms()].into_iter().flatten().min()
+        let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
+        [scheduled, delayed, sys, queues, retained, bans].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -281,6 +285,7 @@ impl Broker {
         }
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
+        self.sweep_bans(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         SysTopics::publish_due(turn);
     }

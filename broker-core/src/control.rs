@@ -2,6 +2,7 @@
 //!
 //! Queries copy what they show, one session's lock at a time. Orders end in the same calls that packets do.
 
+pub(crate) mod bans;
 pub(crate) mod cursors;
 pub(crate) mod pages;
 pub(crate) mod views;
@@ -10,10 +11,9 @@ use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 
-use crate::access::banned::{Ban, Who};
 use crate::broker::Broker;
 use crate::channel::{CloseCause, Wish, subscribe_one, unsubscribe_one};
-use crate::client::{ClientId, ClientInfo};
+use crate::client::ClientId;
 use crate::modules::topic_metrics::TopicCounts;
 use crate::turn::Turn;
 
@@ -70,36 +70,6 @@ impl Broker {
     #[must_use]
     pub fn kick(&self, client_id: &str) -> bool {
         self.sessions.get(client_id).is_some_and(|session| session.close(CloseCause::Kicked))
-    }
-
-    /// Bans a client, a user or an address; whoever is connected and concerned is closed.
-    pub fn ban(&self, who: Who, ban: Ban, now_ms: u64) {
-        self.add_ban(who.clone(), ban, now_ms);
-        let concerned = move |client: &ClientInfo| match &who {
-            Who::ClientId(id) => client.client_id.as_str() == &**id,
-            Who::Username(name) => client.username.as_deref() == Some(name),
-            Who::Address(address) => client.peer.map(|peer| peer.ip()) == Some(*address),
-        };
-        for shard in 0.. {
-            let Some(sessions) = self.sessions.snapshot(shard) else { break };
-            for session in sessions.iter().filter(|session| session.is_connected()) {
-                let client = Arc::clone(&session.lock().client);
-                if concerned(&client) {
-                    session.close(CloseCause::Banned);
-                }
-            }
-        }
-    }
-
-    /// Lifts a ban. Returns false if there is none.
-    pub fn unban(&self, who: &Who) -> bool {
-        self.lift_ban(who)
-    }
-
-    /// All bans.
-    #[must_use]
-    pub fn bans(&self) -> Vec<(Who, Ban)> {
-        self.banned.list()
     }
 
     /// Ends a session that no connection serves, or whose connection is closed by this.

@@ -63,6 +63,7 @@ mod turn;
 mod will;
 
 pub use access::banned::{Ban, Who};
+pub use access::network::{Network, NetworkError};
 pub use alarms::{Alarm, Alarms, PastAlarm};
 pub use broker::{Broker, BrokerBuilder, BuildError};
 pub use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};

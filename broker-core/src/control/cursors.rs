@@ -19,6 +19,7 @@ pub(crate) enum List {
     Sessions,
     Subscriptions,
     Routes,
+    Bans,
 }
 
 /// An entry that was shown, or passed.

@@ -1,4 +1,4 @@
-//! Pages: lists of connections, sessions, subscriptions and routes, a page at a time.
+//! Pages: lists of connections, sessions, subscriptions, routes and bans, a page at a time.
 //!
 //! Each list has an order that stays: entries stand where they first came in. A page costs what its rows cost; no
 //! lock is held for longer than it takes to copy some hundred of them.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::cursors::{Begin, List, Position};
 use super::views::{ConnectedClient, RouteView, SessionView, SubscriptionView};
+use crate::access::banned::{Ban, Who};
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::directory::Start;
@@ -42,7 +43,7 @@ pub struct Page<T> {
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
 /// Entries that are copied while a list is locked.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// Batches of a page beyond those that its rows need: entries may go between a list and a look at them.
 const EXTRA_BATCHES: usize = 64;
 
@@ -110,6 +111,19 @@ impl Broker {
             last
         });
         Page { rows, count: destinations.len() }
+    }
+
+    /// A page of the bans in force, in the order in which they were first pronounced.
+    #[must_use]
+    pub fn bans_page(&self, request: &PageRequest, now: Now) -> Page<(Who, Ban)> {
+        while self.end_bans(now.wall_ms) {}
+        let rows = self.rows(List::Bans, request, now, |begin, n, rows| {
+            let found = self.banned.page(begin.start(), n);
+            let last = found.last().map(|(number, ..)| Position::of(*number));
+            rows.extend(found.into_iter().map(|(_, who, ban)| (Who::clone(&who), ban)));
+            last
+        });
+        Page { rows, count: self.banned.len() }
     }
 
     /// Rows of a page. `read` adds at most so many that stand behind a place, and says how far it has come;
@@ -199,7 +213,11 @@ impl Broker {
     }
 
     /// Shows sessions that are likely to be connected under a user name, in order, while `each` wants more.
-    fn each_of_username(&self, username: &str, each: &mut dyn FnMut(&Arc<Session>) -> bool) {
+    pub(super) fn each_of_username(
+        &self,
+        username: &str,
+        each: &mut dyn FnMut(&Arc<Session>) -> bool,
+    ) {
         let mut behind = 0;
         loop {
             let found = self.sessions.of_username(username, behind, BATCH);

@@ -23,8 +23,8 @@ use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::extension::{Extensions, Store};
 use broker_core::restore::Restored;
 use broker_core::{
-    Answered, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Page, PageRequest, Peer,
-    ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn,
+    Answered, Ban, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Page, PageRequest, Peer,
+    ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn, Who,
 };
 use disk::Disk;
 use parking_lot::Mutex;
@@ -591,6 +591,10 @@ impl Rig {
         routes.sort();
         routes.dedup();
         routes
+    }
+
+    pub fn bans(&self) -> Vec<(Who, Ban)> {
+        self.list(Broker::bans_page)
     }
 
     pub fn metric(&mut self, metric: Metric) -> u64 {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use broker_core::{Broker, Now, Page, PageRequest};
+use broker_core::{Ban, Broker, Now, Page, PageRequest, Who};
 
 use crate::rig::*;
 
@@ -23,6 +23,11 @@ fn come_and_go(mut rig: Rig, thread: usize) {
         rig.subscribe(c, &format!("$share/g/f/{n}"), Q0);
         rig.unsubscribe(c, &format!("f/{round}"));
         rig.subscribe(c, &format!("own/{n}"), Q0);
+        if round % 50 == 0 {
+            let (who, now_ms) = (Who::Username(user.as_str().into()), rig.now.wall_ms);
+            let _ = rig.broker.ban(&who, Ban::until(now_ms + 1), now_ms);
+            let _ = rig.broker.unban(&who);
+        }
         if round % 3 == 0 {
             rig.lose(c);
         }
@@ -109,4 +114,5 @@ fn lists_are_true_when_the_crowd_has_settled() {
     let of_users: usize =
         ["u0", "u1", "u2"].map(|user| broker.connections_of(user, IDS).len()).iter().sum();
     assert_eq!(of_users, connected.len());
+    assert_eq!(rig.bans(), []);
 }

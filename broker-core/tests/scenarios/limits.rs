@@ -446,8 +446,7 @@ fn a_connack_is_shortened_or_not_sent() {
 #[test]
 fn a_connack_that_refuses_is_shortened_or_not_sent() {
     let mut rig = Rig::new();
-    let ban = Ban { reason: "test".into(), by: "test".into(), until_ms: u64::MAX };
-    rig.broker.ban(Who::ClientId("c".into()), ban, rig.now.wall_ms);
+    let _ = rig.broker.ban(&Who::ClientId("c".into()), Ban::until(u64::MAX), rig.now.wall_ms);
     for (size, expected) in [
         (100, vec!["CONNACK present=0 0x8a ReasonString(\"banned\")"]),
         (13, vec!["CONNACK present=0 0x8a"]),

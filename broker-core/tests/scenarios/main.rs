@@ -6,6 +6,7 @@
 mod rig;
 
 mod access;
+mod bans;
 mod control;
 mod counters;
 mod crowd;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker_codec::Property;
-use broker_core::{Broker, Now, Page, PageRequest, Subscription};
+use broker_core::{Ban, Broker, Now, Page, PageRequest, Subscription, Who};
 
 use crate::number;
 use crate::rig::*;
@@ -38,6 +38,7 @@ struct World {
     rig: Rig,
     rng: Rng,
     open: Vec<(String, C)>,
+    bans: BTreeSet<String>,
 }
 
 fn id(n: usize) -> String {
@@ -57,7 +58,7 @@ fn named<T>(page: &Page<T>, name: impl Fn(&T) -> String) -> Page<String> {
 }
 
 /// Each list, and what is there, found out without it.
-const LISTS: [(fn(&Broker, &PageRequest, Now) -> Page<String>, fn(&World) -> Entries); 4] = [
+const LISTS: [(fn(&Broker, &PageRequest, Now) -> Page<String>, fn(&World) -> Entries); 5] = [
     (
         |broker, request, now| {
             named(&broker.connections_page(request, now), |view| {
@@ -89,6 +90,15 @@ const LISTS: [(fn(&Broker, &PageRequest, Now) -> Page<String>, fn(&World) -> Ent
             })
         },
         World::routes,
+    ),
+    (
+        |broker, request, now| {
+            named(&broker.bans_page(request, now), |(who, _)| match who {
+                Who::ClientId(id) => id.to_string(),
+                other => panic!("{other:?}"),
+            })
+        },
+        |world| world.bans.clone(),
     ),
 ];
 
@@ -132,7 +142,7 @@ impl World {
         // No two things at the same time, so that times tell entries of one name apart.
         self.rig.pass_ms(1);
         let n = self.rng.below(IDS);
-        match self.rng.below(10) {
+        match self.rng.below(11) {
             0..=3 => {
                 let id = id(n);
                 let lasting = self.rng.chance(60);
@@ -165,7 +175,17 @@ impl World {
                     self.rig.unsubscribe(c, &filter);
                 }
             }
-            _ => {}
+            _ => {
+                // Of clients that never come: they would be closed.
+                let name = format!("ban{n}");
+                let who = Who::ClientId(name.as_str().into());
+                if self.bans.remove(&name) {
+                    assert!(self.rig.broker.unban(&who).is_some());
+                } else {
+                    let _ = self.rig.broker.ban(&who, Ban::until(u64::MAX), self.rig.now.wall_ms);
+                    self.bans.insert(name);
+                }
+            }
         }
         for (_, c) in &self.open {
             self.rig.out(*c);
@@ -218,7 +238,7 @@ fn run(seed: u64) -> (usize, usize) {
             });
         }
     }
-    let mut world = World { rig: Rig::new(), rng, open: Vec::new() };
+    let mut world = World { rig: Rig::new(), rng, open: Vec::new(), bans: BTreeSet::new() };
     for _ in 0..ACTS {
         world.act();
         let all = LISTS.map(|(_, all)| all(&world));
