@@ -1,6 +1,7 @@
 //! Broker: the parts that every connection shares.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -437,11 +438,23 @@ impl Broker {
 
     /// Ends a session: its connection is told why, its Will published, its subscriptions removed.
     pub(crate) fn end_session(&self, session: &Arc<Session>, cause: CloseCause, turn: &mut Turn) {
+        let Ok(()) = self.end_session_if(session, cause, turn, |_| Ok::<(), Infallible>(()));
+    }
+
+    /// The same for a session that `may_end`.
+    pub(crate) fn end_session_if<E>(
+        &self,
+        session: &Arc<Session>,
+        cause: CloseCause,
+        turn: &mut Turn,
+        may_end: impl FnOnce(&State) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut state = session.lock();
+        may_end(&state)?;
         if std::mem::replace(&mut state.ended, true) {
             drop(state);
             self.sessions.remove(session);
-            return;
+            return Ok(());
         }
         let end = self.announce_end(&state, turn);
         self.unschedule(session, &mut state);
@@ -473,6 +486,7 @@ impl Broker {
         // Last, so that a crash in between leaves its messages with it.
         session.lock().record_end(&mut turn.out);
         end.into_iter().for_each(|end| turn.out.records.bind(end));
+        Ok(())
     }
 
     /// A durable session is about to end, or to be no longer durable: until the store has the record of that,

@@ -54,6 +54,17 @@ pub trait Listeners: Send + Sync {
     fn start(&self, name: &str) -> Result<(), String>;
 }
 
+/// Why a session is not removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveSessionError {
+    /// A connection serves it.
+    #[error("the session is running")]
+    Running,
+    /// The client has none.
+    #[error("no such session")]
+    NotFound,
+}
+
 impl Broker {
     /// Makes the shell's listeners known.
     pub fn set_listeners(&self, listeners: Weak<dyn Listeners>) {
@@ -77,6 +88,25 @@ impl Broker {
         let Some(session) = self.sessions.get(client_id) else { return false };
         self.end_session(&session, CloseCause::Kicked, turn);
         true
+    }
+
+    /// Ends the session of a client that is away.
+    ///
+    /// # Errors
+    /// The client is connected, or has no session.
+    pub fn remove_session(
+        &self,
+        client_id: &str,
+        turn: &mut Turn,
+    ) -> Result<(), RemoveSessionError> {
+        let session = self.sessions.get(client_id).ok_or(RemoveSessionError::NotFound)?;
+        self.end_session_if(&session, CloseCause::Kicked, turn, |state| {
+            match (state.ended, &state.connection) {
+                (true, _) => Err(RemoveSessionError::NotFound),
+                (false, Some(_)) => Err(RemoveSessionError::Running),
+                (false, None) => Ok(()),
+            }
+        })
     }
 
     /// Counts of the topics registered in `module.topic_metrics`.

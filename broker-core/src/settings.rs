@@ -17,7 +17,7 @@ pub(crate) struct Settings(Mutex<BTreeMap<(Box<str>, Box<str>), Arc<[u8]>>>);
 /// changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "an answer to an operator waits until the change is saved"]
-pub struct Saved(Option<Lsn>);
+pub struct Saved(pub(crate) Option<Lsn>);
 
 impl Settings {
     /// Puts a setting in place that the store had.

@@ -1,7 +1,9 @@
 //! What an operator sees of connections, sessions, subscriptions and routes, and does to them.
 
 use broker_codec::{Packet, Property};
-use broker_core::{Broker, Now, Page, PageRequest, ReasonCode, RouteView, SubscriptionView};
+use broker_core::{
+    Broker, Now, Page, PageRequest, ReasonCode, RemoveSessionError, RouteView, SubscriptionView,
+};
 
 use crate::rig::*;
 
@@ -262,6 +264,49 @@ fn connections_are_found_by_user_name() {
     assert_eq!(found(&rig, "crowd", 2), ["c002", "c003"]);
     assert_eq!(found(&rig, "other", 2), ["c001"]);
     assert_eq!(found(&rig, "crowd", 1_000).len(), 598);
+}
+
+#[test]
+fn only_the_session_of_a_client_that_is_away_is_removed() {
+    let mut rig = Rig::new();
+    let c = rig.join(Hello::v5("c").lasting(100).will("will", "gone").will_delay(50));
+    rig.subscribed(c, "t", Q1);
+    let remove = |rig: &mut Rig, id: &str| {
+        rig.turn.begin(rig.now);
+        let removed = rig.broker.remove_session(id, &mut rig.turn);
+        rig.settle();
+        removed
+    };
+    assert_eq!(remove(&mut rig, "c"), Err(RemoveSessionError::Running));
+    rig.check(c, &[]);
+    let watch = rig.client("watch");
+    rig.subscribed(watch, "will", Q0);
+    rig.lose(c);
+    rig.check(watch, &[]);
+    assert_eq!(remove(&mut rig, "c"), Ok(()));
+    rig.check(watch, &["PUBLISH q0 will=gone"]);
+    assert!(rig.broker.session("c").is_none());
+    assert_eq!(rig.routes(), ["will"]);
+    assert_eq!(remove(&mut rig, "c"), Err(RemoveSessionError::NotFound));
+    assert_eq!(remove(&mut rig, "nobody"), Err(RemoveSessionError::NotFound));
+}
+
+#[test]
+fn a_session_that_was_removed_does_not_come_back() {
+    let mut rig = Rig::durable(|_, _| {});
+    let c = rig.hello(Hello::v5("c").lasting(100));
+    rig.sync();
+    rig.lose(c);
+    rig.turn.begin(rig.now);
+    assert_eq!(rig.broker.remove_session("c", &mut rig.turn), Ok(()));
+    rig.turn.finish();
+    let saved = rig.turn.saved();
+    assert!(!rig.broker.is_saved(saved));
+    rig.sync();
+    assert!(rig.broker.is_saved(saved));
+    assert_eq!(rig.crash().sessions, 0);
+    rig.turn.finish();
+    assert!(rig.broker.is_saved(rig.turn.saved()), "a pass that changes nothing");
 }
 
 impl Rig {

@@ -28,6 +28,9 @@ fn come_and_go(mut rig: Rig, thread: usize) {
             let _ = rig.broker.ban(&who, Ban::until(now_ms + 1), now_ms);
             let _ = rig.broker.unban(&who);
         }
+        rig.turn.begin(rig.now);
+        let _ = rig.broker.remove_session(&format!("c{}", (n + 1) % IDS), &mut rig.turn);
+        rig.settle();
         if round % 3 == 0 {
             rig.lose(c);
         }

@@ -142,7 +142,7 @@ impl World {
         // No two things at the same time, so that times tell entries of one name apart.
         self.rig.pass_ms(1);
         let n = self.rng.below(IDS);
-        match self.rng.below(11) {
+        match self.rng.below(12) {
             0..=3 => {
                 let id = id(n);
                 let lasting = self.rng.chance(60);
@@ -174,6 +174,11 @@ impl World {
                     let filter = filter(self.rng.below(FILTERS));
                     self.rig.unsubscribe(c, &filter);
                 }
+            }
+            10 => {
+                self.rig.turn.begin(self.rig.now);
+                let _ = self.rig.broker.remove_session(&id(n), &mut self.rig.turn);
+                self.rig.settle();
             }
             _ => {
                 // Of clients that never come: they would be closed.
