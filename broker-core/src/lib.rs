@@ -72,7 +72,7 @@ pub use client::{Certificate, ClientId, ClientInfo, Peer, Transport};
 pub use clock::Now;
 pub use control::pages::{PAGE_ROWS_MAX, Page, PageRequest};
 pub use control::views::{ConnectedClient, RouteView, SessionView, SubscriptionView};
-pub use control::{ListenerInfo, Listeners, RemoveSessionError};
+pub use control::{ListenerError, ListenerInfo, Listeners, RemoveSessionError};
 pub use local::{Attachment, LocalClient, LocalSubscription};
 pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics, Snapshot};

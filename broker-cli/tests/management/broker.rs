@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ pub(crate) struct Broker {
     folder: PathBuf,
     /// Of the management API.
     pub(crate) api: String,
+    /// HOST and PORT for MQTT over TCP.
+    tcp: (String, String),
 }
 
 /// What a run of the program came to.
@@ -28,12 +30,17 @@ pub(crate) struct Outcome {
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more keys, in tables of their own: those of the usual ones go.
+    pub(crate) fn start_with(keys: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
         let config = folder.join("broker.toml");
-        fs::write(&config, config_in(&folder)).unwrap();
+        fs::write(&config, config_in(&folder, keys)).unwrap();
         let mut process = Command::new(server_program())
             .arg("--config")
             .arg(&config)
@@ -56,7 +63,14 @@ impl Broker {
                 .unwrap_or_else(|| panic!("{name}:\n{said}"));
             line.rsplit("address=").next().unwrap().to_owned()
         };
-        Self { process, api: format!("http://{}", address("name=http:management")), folder }
+        let tcp = address("name=mqtt:tcp:external");
+        let (host, port) = tcp.rsplit_once(':').unwrap();
+        Self {
+            process,
+            api: format!("http://{}", address("name=http:management")),
+            tcp: (host.to_owned(), port.to_owned()),
+            folder,
+        }
     }
 
     /// A path in the folder of the broker.
@@ -101,6 +115,22 @@ impl Broker {
         assert!(outcome.stderr.contains(said), "{line}: {outcome:?}");
     }
 
+    /// Runs `broker-cli pub` or `sub` to its end.
+    #[track_caller]
+    pub(crate) fn mqtt(&self, line: &str) -> String {
+        let output = self.mqtt_client(line).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn mqtt_client(&self, line: &str) -> Command {
+        let (host, port) = &self.tcp;
+        let mut words = line.split(' ');
+        let mut command = program();
+        command.arg(words.next().unwrap()).args(["-h", host, "-p", port]).args(words);
+        command
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -126,11 +156,12 @@ pub(crate) fn program() -> Command {
     command
 }
 
-fn config_in(folder: &Path) -> String {
+fn config_in(folder: &Path, keys: &str) -> String {
     let off = |name: &str| format!("[listener.{name}]\nenabled = false\n");
     [
         format!("node.data_dir = \"{}\"\n", folder.join("data").display()),
-        "[store]\nmin_free_bytes = 0\n".to_owned(),
+        keys.to_owned(),
+        if keys.contains("[store]") { "" } else { "[store]\nmin_free_bytes = 0\n" }.to_owned(),
         "[listener.tcp.external]\nbind = \"127.0.0.1:0\"\n".to_owned(),
         "[management.listener.http]\nbind = \"127.0.0.1:0\"\n".to_owned(),
         off("tcp.internal"),
@@ -189,4 +220,47 @@ fn newest_source(folder: &Path, depth: u32) -> SystemTime {
         }
     }
     newest
+}
+
+/// Waits until `look` has something to say.
+#[track_caller]
+pub(crate) fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it has not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `broker-cli sub`, a real MQTT client in a process of its own.
+pub(crate) struct Subscriber {
+    process: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Subscriber {
+    /// Connects with these flags, which takes its time.
+    pub(crate) fn start(broker: &Broker, flags: &str) -> Self {
+        let mut command = broker.mqtt_client(&format!("sub {flags}"));
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        Self { process, lines }
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

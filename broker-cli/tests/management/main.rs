@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod counts;
 mod node;
