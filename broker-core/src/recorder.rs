@@ -34,6 +34,8 @@ pub(crate) struct Recorder {
     bound: Vec<Arc<Seal>>,
     /// Strictest level of what was recorded for the packet at work; `None` if nothing was.
     needs: Option<Level>,
+    /// The end of the last frame of the pass.
+    handed_over: Option<Lsn>,
 }
 
 /// A row of removals of one session for one reason.
@@ -62,7 +64,18 @@ impl Recorder {
             seal: None,
             bound: Vec::new(),
             needs: None,
+            handed_over: None,
         }
+    }
+
+    /// A pass begins: nothing of it was handed over yet.
+    pub(crate) const fn begin_pass(&mut self) {
+        self.handed_over = None;
+    }
+
+    /// The position that covers what the pass has handed over, if it has anything.
+    pub(crate) const fn handed_over(&self) -> Option<Lsn> {
+        self.handed_over
     }
 
     /// True if there is a store.
@@ -325,7 +338,8 @@ impl Recorder {
         if self.frame.capacity() > 2 * FRAME_MAX {
             self.frame = Vec::new();
         }
-        Some(appended.end)
+        self.handed_over = Some(appended.end);
+        self.handed_over
     }
 }
 

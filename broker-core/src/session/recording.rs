@@ -42,6 +42,7 @@ impl State {
             keep_alive_s: client.keep_alive_s,
             clean_start: self.created_clean,
             is_superuser: client.is_superuser,
+            is_bridge: client.is_bridge,
             expiry_s: self.expiry_s,
             created_at_ms: self.created_at_ms,
             connected_at_ms: client.connected_at_ms,
