@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::http::Api;
 
@@ -77,7 +79,7 @@ impl Broker {
         let written = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                *written.lock().unwrap() += &(line + "\n");
+                *written.lock() += &(line + "\n");
             }
         });
         Ok(Self { child, folder, addresses, log, reader: Some(reader) })
@@ -112,11 +114,11 @@ impl Broker {
 
     /// SIGHUP, and waits until it has logged this.
     pub(crate) fn reload(&self, expected: &str) {
-        let before = self.log.lock().unwrap().len();
+        let before = self.log.lock().len();
         self.signal("HUP");
         let until = Instant::now() + DEADLINE;
-        while !self.log.lock().unwrap()[before..].contains(expected) {
-            assert!(Instant::now() < until, "not logged: {expected}\n{}", self.log.lock().unwrap());
+        while !self.log.lock()[before..].contains(expected) {
+            assert!(Instant::now() < until, "not logged: {expected}\n{}", self.log.lock());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -136,7 +138,7 @@ impl Broker {
         }
         let folder = std::mem::replace(&mut self.folder, Folder(PathBuf::new()));
         self.reader.take().unwrap().join().unwrap();
-        let log = std::mem::take(&mut *self.log.lock().unwrap());
+        let log = std::mem::take(&mut *self.log.lock());
         (folder, log)
     }
 }
