@@ -195,6 +195,7 @@ impl Turn {
                 group: Some(Arc::clone(group)),
                 step: 0,
                 is_copy: false,
+                frame: None,
             };
             if member.session().deliver_stored(given, place, &mut self.out) {
                 return true;
