@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker_codec::topic;
+use broker_codec::{QoS, topic};
 
 use crate::config::DurabilityConfig;
 use crate::message::{Message, Publication};
@@ -147,6 +147,11 @@ impl Recorder {
     /// that.
     pub(crate) fn is_ahead(&self, frame: &Arc<Seal>) -> bool {
         frame.is_filled() || self.seal.as_ref().is_some_and(|seal| Arc::ptr_eq(seal, frame))
+    }
+
+    /// The frame at work, for a message of QoS 2 that was recorded: its PUBLISH must not leave before it.
+    pub(crate) fn frame_of(&mut self, qos: QoS) -> Option<Arc<Seal>> {
+        (self.is_on() && qos == QoS::ExactlyOnce).then(|| self.seal())
     }
 
     fn seal(&mut self) -> Arc<Seal> {

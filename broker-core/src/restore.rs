@@ -288,6 +288,7 @@ impl Restoring<'_> {
             group,
             step,
             is_copy: entry.is_copy,
+            frame: None,
         };
         self.restored.queued += 1;
         match entry.packet_id {

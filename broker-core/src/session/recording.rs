@@ -70,6 +70,7 @@ impl State {
                 let (at, terms) = ((number, step), delivery.terms());
                 let is_recorded = out.records.reference(&publication, at, &terms);
                 delivery.step = if is_recorded { step } else { 0 };
+                delivery.frame = out.records.frame_of(delivery.qos).filter(|_| is_recorded);
             }
         };
         let mut begun = Vec::new();

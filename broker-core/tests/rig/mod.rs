@@ -275,6 +275,12 @@ impl Rig {
 
     /// The process dies and comes back after `down_ms`; `frames` of its log survive.
     pub fn crash_keeping(&mut self, frames: usize, down_ms: u64) -> Restored {
+        let newest = self.disk().snapshots().checked_sub(1);
+        self.crash_to(newest, frames, down_ms)
+    }
+
+    /// The same, with the snapshot of that number, or the log alone.
+    pub fn crash_to(&mut self, snapshot: Option<usize>, frames: usize, down_ms: u64) -> Restored {
         let disk = self.disk().crash(frames);
         let store = Arc::clone(&disk) as Arc<dyn Store>;
         let config = self.config.clone();
@@ -283,7 +289,7 @@ impl Rig {
         // The monotonic clock begins anew.
         self.now = Now { mono_ms: 500, wall_ms: self.now.wall_ms + down_ms };
         self.conns.clear();
-        let restored = disk.restore(&self.broker, self.now);
+        let restored = disk.restore_from(snapshot, &self.broker, self.now);
         self.disk = Some(disk);
         self.turn = self.broker.turn();
         self.turn.begin(self.now);

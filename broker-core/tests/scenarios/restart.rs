@@ -209,6 +209,33 @@ fn what_has_become_too_large_is_released_over_a_crash() {
     rig.check(s, &["CONNACK present=1 0x00"]);
 }
 
+/// [MQTT-2.2.1-3] An identifier is of one message, though the snapshot that is used is from before an earlier crash,
+/// after which another was given.
+#[test]
+fn an_older_snapshot_brings_no_identifier_back_that_is_another_message_s() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", "zero", Q1, 1);
+    rig.publish(p, "a", "one", Q1, 2);
+    rig.puback(s, 1);
+    rig.disk().snapshot(&rig.broker);
+    rig.sync();
+    rig.check(s, &["PUBLISH q1 #1 a=zero", "PUBLISH q1 #2 a=one"]);
+    let frames = rig.disk().frames();
+    rig.crash_to(None, frames, 0);
+    let s = rig.back("s");
+    let p = rig.client("p");
+    rig.publish(p, "a", "two", Q2, 3);
+    rig.sync();
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=one", "PUBLISH q2 #2 a=two"]);
+    let frames = rig.disk().frames();
+    rig.crash_to(Some(0), frames, 0);
+    let s = rig.back("s");
+    let again = ["CONNACK present=1 0x00", "PUBLISH q1 #1 a=one", "PUBLISH dup q2 #2 a=two"];
+    rig.check(s, &again);
+}
+
 /// Nothing acknowledged is lost, and nothing that was not is owed.
 #[test]
 fn what_was_not_synced_was_not_acknowledged() {
