@@ -5,6 +5,7 @@ mod apps;
 mod brokers;
 mod metrics;
 mod nodes;
+mod plugins;
 mod stats;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::applications::Applications;
 use crate::auth::Authentication;
-use crate::ports::NodeFacts;
+use crate::ports::{NodeFacts, Plugins};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -24,6 +25,7 @@ use crate::route::{Route, get};
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) node: Arc<dyn NodeFacts>,
+    pub(crate) plugins: Arc<dyn Plugins>,
     pub(crate) applications: Arc<Applications>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) max_row_limit: usize,
@@ -36,8 +38,15 @@ impl Api {
 }
 
 /// The groups, in the order of the document's list.
-const GROUPS: &[&[Route]] =
-    &[alarms::ROUTES, apps::ROUTES, brokers::ROUTES, metrics::ROUTES, nodes::ROUTES, stats::ROUTES];
+const GROUPS: &[&[Route]] = &[
+    alarms::ROUTES,
+    apps::ROUTES,
+    brokers::ROUTES,
+    metrics::ROUTES,
+    nodes::ROUTES,
+    plugins::ROUTES,
+    stats::ROUTES,
+];
 
 const ROOT: &Route =
     &get("list_api", "/", "List the routes of the API", list).unlisted().lists::<RouteRow>();

@@ -12,6 +12,8 @@ pub struct Ports {
     pub broker: Arc<Broker>,
     /// Facts of the process.
     pub node: Arc<dyn NodeFacts>,
+    /// The plugins.
+    pub plugins: Arc<dyn Plugins>,
 }
 
 /// What the process knows of itself and its machine. All are read anew at each call.
@@ -42,6 +44,46 @@ pub trait NodeFacts: Send + Sync {
 
     /// Threads of the process.
     fn threads(&self) -> usize;
+}
+
+/// The plugins of EMQ X, as far as this broker has them. Orders outlive the process.
+pub trait Plugins: Send + Sync {
+    /// All, by name.
+    fn list(&self) -> Vec<PluginInfo>;
+
+    /// Whether one is at work.
+    fn is_active(&self, name: &str) -> bool;
+
+    /// Puts one to work.
+    ///
+    /// # Errors
+    /// `not_found`, `already_started`, or what keeps it from working.
+    fn load(&self, name: &str) -> Result<(), String>;
+
+    /// Takes one out of work.
+    ///
+    /// # Errors
+    /// `not_found`, `not_started`, or why it stays.
+    fn unload(&self, name: &str) -> Result<(), String>;
+
+    /// Has one read its configuration again; puts it to work if it was not.
+    ///
+    /// # Errors
+    /// `not_found`, or what is wrong with the configuration: then nothing has changed.
+    fn reload(&self, name: &str) -> Result<(), String>;
+}
+
+/// One plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// `emqx_retainer`.
+    pub name: &'static str,
+    /// As the original's list has it.
+    pub version: &'static str,
+    /// As the original's list has it.
+    pub description: &'static str,
+    /// Whether it is at work.
+    pub is_active: bool,
 }
 
 /// Memory of the process in bytes.

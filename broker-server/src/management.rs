@@ -6,15 +6,18 @@ use std::time::Duration;
 use broker_core::Broker;
 use broker_mgmt::ports::Ports;
 use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, StartError};
+use broker_plugins::PluginHost;
 
 use crate::config::{HttpListener, ManagementConfig};
 use crate::facts::Facts;
+use crate::plugins;
 
 /// Starts it, unless none of its listeners is enabled.
 pub(crate) fn start(
     config: ManagementConfig,
     broker: &Arc<Broker>,
     facts: Facts,
+    plugins: &Arc<PluginHost>,
 ) -> Result<Option<Management>, StartError> {
     let listeners: Vec<_> = listener("http:management", &config.http).into_iter().collect();
     if listeners.is_empty() {
@@ -25,7 +28,11 @@ pub(crate) fn start(
         default_secret: config.default_secret.map(|secret| Secret::new(secret.0)),
         listeners,
     };
-    let ports = Ports { broker: Arc::clone(broker), node: Arc::new(facts) };
+    let ports = Ports {
+        broker: Arc::clone(broker),
+        node: Arc::new(facts),
+        plugins: Arc::new(plugins::ForApi(Arc::clone(plugins))),
+    };
     let management = Management::start(options, ports)?;
     for listener in management.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);

@@ -14,7 +14,7 @@ use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
-use crate::{logging, management};
+use crate::{logging, management, plugins};
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
@@ -44,6 +44,10 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     if let Some(storage) = &storage {
         storage.start(&broker)?;
     }
+    // Before anybody can connect: they may have a say in it.
+    let plugins = plugins::start(&broker, &config.plugins, file.map(Path::to_owned))
+        .map_err(|error| anyhow!("plugins.loaded: {error}"))?;
+    let plugins = Arc::new(plugins);
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
@@ -54,7 +58,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         log::info!("listening name={} address={}", listener.name, listener.address);
     }
     let facts = Facts::new(config.node.name.clone(), begun);
-    let management = management::start(config.management, &broker, facts)?;
+    let management = management::start(config.management, &broker, facts, &plugins)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,

@@ -9,11 +9,13 @@ use broker_core::config::{
     AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
+use broker_plugins::PluginsConfig;
 use log::LevelFilter;
 
 use super::error::{ConfigError, Origin};
 use super::field::{Pair, Refusal};
 use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
+use super::plugins::PluginName;
 use super::raw::{Item, Raw};
 use super::table::{self, Access, Goes, Key};
 use super::validate;
@@ -31,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) broker: BrokerConfig,
     pub(crate) store: StoreConfig,
     pub(crate) management: ManagementConfig,
+    pub(crate) plugins_loaded: Vec<PluginName>,
     /// `[mqtt]`.
     pub(crate) base: Zone,
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -100,6 +103,7 @@ impl Default for Settings {
             rewrite_rules: Vec::new(),
             count_topics: None,
             topic_metrics: Vec::new(),
+            plugins_loaded: PluginName::defaults(),
             scram_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -302,6 +306,7 @@ impl Settings {
         if wanted(self.count_topics) {
             broker.topic_metrics = self.topic_metrics;
         }
+        let plugins = plugins(self.plugins_loaded, &broker);
         let enabled = self.listeners.into_iter().filter(|listener| listener.enabled);
         let listeners = enabled.filter_map(|Listener { bind, config, .. }| {
             Some(ListenerConfig { bind: bind?, ..config })
@@ -313,9 +318,26 @@ impl Settings {
             store: self.store,
             listeners: listeners.collect(),
             management: self.management,
+            plugins,
             scram_users: self.scram_users,
             notes,
         }
+    }
+}
+
+/// What the plugins start with.
+fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
+    let mut names = Vec::new();
+    for name in loaded.into_iter().filter(PluginName::is_built_in) {
+        let is_off = name.0 == "emqx_delayed_publish" && !broker.delayed.enabled;
+        if !is_off && !names.contains(&name.0) {
+            names.push(name.0);
+        }
+    }
+    PluginsConfig {
+        loaded: names,
+        retained: broker.retained.clone(),
+        delayed: broker.delayed.clone(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod ignored;
 mod listener;
 mod management;
+mod plugins;
 mod root;
 mod store;
 mod zone;
@@ -129,6 +130,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(store::KEYS)
         .chain(management::KEYS)
+        .chain(plugins::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)

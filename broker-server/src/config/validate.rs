@@ -52,6 +52,7 @@ pub(crate) fn notes(settings: &Settings) -> Vec<String> {
         ));
     }
     note_store(settings, &mut notes);
+    note_plugins(settings, &mut notes);
     for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
         note_listener(settings, listener, &mut notes);
     }
@@ -208,6 +209,16 @@ fn note_store(settings: &Settings, notes: &mut Vec<String>) {
     let keys: Vec<_> = settings.given.keys().map(String::as_str).filter(is_stores).collect();
     if !keys.is_empty() {
         notes.push(format!("store.enabled = false: these do nothing: {}", keys.join(", ")));
+    }
+}
+
+/// Plugins that are asked for and will not be there.
+fn note_plugins(settings: &Settings, notes: &mut Vec<String>) {
+    let absent = settings.plugins_loaded.iter().filter(|name| !name.is_built_in());
+    let absent: Vec<_> = absent.map(|name| name.0.as_str()).collect();
+    if !absent.is_empty() {
+        let names = absent.join(", ");
+        notes.push(format!("plugins.loaded: not in this build, so not loaded: {names}"));
     }
 }
 

@@ -8,4 +8,6 @@ mod basics;
 mod broker;
 mod counts;
 mod http;
+mod mosquitto;
+mod plugins;
 mod start;

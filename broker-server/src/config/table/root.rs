@@ -117,7 +117,7 @@ pub(super) static KEYS: &[Key] = &[
         "delayed.enable",
         Kind::Flag,
         field!(broker.delayed.enabled),
-        "Whether a message to $delayed/<seconds>/<topic> is published later.",
+        "Whether emqx_delayed_publish is among the plugins of plugins.loaded: a message to $delayed/<seconds>/<topic> is published later.",
     ),
     key(
         "delayed.max_delayed_messages",
