@@ -2,6 +2,7 @@
 
 mod alarms;
 mod apps;
+mod auth_accounts;
 mod brokers;
 mod metrics;
 mod nodes;
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::applications::Applications;
 use crate::auth::Authentication;
-use crate::ports::{NodeFacts, Plugins};
+use crate::ports::{Accounts, NodeFacts, Plugins};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -26,6 +27,8 @@ pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) node: Arc<dyn NodeFacts>,
     pub(crate) plugins: Arc<dyn Plugins>,
+    pub(crate) client_ids: Arc<dyn Accounts>,
+    pub(crate) usernames: Arc<dyn Accounts>,
     pub(crate) applications: Arc<Applications>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) max_row_limit: usize,
@@ -39,6 +42,7 @@ impl Api {
 
 /// The groups, in the order of the document's list.
 const GROUPS: &[&[Route]] = &[
+    auth_accounts::ROUTES,
     alarms::ROUTES,
     apps::ROUTES,
     brokers::ROUTES,

@@ -14,6 +14,10 @@ pub struct Ports {
     pub node: Arc<dyn NodeFacts>,
     /// The plugins.
     pub plugins: Arc<dyn Plugins>,
+    /// Accounts by client id, of `emqx_auth_clientid`.
+    pub client_ids: Arc<dyn Accounts>,
+    /// Accounts by user name, of `emqx_auth_username`.
+    pub usernames: Arc<dyn Accounts>,
 }
 
 /// What the process knows of itself and its machine. All are read anew at each call.
@@ -71,6 +75,42 @@ pub trait Plugins: Send + Sync {
     /// # Errors
     /// `not_found`, or what is wrong with the configuration: then nothing has changed.
     fn reload(&self, name: &str) -> Result<(), String>;
+}
+
+/// Names and passwords of clients. Changes outlive the process.
+pub trait Accounts: Send + Sync {
+    /// All names, sorted.
+    fn names(&self) -> Vec<String>;
+
+    /// Whether there is an account of this name.
+    fn has(&self, name: &str) -> bool;
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// There is one of this name, or one of the texts cannot be kept.
+    fn add(&self, name: &str, password: &str) -> Result<(), AccountError>;
+
+    /// Gives an account another password.
+    ///
+    /// # Errors
+    /// There is none of this name, or the password cannot be kept.
+    fn set_password(&self, name: &str, password: &str) -> Result<(), AccountError>;
+
+    /// Removes an account, if there is one.
+    ///
+    /// # Errors
+    /// The change is not safe yet.
+    fn remove(&self, name: &str) -> Result<(), AccountError>;
+}
+
+/// Why accounts stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountError {
+    /// A parameter is wrong; the text names it.
+    Parameter(String),
+    /// Something else.
+    Other(String),
 }
 
 /// One plugin.

@@ -2,6 +2,8 @@
 
 use broker_core::config::{DelayedConfig, RetainedConfig};
 
+use crate::accounts::AccountsConfig;
+
 /// The keys of all plugins that this broker has, checked one by one.
 #[derive(Debug, Clone)]
 pub struct PluginsConfig {
@@ -11,6 +13,10 @@ pub struct PluginsConfig {
     pub retained: RetainedConfig,
     /// `delayed.*`.
     pub delayed: DelayedConfig,
+    /// `auth.client.*`.
+    pub auth_clientid: AccountsConfig,
+    /// `auth.user.*`.
+    pub auth_username: AccountsConfig,
 }
 
 /// Where plugins read the configuration again when they are loaded.

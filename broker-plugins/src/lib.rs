@@ -7,14 +7,21 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod accounts;
 pub mod catalogue;
 mod config;
 mod core_switches;
 mod host;
+mod password;
 mod plugin;
 mod states;
+mod workers;
 
+pub use accounts::{AccountError, Accounts, AccountsConfig, ConfiguredAccount, Subject};
 pub use config::{ConfigSource, PluginsConfig};
 pub use core_switches::{DelayedPublish, Retainer};
 pub use host::{PluginError, PluginHost, PluginStatus, State};
+pub use password::stored::AccountHash;
+pub use password::{PasswordForm, Unusable};
 pub use plugin::{Parts, Plugin, Ready, ServedElsewhere};
+pub use workers::Workers;

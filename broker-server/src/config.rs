@@ -3,6 +3,7 @@
 //! The way of a value: [`raw`] reads text and keeps places, [`given`] finds the key of the table that each
 //! value is for, [`settings`] writes it to its field, [`validate`] looks at the fields together.
 
+mod accounts;
 mod error;
 mod field;
 mod given;

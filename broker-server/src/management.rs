@@ -6,18 +6,17 @@ use std::time::Duration;
 use broker_core::Broker;
 use broker_mgmt::ports::Ports;
 use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, StartError};
-use broker_plugins::PluginHost;
 
 use crate::config::{HttpListener, ManagementConfig};
 use crate::facts::Facts;
-use crate::plugins;
+use crate::plugins::Plugins;
 
 /// Starts it, unless none of its listeners is enabled.
 pub(crate) fn start(
     config: ManagementConfig,
     broker: &Arc<Broker>,
     facts: Facts,
-    plugins: &Arc<PluginHost>,
+    plugins: &Plugins,
 ) -> Result<Option<Management>, StartError> {
     let listeners: Vec<_> = listener("http:management", &config.http).into_iter().collect();
     if listeners.is_empty() {
@@ -31,7 +30,9 @@ pub(crate) fn start(
     let ports = Ports {
         broker: Arc::clone(broker),
         node: Arc::new(facts),
-        plugins: Arc::new(plugins::ForApi(Arc::clone(plugins))),
+        plugins: plugins.for_api(),
+        client_ids: plugins.client_ids(),
+        usernames: plugins.usernames(),
     };
     let management = Management::start(options, ports)?;
     for listener in management.listeners() {

@@ -6,26 +6,67 @@ use std::sync::Arc;
 use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
-    ConfigSource, DelayedPublish, Plugin, PluginError, PluginHost, PluginsConfig, Retainer,
-    ServedElsewhere, State, catalogue,
+    AccountError, Accounts, ConfigSource, DelayedPublish, Plugin, PluginHost, PluginsConfig,
+    Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
 };
 
 use crate::config;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 3] = ["emqx_delayed_publish", "emqx_management", "emqx_retainer"];
+pub(crate) const BUILT_IN: [&str; 5] = [
+    "emqx_auth_clientid",
+    "emqx_auth_username",
+    "emqx_delayed_publish",
+    "emqx_management",
+    "emqx_retainer",
+];
 
-/// Starts those that are to be loaded.
-pub(crate) fn start(
-    broker: &Arc<Broker>,
-    config: &PluginsConfig,
-    file: Option<PathBuf>,
-) -> Result<PluginHost, PluginError> {
-    PluginHost::start(broker, built_in(broker), config, Box::new(File(file)))
+/// The plugins at work, and what the management API does with them beside loading and unloading.
+pub(crate) struct Plugins {
+    host: Arc<PluginHost>,
+    client_ids: Accounts,
+    usernames: Accounts,
 }
 
-fn built_in(broker: &Arc<Broker>) -> Vec<Box<dyn Plugin>> {
+impl Plugins {
+    /// Starts those that are to be loaded.
+    pub(crate) fn start(
+        broker: &Arc<Broker>,
+        config: &PluginsConfig,
+        file: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let workers = Arc::new(Workers::new());
+        let client_ids = Accounts::new(Subject::ClientId, broker, &workers)?;
+        let usernames = Accounts::new(Subject::Username, broker, &workers)?;
+        let built_in = built_in(broker, &client_ids, &usernames);
+        let host = PluginHost::start(broker, built_in, config, Box::new(File(file)))?;
+        Ok(Self { host: Arc::new(host), client_ids, usernames })
+    }
+
+    /// As the management API sees them.
+    pub(crate) fn for_api(&self) -> Arc<dyn ports::Plugins> {
+        Arc::new(HostForApi(Arc::clone(&self.host)))
+    }
+
+    /// Accounts by client id.
+    pub(crate) fn client_ids(&self) -> Arc<dyn ports::Accounts> {
+        Arc::new(AccountsForApi(self.client_ids.clone()))
+    }
+
+    /// Accounts by user name.
+    pub(crate) fn usernames(&self) -> Arc<dyn ports::Accounts> {
+        Arc::new(AccountsForApi(self.usernames.clone()))
+    }
+}
+
+fn built_in(
+    broker: &Arc<Broker>,
+    client_ids: &Accounts,
+    usernames: &Accounts,
+) -> Vec<Box<dyn Plugin>> {
     vec![
+        Box::new(client_ids.clone()),
+        Box::new(usernames.clone()),
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Retainer::new(broker)),
@@ -44,10 +85,9 @@ impl ConfigSource for File {
     }
 }
 
-/// The plugins as the management API sees them.
-pub(crate) struct ForApi(pub(crate) Arc<PluginHost>);
+struct HostForApi(Arc<PluginHost>);
 
-impl ports::Plugins for ForApi {
+impl ports::Plugins for HostForApi {
     fn list(&self) -> Vec<PluginInfo> {
         let info = |it: broker_plugins::PluginStatus| PluginInfo {
             name: it.entry.name,
@@ -75,6 +115,38 @@ impl ports::Plugins for ForApi {
     }
 }
 
+struct AccountsForApi(Accounts);
+
+impl ports::Accounts for AccountsForApi {
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.has(name)
+    }
+
+    fn add(&self, name: &str, password: &str) -> Result<(), ports::AccountError> {
+        self.0.add(name, password).map_err(|error| for_api(&error))
+    }
+
+    fn set_password(&self, name: &str, password: &str) -> Result<(), ports::AccountError> {
+        self.0.set_password(name, password).map_err(|error| for_api(&error))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), ports::AccountError> {
+        self.0.remove(name).map_err(|error| for_api(&error))
+    }
+}
+
+fn for_api(error: &AccountError) -> ports::AccountError {
+    let text = error.to_string();
+    match error {
+        AccountError::Name(_) | AccountError::Password(_) => ports::AccountError::Parameter(text),
+        _ => ports::AccountError::Other(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +154,11 @@ mod tests {
     #[test]
     fn what_the_configuration_takes_for_built_in_is() {
         let broker = Broker::builder().build().unwrap();
-        let names: Vec<_> = built_in(&broker).iter().map(|plugin| plugin.name()).collect();
+        let workers = Arc::new(Workers::new());
+        let accounts = |subject| Accounts::new(subject, &broker, &workers).unwrap();
+        let [client_ids, usernames] = [Subject::ClientId, Subject::Username].map(accounts);
+        let plugins = built_in(&broker, &client_ids, &usernames);
+        let names: Vec<_> = plugins.iter().map(|plugin| plugin.name()).collect();
         assert_eq!(names, BUILT_IN);
     }
 }

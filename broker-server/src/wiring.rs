@@ -12,9 +12,10 @@ use broker_net::{Server, ServerOptions};
 use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
+use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
-use crate::{logging, management, plugins};
+use crate::{logging, management};
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
@@ -45,9 +46,8 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         storage.start(&broker)?;
     }
     // Before anybody can connect: they may have a say in it.
-    let plugins = plugins::start(&broker, &config.plugins, file.map(Path::to_owned))
-        .map_err(|error| anyhow!("plugins.loaded: {error}"))?;
-    let plugins = Arc::new(plugins);
+    let plugins =
+        Plugins::start(&broker, &config.plugins, file.map(Path::to_owned)).context("plugins")?;
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,

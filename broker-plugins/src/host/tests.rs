@@ -73,7 +73,9 @@ impl ConfigSource for Source {
 
 fn config(loaded: &[&str]) -> PluginsConfig {
     let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
-    PluginsConfig { loaded: loaded.iter().map(|name| (*name).into()).collect(), retained, delayed }
+    let loaded = loaded.iter().map(|name| (*name).into()).collect();
+    let (auth_clientid, auth_username) = Default::default();
+    PluginsConfig { loaded, retained, delayed, auth_clientid, auth_username }
 }
 
 struct World {

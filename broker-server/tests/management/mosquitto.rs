@@ -16,6 +16,21 @@ impl Mosquitto {
         Self { host: host.to_owned(), port: port.to_owned() }
     }
 
+    /// Publishes once, with these arguments as well: client id, user name, password. Returns the return code of
+    /// CONNACK, 0 if it was let in.
+    #[track_caller]
+    pub(crate) fn login(&self, arguments: &[&str]) -> u8 {
+        let output = self.run("mosquitto_pub", &[&["-t", "login", "-m", "x"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => 0,
+            _ if said.contains("Server unavailable") || said.contains("broker unavailable") => 3,
+            _ if said.contains("bad user name or password") => 4,
+            _ if said.contains("not authorised") => 5,
+            code => panic!("mosquitto_pub ended with {code:?}: {said}"),
+        }
+    }
+
     /// Publishes with QoS 1 and these arguments as well.
     #[track_caller]
     pub(crate) fn publish(&self, topic: &str, payload: &str, arguments: &[&str]) {

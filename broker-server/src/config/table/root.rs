@@ -1,4 +1,4 @@
-//! Keys of the broker as a whole: `[node]`, `[log]`, `[broker]`, `[auth]`, `[retainer]`,
+//! Keys of the broker as a whole: `[node]`, `[log]`, `[broker]`, `[retainer]`,
 //! `[delayed]`, `[module]`.
 
 use broker_core::config::AutoSubscription;
@@ -80,14 +80,6 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Number(1, 1_000_000_000),
         field!(broker.max_sessions),
         "Sessions, connected or not.",
-    ),
-    key(
-        "auth.scram_sha_256.users",
-        Kind::Map(
-            "a password, or the stored form \"SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>\"",
-        ),
-        field!(scram_users),
-        "Users of the authentication method SCRAM-SHA-256 of MQTT 5.0 by name; without any it is not offered.",
     ),
     key(
         "retainer.max_retained_messages",
