@@ -78,19 +78,13 @@ impl Channel {
         let client = Arc::clone(client);
         // The answer counts for what it was asked about: a SUBSCRIBE asks for many filters.
         if let Some(verdict) = self.verdict(action, topic) {
-            let allowed = self.conclude(verdict, &client.zone);
-            self.remember(action, topic, allowed, turn);
-            return Ok(if allowed { Decision::Allow } else { Decision::Deny });
+            return Ok(self.conclude(action, topic, verdict, &client.zone, turn));
         }
         if let Some(allowed) = self.cached(action, topic, turn) {
             return Ok(if allowed { Decision::Allow } else { Decision::Deny });
         }
         match run_authorizers(authorizers, 0, &client, action, topic) {
-            Answer::Now(verdict) => {
-                let allowed = self.conclude(verdict, &client.zone);
-                self.remember(action, topic, allowed, turn);
-                Ok(if allowed { Decision::Allow } else { Decision::Deny })
-            }
+            Answer::Now(verdict) => Ok(self.conclude(action, topic, verdict, &client.zone, turn)),
             Answer::Later(verdict) => {
                 let topic = topic.into();
                 Ok(Decision::Wait(Flow::Wait(Box::pin(async move {
@@ -119,16 +113,26 @@ impl Channel {
         match run_authorizers(authorizers, 0, client, Action::Publish, topic) {
             Answer::Now(Verdict::Allow) => true,
             Answer::Now(Verdict::Ignore) => client.zone.acl_nomatch_allow || authorizers.is_empty(),
-            Answer::Now(Verdict::Deny) | Answer::Later(_) => false,
+            Answer::Now(Verdict::Deny | Verdict::Failed) | Answer::Later(_) => false,
         }
     }
 
-    fn conclude(&self, verdict: Verdict, zone: &ZoneConfig) -> bool {
-        match verdict {
+    fn conclude(
+        &mut self,
+        action: Action,
+        topic: &str,
+        verdict: Verdict,
+        zone: &ZoneConfig,
+        turn: &Turn,
+    ) -> Decision {
+        let allowed = match verdict {
             Verdict::Allow => true,
             Verdict::Deny => false,
             Verdict::Ignore => zone.acl_nomatch_allow,
-        }
+            Verdict::Failed => return Decision::Deny,
+        };
+        self.remember(action, topic, allowed, turn);
+        if allowed { Decision::Allow } else { Decision::Deny }
     }
 
     fn cached(&mut self, action: Action, topic: &str, turn: &Turn) -> Option<bool> {
@@ -227,26 +231,42 @@ fn run_authorizers(
     Answer::Now(Verdict::Ignore)
 }
 
-/// Asks the authenticators from `first` on. `allow_anonymous` stands when none decides.
+/// Decides on a CONNECT: asks the authenticators in order. `allow_anonymous` stands when none decides.
 pub(crate) fn run_authenticators(
+    authenticators: &[Arc<dyn Authenticator>],
+    credentials: &Arc<Credentials>,
+) -> Answer<Admission> {
+    let otherwise = if !credentials.peer.zone.allow_anonymous {
+        Admission::Refused(ReasonCode::NotAuthorized)
+    } else if credentials.username.is_none() && credentials.password.is_none() {
+        return Answer::Now(Admission::admitted(false));
+    } else {
+        Admission::admitted(false)
+    };
+    ask_authenticators(authenticators, 0, credentials, otherwise)
+}
+
+/// Asks the authenticators from `first` on; `otherwise` stands when none decides.
+fn ask_authenticators(
     authenticators: &[Arc<dyn Authenticator>],
     first: usize,
     credentials: &Arc<Credentials>,
+    mut otherwise: Admission,
 ) -> Answer<Admission> {
     for (at, authenticator) in authenticators.iter().enumerate().skip(first) {
         match authenticator.authenticate(credentials) {
-            Answer::Now(answer) => {
-                if let Some(admission) = decided(answer) {
-                    return Answer::Now(admission);
-                }
-            }
+            Answer::Now(answer) => match after(answer, otherwise) {
+                Stand::Decided(admission) => return Answer::Now(admission),
+                Stand::Open(still) => otherwise = still,
+            },
             Answer::Later(answer) => {
                 let (rest, credentials) = (authenticators.to_vec(), Arc::clone(credentials));
                 return Answer::Later(Box::pin(async move {
-                    if let Some(admission) = decided(answer.await) {
-                        return admission;
-                    }
-                    match run_authenticators(&rest, at + 1, &credentials) {
+                    let otherwise = match after(answer.await, otherwise) {
+                        Stand::Decided(admission) => return admission,
+                        Stand::Open(still) => still,
+                    };
+                    match ask_authenticators(&rest, at + 1, &credentials, otherwise) {
                         Answer::Now(admission) => admission,
                         Answer::Later(admission) => admission.await,
                     }
@@ -254,17 +274,21 @@ pub(crate) fn run_authenticators(
             }
         }
     }
-    Answer::Now(if credentials.peer.zone.allow_anonymous {
-        Admission::admitted(false)
-    } else {
-        Admission::Refused(ReasonCode::NotAuthorized)
-    })
+    Answer::Now(otherwise)
 }
 
-fn decided(answer: Authentication) -> Option<Admission> {
+/// How things stand after an answer.
+enum Stand {
+    Decided(Admission),
+    /// This will be the answer if nobody decides.
+    Open(Admission),
+}
+
+fn after(answer: Authentication, otherwise: Admission) -> Stand {
     match answer {
-        Authentication::Allow { superuser } => Some(Admission::admitted(superuser)),
-        Authentication::Deny(reason_code) => Some(Admission::Refused(reason_code)),
-        Authentication::Ignore => None,
+        Authentication::Allow { superuser } => Stand::Decided(Admission::admitted(superuser)),
+        Authentication::Deny(reason_code) => Stand::Decided(Admission::Refused(reason_code)),
+        Authentication::Missing(reason_code) => Stand::Open(Admission::Refused(reason_code)),
+        Authentication::Ignore => Stand::Open(otherwise),
     }
 }

@@ -191,8 +191,11 @@ pub enum SharedStrategy {
 }
 
 /// Limits of the retained store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetainedConfig {
+    /// Whether the plugin `emqx_retainer` is at work: without it nothing is retained and nothing of what is
+    /// kept is delivered. What is kept stays for the day it is back.
+    pub enabled: bool,
     /// `retainer.max_retained_messages`; 0 for no limit.
     pub max_messages: usize,
     /// `retainer.max_retained_bytes` of topics and payloads; 0 for no limit.
@@ -204,9 +207,10 @@ pub struct RetainedConfig {
 }
 
 /// Limits of the delayed messages.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelayedConfig {
-    /// `delayed.enable`.
+    /// Whether the plugin `emqx_delayed_publish` is at work: without it a topic that begins with `$delayed/`
+    /// is one like any other, and what waits already waits for the day it is back.
     pub enabled: bool,
     /// `delayed.max_delayed_messages`; 0 for no limit.
     pub max_messages: usize,
@@ -260,6 +264,7 @@ impl Default for BrokerConfig {
             shared_strategy: SharedStrategy::Random,
             shared_dispatch_ack: false,
             retained: RetainedConfig {
+                enabled: true,
                 max_messages: 1_000_000,
                 max_bytes: 1 << 30,
                 max_payload_bytes: 1 << 20,

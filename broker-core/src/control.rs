@@ -14,6 +14,7 @@ use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 use crate::broker::Broker;
 use crate::channel::{CloseCause, Wish, subscribe_one, unsubscribe_one};
 use crate::client::ClientId;
+use crate::config::{DelayedConfig, RetainedConfig};
 use crate::modules::topic_metrics::TopicCounts;
 use crate::turn::Turn;
 
@@ -138,6 +139,16 @@ impl Broker {
     #[must_use]
     pub fn topic_metrics(&self) -> Vec<(String, TopicCounts)> {
         self.topic_metrics.as_ref().map(|metrics| metrics.list()).unwrap_or_default()
+    }
+
+    /// Changes the limits of retained messages, or switches them off or on. What is kept already stays.
+    pub fn configure_retained(&self, config: RetainedConfig) {
+        self.retained.configure(config);
+    }
+
+    /// Changes the limits of delayed messages, or switches them off or on. What waits already stays.
+    pub fn configure_delayed(&self, config: DelayedConfig) {
+        self.delayed.configure(config);
     }
 
     /// Bytes of retained messages.

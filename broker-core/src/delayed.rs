@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Now;
 use crate::config::DelayedConfig;
@@ -18,7 +18,7 @@ const PAGE: usize = 256;
 
 /// Messages in the order they are due.
 pub(crate) struct Delayed {
-    config: DelayedConfig,
+    config: RwLock<DelayedConfig>,
     waiting: Mutex<Waiting>,
 }
 
@@ -41,11 +41,15 @@ pub(crate) enum DelayedError {
 
 impl Delayed {
     pub(crate) fn new(config: DelayedConfig) -> Self {
-        Self { config, waiting: Mutex::default() }
+        Self { config: RwLock::new(config), waiting: Mutex::default() }
+    }
+
+    pub(crate) fn configure(&self, config: DelayedConfig) {
+        *self.config.write() = config;
     }
 
     pub(crate) fn is_enabled(&self) -> bool {
-        self.config.enabled
+        self.config.read().enabled
     }
 
     /// Splits `$delayed/<seconds>/<topic>` into the monotonic due time and the topic.
@@ -80,7 +84,7 @@ impl Delayed {
         let mut waiting = self.waiting.lock();
         let Waiting { messages, bytes } = &mut *waiting;
         let weight = message.weight();
-        let DelayedConfig { max_messages, max_bytes, .. } = self.config;
+        let DelayedConfig { max_messages, max_bytes, .. } = *self.config.read();
         let is_full = (max_messages > 0 && messages.len() >= max_messages)
             || (max_bytes > 0 && *bytes + weight > max_bytes);
         if is_full {
@@ -118,11 +122,17 @@ impl Delayed {
 
     /// When the first message is due.
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        if !self.is_enabled() {
+            return None;
+        }
         self.waiting.lock().messages.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 
     /// Takes the first message that is due, with its step.
     pub(crate) fn pop_due(&self, now: Now) -> Option<(u64, Arc<Message>)> {
+        if !self.is_enabled() {
+            return None;
+        }
         let mut waiting = self.waiting.lock();
         let first = waiting.messages.first_entry().filter(|e| e.key().0 <= now.mono_ms)?;
         let (_, step) = *first.key();

@@ -64,11 +64,16 @@ pub enum Authentication {
     },
     /// Refused with this Reason Code (0x80 or above).
     Deny(ReasonCode),
+    /// What this source goes by was not sent: refused with this Reason Code unless a later source lets the
+    /// client in.
+    Missing(ReasonCode),
     /// Unknown here: the next source is asked.
     Ignore,
 }
 
 /// Checks who connects.
+///
+/// A client that sends neither User Name nor Password is not asked about where `allow_anonymous` lets it in.
 pub trait Authenticator: Send + Sync {
     /// Decides on a CONNECT. An implementation that fails must deny.
     fn authenticate(&self, credentials: &Arc<Credentials>) -> Answer<Authentication>;
@@ -122,13 +127,15 @@ pub enum Verdict {
     Allow,
     /// Denied.
     Deny,
+    /// This source cannot tell now: denied, and asked again the next time.
+    Failed,
     /// No rule of this source applies: the next one is asked.
     Ignore,
 }
 
 /// Checks what a client may do.
 pub trait Authorizer: Send + Sync {
-    /// Decides on one topic. An implementation that fails must deny.
+    /// Decides on one topic. An implementation that fails must say so or deny.
     fn authorize(&self, client: &Arc<ClientInfo>, action: Action, topic: &str) -> Answer<Verdict>;
 }
 

@@ -91,6 +91,15 @@ impl Retained {
         }
     }
 
+    pub(crate) fn configure(&self, config: RetainedConfig) {
+        *self.config.write() = config;
+    }
+
+    /// False while nothing is kept and nothing of what is kept is shown.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.config.read().enabled
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len.now()
     }
@@ -194,6 +203,9 @@ impl Retained {
     ///
     /// One that was read back from the store is another copy.
     pub(crate) fn is_current(&self, message: &Arc<Message>) -> bool {
+        if !self.is_enabled() {
+            return false;
+        }
         let shard = self.shards[shard_of(&message.topic)].read();
         shard.get(&message.topic).is_some_and(|kept| {
             Arc::ptr_eq(kept, message)
@@ -205,6 +217,10 @@ impl Retained {
 
     /// The next messages whose topic matches `filter`, in the order of their topics.
     pub(crate) fn page(&self, filter: &str, cursor: &mut Cursor, now: Now) -> Vec<Arc<Message>> {
+        if !self.is_enabled() {
+            cursor.done = true;
+            return Vec::new();
+        }
         if !topic::has_wildcard(filter) {
             cursor.done = true;
             cursor.looked_at = 1;
@@ -330,7 +346,13 @@ mod tests {
     }
 
     fn config() -> RetainedConfig {
-        RetainedConfig { max_messages: 0, max_bytes: 0, max_payload_bytes: 0, expiry_interval_s: 0 }
+        RetainedConfig {
+            enabled: true,
+            max_messages: 0,
+            max_bytes: 0,
+            max_payload_bytes: 0,
+            expiry_interval_s: 0,
+        }
     }
 
     fn all(retained: &Retained, filter: &str, now: Now) -> Vec<String> {

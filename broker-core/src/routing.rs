@@ -23,7 +23,7 @@ impl Turn {
     /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
     pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
         self.out.records.begin_message();
-        if publication.retain {
+        if publication.retain && self.broker.retained.is_enabled() {
             self.retain(publication);
         }
         if let Some(topic_metrics) = &self.broker.topic_metrics {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 use crate::broker::Broker;
 use crate::record::Record;
@@ -11,7 +11,10 @@ use crate::store::{Level, Lsn};
 
 /// Values by kind and key.
 #[derive(Default)]
-pub(crate) struct Settings(Mutex<BTreeMap<(Box<str>, Box<str>), Arc<[u8]>>>);
+pub(crate) struct Settings(RwLock<BTreeMap<Box<str>, Kind>>);
+
+/// Values of one kind by key. Accounts are settings, and looked up at each login.
+type Kind = BTreeMap<Box<str>, Arc<[u8]>>;
 
 /// A change that was made. Whether it would survive is for [`Broker::is_saved`] to say; by default, nothing was
 /// changed.
@@ -22,12 +25,17 @@ pub struct Saved(pub(crate) Option<Lsn>);
 impl Settings {
     /// Puts a setting in place that the store had.
     pub(crate) fn restore(&self, kind: &str, key: &str, value: &[u8]) {
-        self.0.lock().insert((kind.into(), key.into()), value.into());
+        self.0.write().entry(kind.into()).or_default().insert(key.into(), value.into());
     }
 
     pub(crate) fn all(&self) -> Vec<((Box<str>, Box<str>), Arc<[u8]>)> {
-        let settings = self.0.lock();
-        settings.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
+        let mut all = Vec::new();
+        for (kind, values) in self.0.read().iter() {
+            let placed =
+                |(key, value): (&_, &_)| ((kind.clone(), Box::clone(key)), Arc::clone(value));
+            all.extend(values.iter().map(placed));
+        }
+        all
     }
 }
 
@@ -43,9 +51,8 @@ impl Broker {
     }
 
     fn change_setting(&self, kind: &str, key: &str, value: Option<&[u8]>) -> Saved {
-        let mut settings = self.settings.0.lock();
-        let place = (kind.into(), key.into());
-        if value.is_none() && !settings.contains_key(&place) {
+        let mut settings = self.settings.0.write();
+        if value.is_none() && !settings.get(kind).is_some_and(|values| values.contains_key(key)) {
             return Saved(None);
         }
         // In the log before anybody can see it.
@@ -53,9 +60,10 @@ impl Broker {
         let step = self.next_kept_step();
         recorder.put(&Record::Setting { step, kind, key, value });
         let saved = Saved(recorder.hand_over());
+        let values = settings.entry(kind.into()).or_default();
         match value {
-            Some(value) => settings.insert(place, value.into()),
-            None => settings.remove(&place),
+            Some(value) => values.insert(key.into(), value.into()),
+            None => values.remove(key),
         };
         saved
     }
@@ -63,16 +71,21 @@ impl Broker {
     /// The value under a kind and a key.
     #[must_use]
     pub fn setting(&self, kind: &str, key: &str) -> Option<Arc<[u8]>> {
-        self.settings.0.lock().get(&(kind.into(), key.into()) as &(Box<str>, Box<str>)).cloned()
+        self.settings.0.read().get(kind)?.get(key).cloned()
     }
 
     /// All values of a kind, by key.
     #[must_use]
     pub fn settings(&self, kind: &str) -> Vec<(Box<str>, Arc<[u8]>)> {
-        let of_kind = |((its_kind, key), value): ((Box<str>, Box<str>), _)| {
-            (*its_kind == *kind).then_some((key, value))
-        };
-        self.settings.all().into_iter().filter_map(of_kind).collect()
+        let settings = self.settings.0.read();
+        let values = settings.get(kind).into_iter().flatten();
+        values.map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
+    }
+
+    /// How many values a kind has.
+    #[must_use]
+    pub fn settings_len(&self, kind: &str) -> usize {
+        self.settings.0.read().get(kind).map_or(0, Kind::len)
     }
 
     /// True once a change would survive a power cut, or if the broker has no store.

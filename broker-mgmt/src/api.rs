@@ -2,11 +2,13 @@
 
 mod alarms;
 mod apps;
+mod auth_accounts;
 mod brokers;
 mod listeners;
 mod log_level;
 mod metrics;
 mod nodes;
+mod plugins;
 mod stats;
 mod store;
 
@@ -19,7 +21,7 @@ use utoipa::ToSchema;
 use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::listeners::HttpListeners;
-use crate::ports::{LogLevels, NodeFacts, StoreAdmin};
+use crate::ports::{Accounts, LogLevels, NodeFacts, Plugins, StoreAdmin};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -28,6 +30,9 @@ use crate::route::{Route, get};
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) node: Arc<dyn NodeFacts>,
+    pub(crate) plugins: Arc<dyn Plugins>,
+    pub(crate) client_ids: Arc<dyn Accounts>,
+    pub(crate) usernames: Arc<dyn Accounts>,
     pub(crate) applications: Arc<Applications>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) max_row_limit: usize,
@@ -44,12 +49,14 @@ impl Api {
 
 /// The groups, in the order of the document's list.
 const GROUPS: &[&[Route]] = &[
+    auth_accounts::ROUTES,
     alarms::ROUTES,
     apps::ROUTES,
     brokers::ROUTES,
     listeners::ROUTES,
     metrics::ROUTES,
     nodes::ROUTES,
+    plugins::ROUTES,
     stats::ROUTES,
     log_level::ROUTES,
     store::ROUTES,

@@ -18,6 +18,12 @@ pub struct Ports {
     pub log: Arc<dyn LogLevels>,
     /// The store; `None` if the broker has none.
     pub store: Option<Arc<dyn StoreAdmin>>,
+    /// The plugins.
+    pub plugins: Arc<dyn Plugins>,
+    /// Accounts by client id, of `emqx_auth_clientid`.
+    pub client_ids: Arc<dyn Accounts>,
+    /// Accounts by user name, of `emqx_auth_username`.
+    pub usernames: Arc<dyn Accounts>,
 }
 
 /// What the process knows of itself and its machine. All are read anew at each call.
@@ -48,6 +54,82 @@ pub trait NodeFacts: Send + Sync {
 
     /// Threads of the process.
     fn threads(&self) -> usize;
+}
+
+/// The plugins of EMQ X, as far as this broker has them. Orders outlive the process.
+pub trait Plugins: Send + Sync {
+    /// All, by name.
+    fn list(&self) -> Vec<PluginInfo>;
+
+    /// Whether one is at work.
+    fn is_active(&self, name: &str) -> bool;
+
+    /// Puts one to work.
+    ///
+    /// # Errors
+    /// `not_found`, `already_started`, or what keeps it from working.
+    fn load(&self, name: &str) -> Result<(), String>;
+
+    /// Takes one out of work.
+    ///
+    /// # Errors
+    /// `not_found`, `not_started`, or why it stays.
+    fn unload(&self, name: &str) -> Result<(), String>;
+
+    /// Has one read its configuration again; puts it to work if it was not.
+    ///
+    /// # Errors
+    /// `not_found`, or what is wrong with the configuration: then nothing has changed.
+    fn reload(&self, name: &str) -> Result<(), String>;
+}
+
+/// Names and passwords of clients. Changes outlive the process.
+pub trait Accounts: Send + Sync {
+    /// All names, sorted.
+    fn names(&self) -> Vec<String>;
+
+    /// Whether there is an account of this name.
+    fn has(&self, name: &str) -> bool;
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// There is one of this name, or one of the texts cannot be kept.
+    fn add(&self, name: &str, password: &str) -> Result<(), AccountError>;
+
+    /// Gives an account another password.
+    ///
+    /// # Errors
+    /// There is none of this name, or the password cannot be kept.
+    fn set_password(&self, name: &str, password: &str) -> Result<(), AccountError>;
+
+    /// Removes an account, if there is one.
+    ///
+    /// # Errors
+    /// The change is not safe yet.
+    fn remove(&self, name: &str) -> Result<(), AccountError>;
+}
+
+/// Why accounts stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountError {
+    /// A parameter is wrong; the text names it.
+    Parameter(String),
+    /// Something else.
+    Other(String),
+}
+
+/// One plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginInfo {
+    /// `emqx_retainer`.
+    pub name: &'static str,
+    /// As the original's list has it.
+    pub version: &'static str,
+    /// As the original's list has it.
+    pub description: &'static str,
+    /// Whether it is at work.
+    pub is_active: bool,
 }
 
 /// Memory of the process in bytes.

@@ -25,6 +25,8 @@ pub(crate) struct Route {
     pub(crate) handler: Handler,
     /// Whether `GET /api/v3/` tells of it; what the document's list lacks is not to be there.
     pub(crate) is_listed: bool,
+    /// The plugin it belongs to: unless that is active, the path leads nowhere, though it is listed.
+    pub(crate) plugin: Option<&'static str>,
     pub(crate) body: Option<Shape>,
     pub(crate) answer: Data,
 }
@@ -101,13 +103,19 @@ impl Route {
         descr: &'static str,
         handler: Handler,
     ) -> Self {
-        let (is_listed, body, answer) = (true, None, Data::None);
-        Self { name, method, path, descr, handler, is_listed, body, answer }
+        let (is_listed, plugin, body, answer) = (true, None, None, Data::None);
+        Self { name, method, path, descr, handler, is_listed, plugin, body, answer }
     }
 
     /// Keeps it out of the list.
     pub(crate) const fn unlisted(mut self) -> Self {
         self.is_listed = false;
+        self
+    }
+
+    /// Belongs to a plugin.
+    pub(crate) const fn of_plugin(mut self, plugin: &'static str) -> Self {
+        self.plugin = Some(plugin);
         self
     }
 

@@ -88,7 +88,7 @@ impl Management {
     /// A listener cannot be bound, or the secret that everybody knows would be open to others than this host.
     pub fn start(options: ManagementOptions, ports: Ports) -> Result<Self, StartError> {
         let no_random = || io::Error::other("the system gives no random numbers");
-        let Ports { broker, node, log, store } = ports;
+        let Ports { broker, node, log, store, plugins, client_ids, usernames } = ports;
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
             .map_err(|_| no_random())?;
         let applications = Arc::new(applications);
@@ -98,6 +98,9 @@ impl Management {
         let api = Arc::new_cyclic(|api| Api {
             broker,
             node,
+            plugins,
+            client_ids,
+            usernames,
             applications,
             authentication: Arc::new(authentication),
             max_row_limit: options.max_row_limit,
@@ -196,6 +199,9 @@ pub(crate) async fn answer(
         Found::Methods(methods) => return wrong_method(&methods),
         Found::Nothing => return plain(StatusCode::NOT_FOUND, "Not found."),
     };
+    if route.plugin.is_some_and(|plugin| !api.plugins.is_active(plugin)) {
+        return plain(StatusCode::NOT_FOUND, "Not found.");
+    }
     if principal.role == Role::Viewer && route.method != Method::Get {
         let message = format!("application {} may only read", principal.app_id);
         return send(ApiError::new(Code::Unknown, message).with_status(403).into_reply());

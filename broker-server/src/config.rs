@@ -3,10 +3,12 @@
 //! The way of a value: [`raw`] reads text and keeps places, [`given`] finds the key of the table that each
 //! value is for, [`settings`] writes it to its field, [`validate`] looks at the fields together.
 
+mod accounts;
 mod error;
 mod field;
 mod given;
 mod management;
+mod plugins;
 mod print;
 mod raw;
 mod settings;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use broker_core::config::BrokerConfig;
 use broker_net::config::ListenerConfig;
+use broker_plugins::PluginsConfig;
 use log::LevelFilter;
 
 use self::error::{ConfigError, Origin};
@@ -51,6 +54,8 @@ pub(crate) struct ServerConfig {
     pub(crate) listeners: Vec<ListenerConfig>,
     /// `management.*`.
     pub(crate) management: ManagementConfig,
+    /// `plugins.*` and the keys of the plugins.
+    pub(crate) plugins: PluginsConfig,
     /// `auth.scram_sha_256.users`.
     pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// What the operator should know though it stops nothing; to be logged as warnings.

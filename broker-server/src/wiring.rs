@@ -14,6 +14,7 @@ use broker_net::{Server, ServerOptions};
 use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
+use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
 use crate::{logging, management};
@@ -46,6 +47,9 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     if let Some(storage) = &storage {
         storage.start(&broker)?;
     }
+    // Before anybody can connect: they may have a say in it.
+    let plugins =
+        Plugins::start(&broker, &config.plugins, file.map(Path::to_owned)).context("plugins")?;
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
@@ -60,6 +64,9 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         node: Arc::new(Facts::new(config.node.name.clone(), begun)),
         log: Arc::new(logging::Runtime),
         store: storage.as_ref().map(Storage::admin),
+        plugins: plugins.for_api(),
+        client_ids: plugins.client_ids(),
+        usernames: plugins.usernames(),
     };
     let management = management::start(config.management, ports, &config.node.data_dir)?;
     log::info!(

@@ -111,7 +111,7 @@ fn check_format_1_as_found(running: &Running) {
     let expected = expected.map(|(id, list)| (id, list.into_iter().map(String::from).collect()));
     assert_eq!(subscriptions, expected);
     assert!(broker.session("ended").is_none());
-    let bans = rig.bans();
+    let bans = running.rig.bans();
     assert!(bans.iter().all(|(_, ban)| ban.by.as_deref() == Some("operator")));
     let reasons: BTreeSet<_> = bans.iter().filter_map(|(_, ban)| ban.reason.as_deref()).collect();
     assert_eq!(reasons, BTreeSet::from(["before the snapshot", "behind it"]));
@@ -263,7 +263,7 @@ fn fill_before_the_snapshot(rig: &mut Rig) {
     rig.publish(p, "a/b", "second", Q2, 2);
     rig.publish(p, "shared/x", "third", Q1, 3);
     rig.publish(p, "$delayed/3600/later", "delayed", Q1, 4);
-    ban(rig, Who::ClientId("banned".into()), "before the snapshot");
+    ban(rig, &Who::ClientId("banned".into()), "before the snapshot");
     let _ = rig.broker.put_setting("colour", "door", b"green");
     let flight = rig.join(Hello::v5("flight").lasting(1_000_000));
     rig.subscribe(flight, "f/#", Q2);
@@ -308,7 +308,7 @@ fn fill_behind_the_snapshot(running: &mut Running) {
     let late =
         rig.join(Hello::v5("willing").lasting(1000).will("will/topic", "will").will_delay(60));
     rig.subscribe(late, "w", Q1);
-    ban(rig, Who::Address([192, 0, 2, 77].into()), "behind it");
+    ban(rig, &Who::Address([192, 0, 2, 77].into()), "behind it");
     let _ = rig.broker.put_setting("colour", "roof", b"red");
     // A record that may be skipped, too large for one piece.
     let mut payload = vec![200, 0x90, 0x4e];
@@ -330,10 +330,10 @@ fn fill_behind_the_snapshot(running: &mut Running) {
     }
 }
 
-fn ban(rig: &Rig, who: Who, reason: &str) {
+fn ban(rig: &Rig, who: &Who, reason: &str) {
     let (reason, by) = (Some(reason.into()), Some("operator".into()));
     let ban = Ban { reason, by, ..Ban::until(u64::MAX) };
-    let _ = rig.broker.ban(&who, ban, rig.now.wall_ms);
+    let _ = rig.broker.ban(who, ban, rig.now.wall_ms);
 }
 
 fn fixture(name: &str) -> PathBuf {

@@ -76,7 +76,7 @@ impl Channel {
             let data = connect.properties.authentication_data().unwrap_or_default();
             return self.begin_exchange(exchange, data, turn);
         }
-        match run_authenticators(&turn.extensions.authenticators, 0, &credentials) {
+        match run_authenticators(&turn.extensions.authenticators, &credentials) {
             Answer::Now(admission) => self.conclude_connect(connect, &peer, admission, turn),
             Answer::Later(admission) => Ok(Flow::Wait(Box::pin(async move {
                 Answered(AnsweredKind::Admission(admission.await))

@@ -109,6 +109,76 @@ fn a_password_decides_and_anonymous_is_a_setting() {
     }
 }
 
+/// Answers what it is told, and counts how often.
+struct Says(Authentication, AtomicUsize);
+
+impl Authenticator for Says {
+    fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Answer::Now(self.0)
+    }
+}
+
+fn says(answers: &[Authentication]) -> (Vec<Arc<Says>>, Extensions) {
+    let sources: Vec<_> =
+        answers.iter().map(|answer| Arc::new(Says(*answer, AtomicUsize::new(0)))).collect();
+    let authenticators = sources.iter().map(|it| Arc::clone(it) as Arc<dyn Authenticator>);
+    let extensions = Extensions { authenticators: authenticators.collect(), ..Default::default() };
+    (sources, extensions)
+}
+
+/// Where `allow_anonymous` says so, who brings neither name nor password is asked about nowhere.
+#[test]
+fn who_brings_nothing_is_asked_about_only_where_he_needs_it() {
+    for (allow, asked, code) in [(true, 0, "0x00"), (false, 1, "0x86")] {
+        let (sources, extensions) =
+            says(&[Authentication::Deny(ReasonCode::BadUserNameOrPassword)]);
+        let mut rig = Rig::build(|_, zone| zone.allow_anonymous = allow, extensions, None);
+        let c = rig.hello(Hello::v5("c"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+        assert_eq!(sources[0].1.load(Ordering::Relaxed), asked);
+        let c = rig.hello(Hello::v5("c").user("bob"));
+        rig.check(c, &["CONNACK present=0 0x86"]);
+    }
+}
+
+/// What is missing for one source is a refusal only if no later one lets the client in.
+#[test]
+fn a_later_source_may_make_up_for_what_an_earlier_one_misses() {
+    use Authentication::{Allow, Deny, Ignore, Missing};
+    let missing = Missing(ReasonCode::BadUserNameOrPassword);
+    for (answers, code) in [
+        (vec![missing, Allow { superuser: false }], "0x00"),
+        (vec![missing], "0x86"),
+        (vec![missing, Ignore], "0x86"),
+        (vec![missing, Missing(ReasonCode::NotAuthorized)], "0x87"),
+        (vec![missing, Deny(ReasonCode::ServerUnavailable)], "0x88"),
+        (vec![Ignore], "0x00"),
+    ] {
+        let (_, extensions) = says(&answers);
+        let mut rig = Rig::with_extensions(extensions);
+        let c = rig.hello(Hello::v5("c").user("bob"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+    }
+}
+
+/// The same over a source that takes its time.
+#[test]
+fn what_was_missing_is_remembered_while_another_source_thinks() {
+    let gate = Arc::new(AtomicBool::new(true));
+    let (_, mut extensions) = says(&[Authentication::Missing(ReasonCode::BadUserNameOrPassword)]);
+    struct Unsure(Arc<AtomicBool>);
+    impl Authenticator for Unsure {
+        fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
+            later(&self.0, Authentication::Ignore)
+        }
+    }
+    extensions.authenticators.push(Arc::new(Unsure(gate)));
+    let mut rig = Rig::with_extensions(extensions);
+    let c = rig.hello(Hello::v5("c").user("bob"));
+    rig.check(c, &["CONNACK present=0 0x86"]);
+}
+
 /// What a client sends behind its CONNECT waits with it.
 #[test]
 fn an_authenticator_may_answer_later() {
@@ -288,6 +358,33 @@ fn verdicts_end_with_the_sources_that_gave_them() {
     rig.out(c);
     rig.publish(c, "open/x", "x", Q1, 3);
     rig.check(c, &["PUBACK #3 0x87"]);
+}
+
+/// A source that fails denies, and is asked again: its answer is none to remember.
+#[test]
+fn a_failed_verdict_denies_and_is_not_remembered() {
+    struct Fails(AtomicUsize);
+    impl Authorizer for Fails {
+        fn authorize(&self, _: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let gate = Arc::new(AtomicBool::new(true));
+            match topic {
+                "later" => later(&gate, Verdict::Failed),
+                _ => Answer::Now(Verdict::Failed),
+            }
+        }
+    }
+    let fails = Arc::new(Fails(AtomicUsize::new(0)));
+    let authorizers = vec![Arc::clone(&fails) as Arc<dyn Authorizer>];
+    let mut rig = Rig::with_extensions(Extensions { authorizers, ..Extensions::default() });
+    let c = rig.client("c");
+    for (n, topic) in ["x", "x", "later", "later"].into_iter().enumerate() {
+        rig.publish(c, topic, "x", Q1, 1);
+        rig.check(c, &["PUBACK #1 0x87"]);
+        assert_eq!(fails.0.load(Ordering::Relaxed), n + 1);
+    }
+    let c = rig.hello(Hello::v5("w").will("x", "x"));
+    rig.check(c, &["CONNACK present=0 0x87"]);
 }
 
 /// A PUBLISH that waits for a verdict uses its allowance once.

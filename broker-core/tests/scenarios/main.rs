@@ -20,4 +20,5 @@ mod retained;
 mod session_end;
 mod shared;
 mod store;
+mod switches;
 mod topics;

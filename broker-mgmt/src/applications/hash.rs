@@ -1,7 +1,8 @@
 //! Secrets as they are kept: argon2id hashes, in the usual text form.
 
 use argon2::Argon2;
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,7 @@ impl Hash {
     pub(crate) fn of(secret: &str) -> Option<Self> {
         let mut salt = [0; 16];
         SystemRandom::new().fill(&mut salt).ok()?;
-        let salt = SaltString::encode_b64(&salt).ok()?;
-        let hash = Argon2::default().hash_password(secret.as_bytes(), &salt).ok()?;
+        let hash = Argon2::default().hash_password_with_salt(secret.as_bytes(), &salt).ok()?;
         Some(Self(hash.to_string()))
     }
 

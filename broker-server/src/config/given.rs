@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker_net::config::Protocol;
+use broker_plugins::Subject;
 
+use super::accounts;
 use super::error::{ConfigError, Origin};
 use super::raw::{Item, Raw, Tree, Variable};
 use super::suggest;
@@ -18,6 +20,7 @@ pub(crate) struct Given {
     pub(crate) zones: BTreeMap<String, Origin>,
     pub(crate) listeners: BTreeMap<(&'static str, String), (Protocol, Origin)>,
     pub(crate) subscriptions: BTreeMap<ItemName, Origin>,
+    pub(crate) accounts: BTreeMap<(Subject, ItemName), Origin>,
     /// Variable by the key and item it set.
     variables: BTreeMap<(String, Option<ItemName>), Origin>,
     /// Names that were refused, to say so once.
@@ -50,6 +53,7 @@ pub(crate) enum Owner {
     Zone(String),
     Listener(Protocol, String),
     Subscription(ItemName),
+    Account(Subject, ItemName),
     /// Of a key that does nothing: its dotted path.
     Nobody(String),
 }
@@ -146,6 +150,12 @@ impl Given {
                     if module == "module" && subscription == "subscription" =>
                 {
                     self.declare(&Owner::Subscription(ItemName::new(name)), origin, errors)
+                }
+                [auth, word, name] if auth == "auth" => {
+                    accounts::subject(word).is_none_or(|subject| {
+                        let owner = Owner::Account(subject, ItemName::new(name));
+                        self.declare(&owner, origin, errors)
+                    })
                 }
                 _ => true,
             };
@@ -261,6 +271,10 @@ impl Given {
             Owner::Subscription(name) => {
                 (format!("module.subscription.{}", bare_or_quoted(&name.1)), name.as_str())
             }
+            Owner::Account(subject, name) => {
+                let table = accounts::table(*subject);
+                (format!("{table}.{}", bare_or_quoted(&name.1)), name.as_str())
+            }
         };
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(allowed) || name.len() > NAME_MAX {
@@ -282,6 +296,10 @@ impl Given {
             Owner::Subscription(name) => {
                 self.subscriptions.entry(name.clone()).or_insert_with(|| origin.clone());
             }
+            Owner::Account(subject, name) => {
+                let id = (*subject, name.clone());
+                self.accounts.entry(id).or_insert_with(|| origin.clone());
+            }
         }
         true
     }
@@ -297,6 +315,9 @@ pub(crate) fn full_path(key: &Key, owner: &Owner) -> String {
         }
         (Owner::Subscription(name), _) => {
             format!("module.subscription.{}.{}", name.as_str(), key.name)
+        }
+        (Owner::Account(subject, name), _) => {
+            format!("{}.{}.{}", accounts::table(*subject), name.as_str(), key.name)
         }
         (Owner::Nobody(path), _) => path.clone(),
         (Owner::Root | Owner::Base, _) => key.name.to_owned(),
@@ -344,6 +365,7 @@ fn find(path: &[String]) -> Found {
                 Goes::Zone { .. } if role == Role::Base => Owner::Base,
                 Goes::Zone { .. } => Owner::Zone(path[1].clone()),
                 Goes::Subscription(_) => Owner::Subscription(ItemName::new(&path[2])),
+                Goes::Account { subject, .. } => Owner::Account(*subject, ItemName::new(&path[2])),
                 Goes::Listener { protocols, .. } => match table::protocol(&path[1]) {
                     Some(protocol) if protocols.contains(&protocol) => {
                         Owner::Listener(protocol, path[2].clone())

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use broker_codec::QoS;
 use broker_core::config::AutoSubscription;
 use broker_net::config::Protocol;
+use broker_plugins::Subject;
 
+use super::accounts::{self, Account};
 use super::error::Origin;
 use super::given::dotted;
 use super::settings::{Listener, Settings, Zone};
@@ -32,6 +34,7 @@ pub(crate) fn toml(settings: &Settings) -> String {
             }
             // All keys of one subscription at once, where the first of them stands.
             Goes::Subscription(_) if key.name == "topic" => page.subscriptions(),
+            Goes::Account { subject, .. } if key.name != "password" => page.accounts(*subject),
             _ => {}
         }
     }
@@ -104,6 +107,21 @@ impl TomlPage<'_> {
             }
         }
     }
+
+    fn accounts(&mut self, of: Subject) {
+        let default = Account::default();
+        for (subject, item, account) in self.settings.accounts.iter().filter(|it| it.0 == of) {
+            let table = format!("{}.{item}", accounts::table(of));
+            for key in table::keys() {
+                if let Goes::Account { subject: its, access } = &key.goes
+                    && its == subject
+                {
+                    let (value, default) = ((access.read)(account), (access.read)(&default));
+                    self.entry(&table, key.name, key, &value, &default);
+                }
+            }
+        }
+    }
 }
 
 /// `docs/configuration.md`.
@@ -119,6 +137,9 @@ pub(crate) fn markdown() -> String {
             Goes::Subscription(access) => {
                 let default = AutoSubscription { filter: String::new(), qos: QoS::AtLeastOnce };
                 (default_shown(key, &(access.read)(&default)), Some("module"))
+            }
+            Goes::Account { access, .. } => {
+                (default_shown(key, &(access.read)(&Account::default())), Some("auth"))
             }
             _ => continue,
         };

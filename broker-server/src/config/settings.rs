@@ -8,11 +8,14 @@ use broker_core::config::{
     AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
+use broker_plugins::{AccountHash, AccountsConfig, PluginsConfig, Subject};
 use log::LevelFilter;
 
+use super::accounts::{self, Account};
 use super::error::{ConfigError, Origin};
 use super::field::{Pair, Refusal};
 use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
+use super::plugins::PluginName;
 use super::raw::{Item, Raw};
 use super::table::{self, Access, Goes, Key};
 use super::validate;
@@ -30,6 +33,11 @@ pub(crate) struct Settings {
     pub(crate) broker: BrokerConfig,
     pub(crate) store: StoreConfig,
     pub(crate) management: ManagementConfig,
+    pub(crate) plugins_loaded: Vec<PluginName>,
+    pub(crate) client_hash: AccountHash,
+    pub(crate) user_hash: AccountHash,
+    /// With the number of each.
+    pub(crate) accounts: Vec<(Subject, String, Account)>,
     /// `[mqtt]`.
     pub(crate) base: Zone,
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -99,6 +107,10 @@ impl Default for Settings {
             rewrite_rules: Vec::new(),
             count_topics: None,
             topic_metrics: Vec::new(),
+            plugins_loaded: PluginName::defaults(),
+            client_hash: AccountHash::default(),
+            user_hash: AccountHash::default(),
+            accounts: Vec::new(),
             scram_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -226,6 +238,12 @@ impl Settings {
             settings.subscriptions.push((name.as_str().to_owned(), subscription));
             settings.named.insert(format!("module.subscription.{}", name.as_str()), origin.clone());
         }
+        for ((subject, name), origin) in &given.accounts {
+            let item = name.as_str();
+            settings.accounts.push((*subject, item.to_owned(), Account::default()));
+            let path = format!("{}.{item}", accounts::table(*subject));
+            settings.named.insert(path, origin.clone());
+        }
         // What is said for all zones first, so that a zone can say otherwise.
         let (base, own): (Vec<_>, Vec<_>) =
             given.entries.values().partition(|entry| entry.owner == Owner::Base);
@@ -281,7 +299,15 @@ impl Settings {
                     report.write(access, subscription, value, &items);
                 }
             }
-            (Goes::Listener { .. } | Goes::Subscription(_), _) => {}
+            (Goes::Account { access, .. }, Owner::Account(subject, name)) => {
+                let this = |(its_subject, known, _): &&mut (Subject, String, Account)| {
+                    its_subject == subject && known == name.as_str()
+                };
+                if let Some((_, _, account)) = self.accounts.iter_mut().find(this) {
+                    report.write(access, account, value, &items);
+                }
+            }
+            (Goes::Listener { .. } | Goes::Subscription(_) | Goes::Account { .. }, _) => {}
             (Goes::Ignored(why), _) => self.ignored.push((*why, path)),
         }
     }
@@ -306,6 +332,16 @@ impl Settings {
         if wanted(self.count_topics) {
             broker.topic_metrics = self.topic_metrics;
         }
+        let mut plugins = plugins(self.plugins_loaded, &broker);
+        plugins.auth_clientid.hash = self.client_hash;
+        plugins.auth_username.hash = self.user_hash;
+        for (subject, item, account) in self.accounts {
+            let accounts = match subject {
+                Subject::ClientId => &mut plugins.auth_clientid.accounts,
+                Subject::Username => &mut plugins.auth_username.accounts,
+            };
+            accounts.push(account.configured(subject, &item));
+        }
         let enabled = self.listeners.into_iter().filter(|listener| listener.enabled);
         let listeners = enabled.filter_map(|Listener { bind, config, .. }| {
             Some(ListenerConfig { bind: bind?, ..config })
@@ -317,9 +353,28 @@ impl Settings {
             store: self.store,
             listeners: listeners.collect(),
             management: self.management,
+            plugins,
             scram_users: self.scram_users,
             notes,
         }
+    }
+}
+
+/// What the plugins start with.
+fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
+    let mut names = Vec::new();
+    for name in loaded.into_iter().filter(PluginName::is_built_in) {
+        let is_off = name.0 == "emqx_delayed_publish" && !broker.delayed.enabled;
+        if !is_off && !names.contains(&name.0) {
+            names.push(name.0);
+        }
+    }
+    PluginsConfig {
+        loaded: names,
+        retained: broker.retained.clone(),
+        delayed: broker.delayed.clone(),
+        auth_clientid: AccountsConfig::default(),
+        auth_username: AccountsConfig::default(),
     }
 }
 

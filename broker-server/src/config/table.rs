@@ -3,9 +3,11 @@
 //! Reading, `--print-config` and `docs/configuration.md` all come from here. A default is not written down a
 //! second time: it is what the field holds in a default configuration.
 
+mod auth;
 mod ignored;
 mod listener;
 mod management;
+mod plugins;
 mod root;
 mod store;
 mod zone;
@@ -14,7 +16,9 @@ use std::sync::LazyLock;
 
 use broker_core::config::AutoSubscription;
 use broker_net::config::Protocol;
+use broker_plugins::Subject;
 
+use super::accounts::{self, Account};
 use super::field::Refusal;
 use super::settings::{Listener, Settings, Zone};
 use super::value::{Kind, Value};
@@ -45,6 +49,10 @@ pub(crate) enum Goes {
         protocols: &'static [Protocol],
     },
     Subscription(Access<AutoSubscription>),
+    Account {
+        subject: Subject,
+        access: Access<Account>,
+    },
     Ignored(Why),
 }
 
@@ -92,6 +100,9 @@ impl Key {
             Goes::Zone { .. } => format!("zone.<zone>.{}", self.name),
             Goes::Listener { .. } => format!("listener.<protocol>.<name>.{}", self.name),
             Goes::Subscription(_) => format!("module.subscription.<n>.{}", self.name),
+            Goes::Account { subject, .. } => {
+                format!("{}.<n>.{}", accounts::table(subject), self.name)
+            }
         }
     }
 
@@ -102,7 +113,10 @@ impl Key {
     /// True if what was written there must not be repeated, in an error or elsewhere. By its name, so that
     /// nobody who adds a key has to remember it.
     pub(crate) fn is_secret(&self) -> bool {
-        ["cookie", "password", "secret", "token", "users"].iter().any(|it| self.name.contains(it))
+        let hidden = ["cookie", "password", "secret", "token", "users"];
+        // How passwords are hashed is no secret.
+        let name = self.name.strip_suffix("password_hash").unwrap_or(self.name);
+        hidden.iter().any(|it| name.contains(it))
     }
 
     /// What the value must be, to follow "must be".
@@ -127,11 +141,13 @@ impl Key {
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     root::KEYS
         .iter()
+        .chain(auth::KEYS)
         .chain(store::KEYS)
         .chain(management::KEYS)
         .chain(management::HTTP_KEYS)
         .chain(management::HTTPS_KEYS)
         .chain(management::TLS_KEYS)
+        .chain(plugins::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)
@@ -303,7 +319,7 @@ mod tests {
                         }
                     }
                 }
-                Goes::Subscription(_) | Goes::Ignored(_) => {}
+                Goes::Subscription(_) | Goes::Account { .. } | Goes::Ignored(_) => {}
             }
         }
     }

@@ -656,10 +656,20 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
     assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
     let shown = |settings: Settings| {
         let config = settings.into_server_config();
-        let ServerConfig { node, log, broker, store, listeners, management, scram_users, notes: _ } =
-            config;
+        let ServerConfig {
+            node,
+            log,
+            broker,
+            store,
+            listeners,
+            management,
+            plugins,
+            scram_users,
+            notes: _,
+        } = config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
-        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{listeners:#?}{management:#?}{users:#?}")
+        let rest = format!("{listeners:#?}{management:#?}{plugins:#?}{users:#?}");
+        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{rest}")
     };
     assert_eq!(shown(first), shown(second));
 }
@@ -690,6 +700,8 @@ fn a_printed_configuration_reads_back_to_the_same() {
         certfile = "c"
         keyfile = "k"
         proxy_protocol_peers = ["10.0.0.0/8"]
+        [plugins]
+        loaded = ["emqx_retainer", "emqx_coap"]
         [module.rewrite]
         enabled = false
         rule = ["a/# ^a/(.*)\\d\"$ b/$1"]

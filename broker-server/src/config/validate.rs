@@ -2,6 +2,7 @@
 
 use broker_net::config::{Bind, TlsConfig};
 
+use super::accounts::{self, Account};
 use super::error::{ConfigError, Origin};
 use super::settings::{Listener, Settings};
 use super::table::Why;
@@ -19,12 +20,38 @@ pub(crate) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
     }
     for (name, subscription) in &settings.subscriptions {
         let path = format!("module.subscription.{name}");
-        let key = format!("{path}.topic");
-        // A filter that was given and refused has its error already.
-        let refused = errors.iter().any(|error| error.key == key);
-        if subscription.filter.is_empty() && !refused {
-            errors.push(missing(settings, &path, key, "must be there"));
+        check_given(settings, &path, "topic", &subscription.filter, errors);
+    }
+    for (subject, item, account) in &settings.accounts {
+        let path = format!("{}.{item}", accounts::table(*subject));
+        check_given(settings, &path, subject.word(), &account.name.0, errors);
+        check_given(settings, &path, "password", &account.password.0, errors);
+        let same = |(its_subject, its_item, other): &&(_, String, Account)| {
+            its_subject == subject && its_item != item && other.name == account.name
+        };
+        if let Some((_, other, _)) = settings.accounts.iter().find(same)
+            && !account.name.0.is_empty()
+            && other < item
+        {
+            let problem = format!("{}.{other} has it too", accounts::table(*subject));
+            errors.push(wrong(settings, format!("{path}.{}", subject.word()), problem));
         }
+    }
+}
+
+/// A text that has no default.
+fn check_given(
+    settings: &Settings,
+    path: &str,
+    name: &str,
+    value: &str,
+    errors: &mut Vec<ConfigError>,
+) {
+    let key = format!("{path}.{name}");
+    // What was given and refused has its error already.
+    let refused = errors.iter().any(|error| error.key == key);
+    if value.is_empty() && !refused {
+        errors.push(missing(settings, path, key, "must be there"));
     }
 }
 
@@ -53,6 +80,7 @@ pub(crate) fn notes(settings: &Settings) -> Vec<String> {
         ));
     }
     note_store(settings, &mut notes);
+    note_plugins(settings, &mut notes);
     for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
         note_listener(settings, listener, &mut notes);
     }
@@ -224,6 +252,16 @@ fn note_store(settings: &Settings, notes: &mut Vec<String>) {
     let keys: Vec<_> = settings.given.keys().map(String::as_str).filter(is_stores).collect();
     if !keys.is_empty() {
         notes.push(format!("store.enabled = false: these do nothing: {}", keys.join(", ")));
+    }
+}
+
+/// Plugins that are asked for and will not be there.
+fn note_plugins(settings: &Settings, notes: &mut Vec<String>) {
+    let absent = settings.plugins_loaded.iter().filter(|name| !name.is_built_in());
+    let absent: Vec<_> = absent.map(|name| name.0.as_str()).collect();
+    if !absent.is_empty() {
+        let names = absent.join(", ");
+        notes.push(format!("plugins.loaded: not in this build, so not loaded: {names}"));
     }
 }
 

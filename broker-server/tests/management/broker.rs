@@ -103,6 +103,11 @@ impl Broker {
         Api::new(self.address("http:management"), app_id, secret)
     }
 
+    /// Its configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.0.join("broker.toml")
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

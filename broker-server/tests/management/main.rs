@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod apps;
 mod auth;
 mod basics;
@@ -12,5 +13,7 @@ mod http;
 mod https;
 mod listeners;
 mod log_level;
+mod mosquitto;
+mod plugins;
 mod start;
 mod store;

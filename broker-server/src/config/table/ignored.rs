@@ -46,7 +46,7 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("broker.route_batch_clean"),
     later("retainer.storage_type"),
     meaningless("plugins.etc_dir"),
-    later("plugins.loaded_file"),
+    meaningless("plugins.loaded_file"),
     meaningless("plugins.expand_plugins_dir"),
     meaningless("node.cookie"),
     meaningless("node.heartbeat"),

@@ -1,4 +1,4 @@
-//! Keys of the broker as a whole: `[node]`, `[log]`, `[broker]`, `[auth]`, `[retainer]`,
+//! Keys of the broker as a whole: `[node]`, `[log]`, `[broker]`, `[retainer]`,
 //! `[delayed]`, `[module]`.
 
 use broker_core::config::AutoSubscription;
@@ -82,14 +82,6 @@ pub(super) static KEYS: &[Key] = &[
         "Sessions, connected or not.",
     ),
     key(
-        "auth.scram_sha_256.users",
-        Kind::Map(
-            "a password, or the stored form \"SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>\"",
-        ),
-        field!(scram_users),
-        "Users of the authentication method SCRAM-SHA-256 of MQTT 5.0 by name; without any it is not offered.",
-    ),
-    key(
         "retainer.max_retained_messages",
         Kind::Number(0, COUNT_MAX),
         field!(broker.retained.max_messages),
@@ -117,7 +109,7 @@ pub(super) static KEYS: &[Key] = &[
         "delayed.enable",
         Kind::Flag,
         field!(broker.delayed.enabled),
-        "Whether a message to $delayed/<seconds>/<topic> is published later.",
+        "Whether emqx_delayed_publish is among the plugins of plugins.loaded: a message to $delayed/<seconds>/<topic> is published later.",
     ),
     key(
         "delayed.max_delayed_messages",

@@ -1,0 +1,29 @@
+//! What plugins read of the configuration.
+
+use broker_core::config::{DelayedConfig, RetainedConfig};
+
+use crate::accounts::AccountsConfig;
+
+/// The keys of all plugins that this broker has, checked one by one.
+#[derive(Debug, Clone)]
+pub struct PluginsConfig {
+    /// `plugins.loaded`: the plugins of the first start, in the order in which they are asked.
+    pub loaded: Vec<String>,
+    /// `retainer.*`.
+    pub retained: RetainedConfig,
+    /// `delayed.*`.
+    pub delayed: DelayedConfig,
+    /// `auth.client.*`.
+    pub auth_clientid: AccountsConfig,
+    /// `auth.user.*`.
+    pub auth_username: AccountsConfig,
+}
+
+/// Where plugins read the configuration again when they are loaded.
+pub trait ConfigSource: Send + Sync {
+    /// Reads it all.
+    ///
+    /// # Errors
+    /// What is wrong with it, naming file and key.
+    fn read(&self) -> Result<PluginsConfig, String>;
+}

@@ -1,0 +1,27 @@
+//! The plugins of EMQ X 3.1: a list of all of them, their life cycle, and those that this broker has.
+//!
+//! A [`PluginHost`] puts plugins to work in a [`Broker`](broker_core::Broker) and takes them out again while
+//! clients are connected. What a [`Plugin`] needs to know it reads from the [`PluginsConfig`] that a
+//! [`ConfigSource`] has; which plugins are loaded outlives the process in the broker's settings.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod accounts;
+pub mod catalogue;
+mod config;
+mod core_switches;
+mod host;
+mod password;
+mod plugin;
+mod states;
+mod workers;
+
+pub use accounts::{AccountError, Accounts, AccountsConfig, ConfiguredAccount, Subject};
+pub use config::{ConfigSource, PluginsConfig};
+pub use core_switches::{DelayedPublish, Retainer};
+pub use host::{PluginError, PluginHost, PluginStatus, State};
+pub use password::stored::AccountHash;
+pub use password::{PasswordForm, Unusable};
+pub use plugin::{Parts, Plugin, Ready, ServedElsewhere};
+pub use workers::Workers;

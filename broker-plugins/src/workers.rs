@@ -1,0 +1,225 @@
+//! Workers: threads for what takes milliseconds of computing, so that no connection waits for another's password.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+
+/// A few threads with a bounded queue; they begin with the first job and end when it is dropped.
+pub struct Workers {
+    jobs: Sender<Job>,
+    waiting: Receiver<Job>,
+    /// Threads that have begun.
+    begun: Mutex<usize>,
+    max: usize,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// What a job will have computed; `None` if it was not done.
+pub(crate) struct Outcome<T>(Arc<Slot<T>>);
+
+/// The other end of it.
+struct Filler<T>(Arc<Slot<T>>);
+
+struct Slot<T>(Mutex<Content<T>>);
+
+enum Content<T> {
+    Open(Option<Waker>),
+    Done(Option<T>),
+}
+
+/// More waits than will be done in time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overloaded;
+
+impl Workers {
+    /// Workers on half of the cores: the other half serves connections.
+    #[must_use]
+    pub fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self::with((cores / 2).clamp(1, THREADS_MAX), QUEUE)
+    }
+
+    fn with(max: usize, queue: usize) -> Self {
+        let (jobs, waiting) = bounded(queue);
+        Self { jobs, waiting, begun: Mutex::new(0), max }
+    }
+
+    /// Has a job done, which is passed over if nobody waits for it any more when its turn comes.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Outcome<T>, Overloaded> {
+        let slot = Arc::new(Slot(Mutex::new(Content::Open(None))));
+        let filler = Filler(Arc::clone(&slot));
+        let job = Box::new(move || {
+            if Arc::strong_count(&filler.0) > 1 {
+                filler.fill(work());
+            }
+        });
+        self.begin_thread()?;
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(Outcome(slot)),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
+        }
+    }
+
+    /// Begins one more thread if all that run have something to do.
+    fn begin_thread(&self) -> Result<(), Overloaded> {
+        let mut begun = self.begun.lock();
+        if *begun >= self.max || (*begun > 0 && self.waiting.is_empty()) {
+            return Ok(());
+        }
+        let waiting = self.waiting.clone();
+        let thread = thread::Builder::new().name("broker-hashing".into());
+        match thread.spawn(move || waiting.iter().for_each(|job| job())) {
+            Ok(_) => *begun += 1,
+            Err(error) if *begun == 0 => {
+                log::error!("no thread for hashing passwords: {error}");
+                return Err(Overloaded);
+            }
+            Err(error) => log::warn!("no further thread for hashing passwords: {error}"),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Filler<T> {
+    fn fill(&self, value: T) {
+        self.put(Some(value));
+    }
+
+    fn put(&self, value: Option<T>) {
+        let mut content = self.0.0.lock();
+        if let Content::Open(waker) = &mut *content {
+            let waker = waker.take();
+            *content = Content::Done(value);
+            drop(content);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+impl<T> Drop for Filler<T> {
+    /// A job that was not done must not be waited for.
+    fn drop(&mut self) {
+        self.put(None);
+    }
+}
+
+impl<T> Future for Outcome<T> {
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        match &mut *self.0.0.lock() {
+            Content::Done(value) => Poll::Ready(value.take()),
+            Content::Open(waker) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+const THREADS_MAX: usize = 8;
+/// At 20 ms each, what one thread does within the time that a client has for its CONNECT.
+const QUEUE: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::Wake;
+    use std::thread::Thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn wait<T>(mut outcome: Outcome<T>) -> Option<T> {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..100 {
+            if let Poll::Ready(value) = Pin::new(&mut outcome).poll(&mut context) {
+                return value;
+            }
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        panic!("the outcome never came");
+    }
+
+    #[test]
+    fn jobs_are_done_by_others_and_their_outcome_wakes() {
+        let workers = Workers::with(2, 10);
+        let here = thread::current().id();
+        let outcomes: Vec<_> =
+            (0..10).map(|n| workers.run(move || (n, thread::current().id())).unwrap()).collect();
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            let (m, there) = wait(outcome).unwrap();
+            assert_eq!(n, m);
+            assert_ne!(here, there);
+        }
+        assert!(*workers.begun.lock() <= 2);
+    }
+
+    #[test]
+    fn more_than_the_queue_holds_is_refused_at_once() {
+        let workers = Workers::with(1, 2);
+        let (go, wait_for_go) = mpsc::channel::<()>();
+        let (tell, begun) = mpsc::channel();
+        let first = workers
+            .run(move || {
+                tell.send(()).unwrap();
+                wait_for_go.recv().unwrap();
+                1
+            })
+            .unwrap();
+        begun.recv().unwrap();
+        let (second, third) = (workers.run(|| 2).unwrap(), workers.run(|| 3).unwrap());
+        assert_eq!(workers.run(|| 4).err(), Some(Overloaded));
+        go.send(()).unwrap();
+        assert_eq!((wait(first), wait(second), wait(third)), (Some(1), Some(2), Some(3)));
+        assert_eq!(wait(workers.run(|| 5).unwrap()), Some(5));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_passed_over() {
+        let workers = Workers::with(1, 10);
+        let (go, wait_for_go) = mpsc::channel::<()>();
+        let first = workers.run(move || wait_for_go.recv().unwrap()).unwrap();
+        let (tell, told) = mpsc::channel();
+        drop(workers.run(move || tell.send(()).unwrap()).unwrap());
+        go.send(()).unwrap();
+        assert_eq!(wait(first), Some(()));
+        assert!(told.recv().is_err(), "it was dropped without being done");
+    }
+
+    #[test]
+    fn an_outcome_comes_though_the_workers_are_gone() {
+        let workers = Workers::with(1, 10);
+        let (go, wait_for_go) = mpsc::channel::<()>();
+        let first = workers.run(move || wait_for_go.recv().unwrap()).unwrap();
+        let second = workers.run(|| ()).unwrap();
+        drop(workers);
+        go.send(()).unwrap();
+        assert_eq!(wait(first), Some(()));
+        assert_eq!(wait(second), Some(()));
+    }
+}
