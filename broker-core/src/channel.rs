@@ -30,7 +30,9 @@ use acks::PendingAcks;
 use auth::Exchange;
 pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
-pub(crate) use subscribe::{Wish, route_subscription, subscribe_one, unsubscribe_one};
+pub(crate) use subscribe::{
+    Wish, check_subscriptions, route_subscription, subscribe_one, unsubscribe_one,
+};
 use topic_alias::TopicAliases;
 
 /// One Network Connection, from its first byte to its last.

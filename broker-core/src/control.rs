@@ -5,6 +5,8 @@
 pub(crate) mod bans;
 pub(crate) mod cursors;
 pub(crate) mod pages;
+pub(crate) mod publishing;
+mod retained;
 pub(crate) mod views;
 
 use std::sync::{Arc, Weak};
@@ -12,7 +14,7 @@ use std::sync::{Arc, Weak};
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use crate::broker::Broker;
-use crate::channel::{CloseCause, Wish, subscribe_one, unsubscribe_one};
+use crate::channel::{CloseCause, Wish, check_subscriptions, subscribe_one, unsubscribe_one};
 use crate::client::ClientId;
 use crate::config::{DelayedConfig, RetainedConfig};
 use crate::modules::topic_metrics::TopicCounts;
@@ -182,6 +184,26 @@ impl Broker {
         let (granted, replay) = subscribe_one(&session, &client, &wish, turn)?;
         session.start_replays(replay.into_iter().collect(), &mut turn.out);
         Ok(granted)
+    }
+
+    /// The same for several filters, of which no two are the same: all of them or none. Only an interceptor that
+    /// takes some and not others leaves the client with those that stand before the first it does not take.
+    ///
+    /// # Errors
+    /// As [`subscribe_client`](Self::subscribe_client).
+    pub fn subscribe_client_to(
+        &self,
+        client_id: &str,
+        filters: &[&str],
+        qos: QoS,
+        turn: &mut Turn,
+    ) -> Result<(), ReasonCode> {
+        let session = self.sessions.get(client_id).ok_or(ReasonCode::PacketIdentifierNotFound)?;
+        let client = Arc::clone(&session.lock().client);
+        check_subscriptions(&session, &client, filters, self)?;
+        filters
+            .iter()
+            .try_for_each(|filter| self.subscribe_client(client_id, filter, qos, turn).map(drop))
     }
 
     /// Ends a client's subscription on its behalf, as if it had sent UNSUBSCRIBE. It is not told.

@@ -73,6 +73,16 @@ impl Delayed {
         Ok((now.mono_ms + delay_ms, topic))
     }
 
+    /// True if there is room for messages of these weights.
+    pub(crate) fn takes(&self, weights: impl Iterator<Item = usize>) -> bool {
+        let waiting = self.waiting.lock();
+        let (n, bytes) = weights.fold((0, 0), |(n, bytes), weight| (n + 1, bytes + weight));
+        let DelayedConfig { max_messages, max_bytes, .. } = *self.config.read();
+        n == 0
+            || ((max_messages == 0 || waiting.messages.len() + n <= max_messages)
+                && (max_bytes == 0 || waiting.bytes + bytes <= max_bytes))
+    }
+
     /// Keeps a message until it is due. Returns the step that `next_step` gave it.
     pub(crate) fn add(
         &self,

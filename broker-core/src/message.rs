@@ -124,8 +124,13 @@ impl Message {
     /// Bytes the message is accounted with in queues and stores.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.topic.len() + self.payload.len() + self.properties.len() + 128
+        weight(&self.topic, self.payload.len(), self.properties.len())
     }
+}
+
+/// Bytes a message is accounted with in queues and stores.
+pub(crate) const fn weight(topic: &str, payload_bytes: usize, properties_bytes: usize) -> usize {
+    topic.len() + payload_bytes + properties_bytes + 128
 }
 
 fn remaining_expiry_s(expires_at_ms: Option<u64>, published_at_ms: u64, now: Now) -> Option<u32> {

@@ -34,6 +34,8 @@ pub(crate) struct Recorder {
     bound: Vec<Arc<Seal>>,
     /// Strictest level of what was recorded for the packet at work; `None` if nothing was.
     needs: Option<Level>,
+    /// Strictest level of what was recorded in the pass.
+    pass_needs: Option<Level>,
     /// The end of the last frame of the pass.
     handed_over: Option<Lsn>,
 }
@@ -64,18 +66,21 @@ impl Recorder {
             seal: None,
             bound: Vec::new(),
             needs: None,
+            pass_needs: None,
             handed_over: None,
         }
     }
 
     /// A pass begins: nothing of it was handed over yet.
     pub(crate) const fn begin_pass(&mut self) {
+        self.pass_needs = None;
         self.handed_over = None;
     }
 
-    /// The position that covers what the pass has handed over, if it has anything.
-    pub(crate) const fn handed_over(&self) -> Option<Lsn> {
-        self.handed_over
+    /// The position that covers what the pass has handed over, if it has anything, and how safe that has to be.
+    pub(crate) fn handed_over(&self) -> Option<(Lsn, Level)> {
+        let end = self.handed_over?;
+        Some((end, self.pass_needs.unwrap_or(self.durability.level)))
     }
 
     /// True if there is a store.
@@ -161,6 +166,7 @@ impl Recorder {
     /// Something was recorded for the packet at work.
     fn need(&mut self, level: Level) {
         self.needs = self.needs.max(Some(level));
+        self.pass_needs = self.pass_needs.max(Some(level));
     }
 
     /// Records a message unless it stands in the log already. Returns where.

@@ -1,6 +1,8 @@
 //! Retained Messages: the last message of each topic that was published with RETAIN (MQTT 5.0, 3.3.1.3).
 
-use std::collections::BTreeMap;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,17 +12,20 @@ use broker_codec::topic;
 use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 
+use self::topics::Topics;
 use crate::clock::Now;
 use crate::config::RetainedConfig;
+use crate::directory::Start;
 use crate::gauge::Gauge;
-use crate::message::Message;
+use crate::message::{Message, weight};
 
 /// Topics in order, cut into shards by their first level.
 ///
 /// Order makes one table do for single topics and for wildcards: the topics a filter can match lie together
 /// behind its plain levels, and a replay goes on behind the topic where it stopped.
 pub(crate) struct Retained {
-    shards: Box<[Shard]>,
+    shards: Box<[RwLock<Shard>]>,
+    topics: Topics,
     config: RwLock<RetainedConfig>,
     /// Shared with the metrics, which show it.
     len: Arc<Gauge>,
@@ -28,13 +33,20 @@ pub(crate) struct Retained {
     sweep_at_ms: AtomicU64,
 }
 
-/// Messages by topic.
-type Shard = RwLock<BTreeMap<Arc<str>, Arc<Message>>>;
+#[derive(Default)]
+struct Shard {
+    /// Messages by topic.
+    messages: BTreeMap<Arc<str>, Arc<Message>>,
+    /// When those expire that do, so that the first need not be searched for.
+    ends: BTreeSet<(u64, Arc<str>)>,
+}
 
 const SHARDS: usize = 16;
 /// Messages of one page of a replay, and topics looked at for it.
 const PAGE: usize = 64;
 const PAGE_TOPICS: usize = 4096;
+/// Expired messages that are dropped under one lock.
+const DROPPED_AT_ONCE: usize = 256;
 /// Pause between two looks at what has expired.
 const SWEEP_EVERY_MS: u64 = 60_000;
 
@@ -72,7 +84,9 @@ pub(crate) struct Set {
 pub(crate) struct Removed {
     /// The step of that.
     pub(crate) step: u64,
-    /// It had expired.
+    /// It had one until now.
+    pub(crate) was_there: bool,
+    /// That one had expired.
     pub(crate) has_expired: bool,
 }
 
@@ -84,6 +98,7 @@ impl Retained {
     pub(crate) fn new(config: RetainedConfig) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            topics: Topics::default(),
             config: RwLock::new(config),
             len: Arc::default(),
             bytes: AtomicUsize::new(0),
@@ -126,36 +141,81 @@ impl Retained {
             return Err(Refused);
         }
         let mut shard = self.shards[shard_of(&message.topic)].write();
-        let (old, outlived) =
-            shard.get(&message.topic).map_or((0, false), |old| (old.weight(), old.is_expired(now)));
+        let (old, outlived) = shard
+            .messages
+            .get(&message.topic)
+            .map_or((0, false), |old| (old.weight(), old.is_expired(now)));
         let bytes = self.bytes() + message.weight() - old;
         let is_full = (config.max_messages > 0 && old == 0 && self.len() >= config.max_messages)
             || (config.max_bytes > 0 && bytes > config.max_bytes);
         if is_full {
             return Err(Refused);
         }
-        if old == 0 {
-            self.len.add(1);
-        }
-        self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
-        self.bytes.fetch_sub(old, Ordering::Relaxed);
         let mut kept = Arc::clone(message);
         if kept.expires_at_ms.is_none() && config.expiry_interval_s > 0 {
             let expires_at_ms =
                 Some(kept.published_at_ms + u64::from(config.expiry_interval_s) * 1000);
             kept = Arc::new(Message { expires_at_ms, ..Message::clone(message) });
         }
-        shard.insert(Arc::clone(&message.topic), Arc::clone(&kept));
+        self.put(&mut shard, Arc::clone(&kept));
         Ok(Set { message: kept, step: next_step(), outlived })
+    }
+
+    /// True if there is room for these messages, each given by its topic and the bytes of its payload.
+    pub(crate) fn takes<'a>(&self, messages: impl Iterator<Item = (&'a str, usize)>) -> bool {
+        let config = self.config.read();
+        let (mut n_new, mut new_bytes, mut old_bytes) = (0, 0, 0);
+        for (topic, payload_bytes) in messages {
+            if config.max_payload_bytes > 0 && payload_bytes > config.max_payload_bytes {
+                return false;
+            }
+            let old = self.get(topic);
+            n_new += usize::from(old.is_none());
+            new_bytes += weight(topic, payload_bytes, 0);
+            old_bytes += old.map_or(0, |old| old.weight());
+        }
+        let fits = |max, sum| max == 0 || sum <= max;
+        (n_new == 0 || fits(config.max_messages, self.len() + n_new))
+            && (new_bytes == 0
+                || fits(config.max_bytes, (self.bytes() + new_bytes).saturating_sub(old_bytes)))
     }
 
     /// Puts a message back that the store had, whatever the limits are now.
     pub(crate) fn restore(&self, message: Message) {
-        let message = Arc::new(message);
         let mut shard = self.shards[shard_of(&message.topic)].write();
-        self.len.add(1);
+        self.put(&mut shard, Arc::new(message));
+    }
+
+    fn put(&self, shard: &mut Shard, message: Arc<Message>) {
         self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
-        shard.insert(Arc::clone(&message.topic), message);
+        let topic = Arc::clone(&message.topic);
+        if let Some(at_ms) = message.expires_at_ms {
+            shard.ends.insert((at_ms, Arc::clone(&topic)));
+        }
+        let end_ms = message.expires_at_ms;
+        match shard.messages.insert(Arc::clone(&topic), message) {
+            None => {
+                self.len.add(1);
+                self.topics.add(&topic);
+            }
+            Some(old) => {
+                self.bytes.fetch_sub(old.weight(), Ordering::Relaxed);
+                if let Some(at_ms) = old.expires_at_ms.filter(|_| old.expires_at_ms != end_ms) {
+                    shard.ends.remove(&(at_ms, topic));
+                }
+            }
+        }
+    }
+
+    fn take(&self, shard: &mut Shard, topic: &str) -> Option<Arc<Message>> {
+        let message = shard.messages.remove(topic)?;
+        if let Some(at_ms) = message.expires_at_ms {
+            shard.ends.remove(&(at_ms, Arc::clone(&message.topic)));
+        }
+        self.len.sub(1);
+        self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+        self.topics.remove(topic);
+        Some(message)
     }
 
     /// Calls `visit` with every message, a page under one lock at a time.
@@ -165,8 +225,9 @@ impl Retained {
             loop {
                 let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                 let page: Vec<_> = {
-                    let topics = shard.read();
-                    let page = topics.range::<str, _>((start, Bound::Unbounded)).take(PAGE_TOPICS);
+                    let messages = &shard.read().messages;
+                    let page =
+                        messages.range::<str, _>((start, Bound::Unbounded)).take(PAGE_TOPICS);
                     page.map(|(_, message)| Arc::clone(message)).collect()
                 };
                 page.iter().for_each(&mut visit);
@@ -186,17 +247,19 @@ impl Retained {
         next_step: impl FnOnce(bool) -> u64,
     ) -> Removed {
         let mut shard = self.shards[shard_of(topic)].write();
-        let old = shard.remove(topic);
-        if let Some(message) = &old {
-            self.len.sub(1);
-            self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
-        }
-        let has_expired = old.as_ref().is_some_and(|message| message.is_expired(now));
-        Removed { step: next_step(old.is_some()), has_expired }
+        let old = self.take(&mut shard, topic);
+        let was_there = old.is_some();
+        let has_expired = old.is_some_and(|message| message.is_expired(now));
+        Removed { step: next_step(was_there), was_there, has_expired }
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
-        self.shards[shard_of(topic)].read().get(topic).cloned()
+        self.shards[shard_of(topic)].read().messages.get(topic).cloned()
+    }
+
+    /// At most `n` topics in order.
+    pub(crate) fn topics(&self, start: Start<'_, str>, n: usize) -> Vec<Arc<str>> {
+        self.topics.page(start, n)
     }
 
     /// True if `message` is still the retained one of its topic, or says the same.
@@ -207,7 +270,7 @@ impl Retained {
             return false;
         }
         let shard = self.shards[shard_of(&message.topic)].read();
-        shard.get(&message.topic).is_some_and(|kept| {
+        shard.messages.get(&message.topic).is_some_and(|kept| {
             Arc::ptr_eq(kept, message)
                 || (kept.published_at_ms == message.published_at_ms
                     && kept.qos == message.qos
@@ -238,7 +301,7 @@ impl Retained {
             Some(after) => Bound::Excluded(&**after),
             None => Bound::Included(prefix),
         };
-        for (topic, message) in shard.range::<str, _>((start, Bound::Unbounded)) {
+        for (topic, message) in shard.messages.range::<str, _>((start, Bound::Unbounded)) {
             if !topic.starts_with(prefix) {
                 break;
             }
@@ -263,49 +326,36 @@ impl Retained {
     }
 
     /// Drops the expired messages if that is due. Returns how many.
-    ///
-    /// A page of topics at a time: publishers and subscribers wait for no more than one of them.
     pub(crate) fn sweep(&self, now: Now) -> usize {
         if self.next_sweep_ms().is_none_or(|at_ms| at_ms > now.mono_ms) {
             return 0;
         }
         self.sweep_at_ms.store(now.mono_ms + SWEEP_EVERY_MS, Ordering::Relaxed);
-        self.shards.iter().map(|shard| self.sweep_shard(shard, now)).sum()
+        self.drop_expired(now)
     }
 
-    fn sweep_shard(&self, shard: &Shard, now: Now) -> usize {
+    /// Drops the expired messages. Returns how many.
+    ///
+    /// Some at a time: publishers and subscribers wait for no more than them.
+    pub(crate) fn drop_expired(&self, now: Now) -> usize {
+        self.shards.iter().map(|shard| self.drop_expired_of(shard, now)).sum()
+    }
+
+    fn drop_expired_of(&self, shard: &RwLock<Shard>, now: Now) -> usize {
+        let has_expired =
+            |shard: &Shard| shard.ends.first().is_some_and(|(at_ms, _)| *at_ms <= now.wall_ms);
         let mut n_dropped = 0;
-        let mut after: Option<Arc<str>> = None;
-        loop {
-            let mut expired = Vec::new();
-            let last = {
-                let topics = shard.read();
-                let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let page = topics.range::<str, _>((start, Bound::Unbounded)).take(PAGE_TOPICS);
-                page.inspect(|(topic, message)| {
-                    if message.is_expired(now) {
-                        expired.push(Arc::clone(topic));
-                    }
-                })
-                .last()
-                .map(|(topic, _)| Arc::clone(topic))
-            };
-            for topic in expired {
-                let mut topics = shard.write();
-                // Not if it was replaced meanwhile.
-                if topics.get(&topic).is_some_and(|message| message.is_expired(now))
-                    && let Some(message) = topics.remove(&topic)
-                {
-                    self.len.sub(1);
-                    self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
-                    n_dropped += 1;
-                }
+        while has_expired(&shard.read()) {
+            let mut shard = shard.write();
+            for _ in 0..DROPPED_AT_ONCE {
+                let Some((_, topic)) = shard.ends.first().filter(|_| has_expired(&shard)) else {
+                    break;
+                };
+                let topic = Arc::clone(topic);
+                n_dropped += usize::from(self.take(&mut shard, &topic).is_some());
             }
-            if last.is_none() {
-                return n_dropped;
-            }
-            after = last;
         }
+        n_dropped
     }
 }
 
@@ -329,7 +379,7 @@ mod tests {
     use broker_codec::QoS;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+    use proptest::test_runner::TestCaseError;
 
     fn message(topic: &str, payload: &'static [u8]) -> Arc<Message> {
         Arc::new(Message {
@@ -379,9 +429,51 @@ mod tests {
             let unique: BTreeSet<_> = found.iter().cloned().collect();
             prop_assert_eq!(found.len(), unique.len(), "none twice");
             let expected: BTreeSet<_> =
-                names.into_iter().filter(|name| topic::matches(&filter, name)).collect();
+                names.iter().filter(|name| topic::matches(&filter, name)).cloned().collect();
             prop_assert_eq!(unique, expected);
         }
+
+        #[test]
+        fn what_is_listed_is_what_is_kept(
+            steps in prop::collection::vec(("[a-e]/[a-c]", 0_u64..8, 0..3_u8), 0..50),
+        ) {
+            let retained = Retained::new(config());
+            // By topic, when it expires.
+            let mut kept = BTreeMap::new();
+            for (n, (topic, end_s, what)) in steps.into_iter().enumerate() {
+                let now = Now::default().plus_ms(n as u64 * 50);
+                if what == 0 {
+                    retained.remove(&topic, now, |_| 0);
+                    kept.remove(&topic);
+                } else {
+                    let expires_at_ms = Some(end_s * 1_000).filter(|_| what == 1);
+                    let message = Message::clone(&message(&topic, b"x"));
+                    let message = Message { expires_at_ms, ..message };
+                    retained.set(&Arc::new(message), now, || 0).unwrap();
+                    kept.insert(topic, expires_at_ms);
+                }
+                let before = kept.len();
+                kept.retain(|_, end_ms| end_ms.is_none_or(|end_ms| end_ms > now.wall_ms));
+                prop_assert_eq!(retained.drop_expired(now), before - kept.len());
+                check_lists(&retained, &kept)?;
+            }
+        }
+    }
+
+    fn check_lists(
+        retained: &Retained,
+        kept: &BTreeMap<String, Option<u64>>,
+    ) -> Result<(), TestCaseError> {
+        let topics = |start, n| -> Vec<String> {
+            retained.topics(start, n).iter().map(|topic| topic.to_string()).collect()
+        };
+        prop_assert_eq!(topics(Start::Rank(0), 100), kept.keys().cloned().collect::<Vec<_>>());
+        let behind_c = kept.keys().filter(|topic| topic.as_str() > "c").take(3);
+        prop_assert_eq!(topics(Start::Behind("c"), 3), behind_c.cloned().collect::<Vec<_>>());
+        prop_assert_eq!(retained.len(), kept.len());
+        let n_ends: usize = retained.shards.iter().map(|shard| shard.read().ends.len()).sum();
+        prop_assert_eq!(n_ends, kept.values().flatten().count());
+        Ok(())
     }
 
     #[test]
@@ -391,9 +483,9 @@ mod tests {
         assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_err());
         assert!(retained.set(&message("a", b"22"), Now::default(), || 0).is_ok());
         assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
-        for step in [1, 0] {
+        for was_there in [true, false] {
             let removed = retained.remove("a", Now::default(), u64::from);
-            assert_eq!(removed, Removed { step, has_expired: false });
+            assert_eq!(removed, Removed { step: was_there.into(), was_there, has_expired: false });
         }
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
         assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_ok());

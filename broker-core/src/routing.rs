@@ -38,29 +38,17 @@ impl Turn {
     }
 
     fn retain(&mut self, publication: &Publication<'_>) {
-        let broker = Arc::clone(&self.broker);
-        let records = &mut self.out.records;
         let topic = publication.topic;
-        // The broker's own are made anew after a start.
-        let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
-        // Steps are of what is recorded, each in the log.
-        let next_step =
-            |is_change: bool| if is_recorded && is_change { broker.next_kept_step() } else { 0 };
         if publication.payload.is_empty() {
-            // Another thread may have cleared it a moment ago, and the record of that be lost in a crash: who is
-            // told that there is nothing must be told the truth.
-            let is_awaited = publication.qos > QoS::AtMostOnce;
-            let removed = broker
-                .retained
-                .remove(topic, self.now, |was_there| next_step(was_there || is_awaited));
-            let Removed { step, has_expired } = removed;
-            self.out.counters.add(Metric::MessagesExpired, has_expired.into());
-            if step > 0 {
-                records.put_with_message(&Record::RetainedClear { step, topic }, topic);
-            }
+            self.forget_retained(topic, publication.qos);
             return;
         }
-        let set = broker.retained.set(publication.shared(), self.now, || next_step(true));
+        let broker = Arc::clone(&self.broker);
+        let records = &mut self.out.records;
+        let is_recorded = records.is_on() && !is_own(topic);
+        // Steps are of what is recorded, each in the log.
+        let next_step = || if is_recorded { broker.next_kept_step() } else { 0 };
+        let set = broker.retained.set(publication.shared(), self.now, next_step);
         let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
             log::warn!("retained message refused: limit reached topic={topic:?}");
@@ -73,6 +61,31 @@ impl Turn {
             let retained = Record::Retained { step, body, expires_at_ms, topic };
             records.put_with_message(&retained, topic);
         }
+    }
+
+    /// Forgets the retained message of a topic. Returns false if there is none. Who asks for it with QoS 1 or 2
+    /// is told once it is done.
+    pub(crate) fn forget_retained(&mut self, topic: &str, qos: QoS) -> bool {
+        let Self { broker, out, .. } = self;
+        let is_recorded = out.records.is_on() && !is_own(topic);
+        // Another thread may have cleared it a moment ago, and the record of that be lost in a crash: who is
+        // told that there is nothing must be told the truth.
+        let is_awaited = qos > QoS::AtMostOnce;
+        let removed = broker.retained.remove(topic, self.now, |was_there| {
+            if is_recorded && (was_there || is_awaited) { broker.next_kept_step() } else { 0 }
+        });
+        let Removed { step, was_there, has_expired } = removed;
+        out.counters.add(Metric::MessagesExpired, has_expired.into());
+        if step > 0 {
+            out.records.put_with_message(&Record::RetainedClear { step, topic }, topic);
+        }
+        was_there && !has_expired
+    }
+
+    /// Drops the retained messages that have expired.
+    pub(crate) fn drop_expired_retained(&mut self) {
+        let n_expired = self.broker.retained.drop_expired(self.now);
+        self.out.counters.add(Metric::MessagesExpired, n_expired as u64);
     }
 
     /// Keeps a message until it is due, on the monotonic clock.
@@ -204,4 +217,9 @@ impl Turn {
         }
         false
     }
+}
+
+/// True for the topics of the broker itself: what is retained there is made anew after a start, and not recorded.
+fn is_own(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::broker::Broker;
+use crate::outbox::Sink;
 use crate::record::Record;
 use crate::store::{Level, Lsn};
 
@@ -16,11 +17,11 @@ pub(crate) struct Settings(RwLock<BTreeMap<Box<str>, Kind>>);
 /// Values of one kind by key. Accounts are settings, and looked up at each login.
 type Kind = BTreeMap<Box<str>, Arc<[u8]>>;
 
-/// A change that was made. Whether it would survive is for [`Broker::is_saved`] to say; by default, nothing was
-/// changed.
+/// A change that was made. Whether it is as safe as it has to be is for [`Broker::is_saved`] to say; by default,
+/// nothing was changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "an answer to an operator waits until the change is saved"]
-pub struct Saved(pub(crate) Option<Lsn>);
+pub struct Saved(pub(crate) Option<(Lsn, Level)>);
 
 impl Settings {
     /// Puts a setting in place that the store had.
@@ -59,7 +60,8 @@ impl Broker {
         let mut recorder = self.recorder();
         let step = self.next_kept_step();
         recorder.put(&Record::Setting { step, kind, key, value });
-        let saved = Saved(recorder.hand_over());
+        // What an operator decides is worth a sync, whatever messages are.
+        let saved = Saved(recorder.hand_over().map(|end| (end, Level::Fsync)));
         let values = settings.entry(kind.into()).or_default();
         match value {
             Some(value) => values.insert(key.into(), value.into()),
@@ -88,12 +90,24 @@ impl Broker {
         self.settings.0.read().get(kind).map_or(0, Kind::len)
     }
 
-    /// True once a change would survive a power cut, or if the broker has no store.
+    /// True once a change is safe, or if the broker has no store. A setting is when it would survive a power
+    /// cut, anything else when it is as safe as the configuration asks.
     #[must_use]
     pub fn is_saved(&self, saved: Saved) -> bool {
         match (saved.0, self.store()) {
-            (Some(end), Some(store)) => end <= store.safe(Level::Fsync),
+            (Some((end, level)), Some(store)) => end <= store.safe(level),
             _ => true,
+        }
+    }
+
+    /// Wakes `sink` once a change [is saved](Self::is_saved), perhaps before this returns. If the store fails
+    /// it never does.
+    pub fn wake_when_saved(&self, saved: Saved, sink: &Arc<dyn Sink>) {
+        match (saved.0, self.store()) {
+            (Some((end, level)), Some(store)) => {
+                store.wake_at(end, level, &mut vec![Arc::clone(sink)]);
+            }
+            _ => sink.wake(),
         }
     }
 }

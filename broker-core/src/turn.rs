@@ -177,7 +177,7 @@ impl Turn {
 
     /// What the pass has changed and [`finish`](Self::finish) has handed to the store: an order of an operator
     /// is carried out once [`Broker::is_saved`].
-    pub const fn saved(&self) -> Saved {
+    pub fn saved(&self) -> Saved {
         Saved(self.out.records.handed_over())
     }
 

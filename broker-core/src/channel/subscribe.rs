@@ -245,6 +245,28 @@ pub(crate) fn subscribe_one(
     Ok((options.qos, replay))
 }
 
+/// Whether a client could subscribe to all of `filters`, as far as its zone and its session say.
+pub(crate) fn check_subscriptions(
+    session: &Session,
+    client: &ClientInfo,
+    filters: &[&str],
+    broker: &Broker,
+) -> Result<(), ReasonCode> {
+    let zone = &client.zone;
+    for filter in filters {
+        check_filter(filter, zone)?;
+    }
+    let state = session.lock();
+    let n_new = filters.iter().filter(|filter| state.subscriptions.get(filter).is_none()).count();
+    let is_full = n_new > 0
+        && zone.max_subscriptions > 0
+        && state.subscriptions.len() + n_new > zone.max_subscriptions as usize;
+    if is_full || (state.is_durable && broker.refuses_records()) {
+        return Err(ReasonCode::QuotaExceeded);
+    }
+    Ok(())
+}
+
 /// Puts a subscription of the session into the router.
 pub(crate) fn route_subscription(
     session: &Arc<Session>,

@@ -20,6 +20,7 @@ pub(crate) enum List {
     Subscriptions,
     Routes,
     Bans,
+    Retained,
 }
 
 /// An entry that was shown, or passed.
@@ -27,7 +28,8 @@ pub(crate) enum List {
 pub(crate) struct Position {
     /// Its number in its list.
     pub(crate) number: u64,
-    /// Of the subscriptions of session `number`, the last that was shown; `None` if all were.
+    /// Of the subscriptions of session `number`, the last that was shown; `None` if all were. Where topics are
+    /// listed, the topic.
     pub(crate) filter: Option<Arc<str>>,
 }
 

@@ -128,7 +128,7 @@ impl Broker {
 
     /// Rows of a page. `read` adds at most so many that stand behind a place, and says how far it has come;
     /// `None` at the end of the list.
-    fn rows<R>(
+    pub(super) fn rows<R>(
         &self,
         list: List,
         request: &PageRequest,

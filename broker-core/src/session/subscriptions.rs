@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker_codec::SubscriptionOptions;
+use broker_codec::{SubscriptionOptions, topic};
 
 use crate::directory::{Directory, Entry, Start};
 use crate::record::Record;
@@ -54,6 +54,12 @@ impl Subscription {
     /// True if the router knows it under the same filter and group as the other.
     pub(crate) fn has_route_of(&self, other: &Self) -> bool {
         self.route() == other.route() && self.share() == other.share()
+    }
+
+    /// The filter without the prefix of a shared subscription.
+    #[must_use]
+    pub fn topic_filter(&self) -> &str {
+        topic::parse_share(&self.filter).map_or(&*self.filter, |(_, plain)| plain)
     }
 
     /// Group of a shared subscription; empty for `$queue/…`.

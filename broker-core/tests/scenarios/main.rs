@@ -13,6 +13,7 @@ mod crowd;
 mod each_metric;
 mod limits;
 mod metrics;
+mod publishing;
 mod queue;
 mod restart;
 mod resume;

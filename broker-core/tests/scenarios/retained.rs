@@ -1,7 +1,9 @@
 //! Retained messages: kept, replayed, bounded.
 
+use std::sync::Arc;
+
 use broker_codec::{Packet, Property};
-use broker_core::{Metric, SubscriptionOptions};
+use broker_core::{Message, Metric, PageRequest, SubscriptionOptions};
 
 use crate::rig::*;
 
@@ -233,4 +235,101 @@ fn a_large_message_reaches_many_whole() {
         }
         rig.check(c, &["SUBACK #77 00", "PUBLISH retain q0 t=<100000 bytes>"]);
     }
+}
+
+impl Rig {
+    /// Topics and payloads of a page, and the count of all.
+    fn retained_page(&mut self, page: usize, limit: usize) -> (Vec<String>, usize) {
+        self.turn.begin(self.now);
+        let request = PageRequest { page, limit, caller: 1 };
+        let page = self.broker.retained_page(&request, &mut self.turn);
+        self.settle();
+        let row = |message: &Arc<Message>| {
+            format!("{}={}", message.topic, str::from_utf8(&message.payload).unwrap())
+        };
+        (page.rows.iter().map(row).collect(), page.count)
+    }
+
+    fn clear_retained(&mut self, topic: &str) -> bool {
+        self.turn.begin(self.now);
+        let cleared = self.broker.clear_retained(topic, &mut self.turn);
+        self.settle();
+        cleared
+    }
+
+    fn clear_all_retained(&mut self) -> usize {
+        self.turn.begin(self.now);
+        let n_cleared = self.broker.clear_all_retained(&mut self.turn);
+        self.settle();
+        n_cleared
+    }
+}
+
+#[test]
+fn an_operator_sees_them_by_topic_whatever_comes_and_goes_between_two_pages() {
+    let mut rig = Rig::new();
+    let p = rig.client("pub");
+    for topic in ["d", "b/2", "a", "e", "b/1", "c"] {
+        rig.retain(p, topic, "x");
+    }
+    assert_eq!(rig.retained_page(1, 2), (vec!["a=x".into(), "b/1=x".into()], 6));
+    rig.retain(p, "a", "");
+    rig.retain(p, "b/1", "");
+    rig.retain(p, "a/0", "new");
+    rig.retain(p, "b/2", "y");
+    assert_eq!(rig.retained_page(2, 2), (vec!["b/2=y".into(), "c=x".into()], 5));
+    assert_eq!(rig.retained_page(3, 2), (vec!["d=x".into(), "e=x".into()], 5));
+    assert_eq!(rig.retained_page(4, 2), (vec![], 5));
+    // Without the one before it, a page is what its number says.
+    assert_eq!(rig.retained_page(2, 4), (vec!["e=x".into()], 5));
+}
+
+#[test]
+fn an_operator_sees_none_that_has_expired() {
+    let mut rig = Rig::new();
+    let p = rig.client("pub");
+    let mut kept = message("a", "x", Q0, 0);
+    kept.retain = true;
+    rig.publish_with(p, kept, &[Property::MessageExpiryInterval(5)]);
+    rig.retain(p, "b", "y");
+    assert_eq!(rig.retained_page(1, 9).1, 2);
+    assert!(rig.broker.retained_message("a", rig.now).is_some());
+    rig.now = rig.now.plus_ms(5_000);
+    assert!(rig.broker.retained_message("a", rig.now).is_none());
+    assert_eq!(rig.retained_page(1, 9), (vec!["b=y".into()], 1));
+    assert_eq!(
+        rig.broker.retained_bytes(),
+        rig.broker.retained_message("b", rig.now).unwrap().weight()
+    );
+}
+
+#[test]
+fn what_an_operator_clears_stays_cleared_over_a_crash() {
+    let mut rig = Rig::durable(|config, _| config.sys_interval_ms = 60_000);
+    let p = rig.hello(Hello::v5("pub"));
+    rig.sync();
+    for n in 0..600 {
+        rig.retain(p, &format!("t/{n}"), "x");
+    }
+    rig.sync();
+    rig.run_timers();
+    assert!(rig.broker.retained_message("$SYS/brokers", rig.now).is_some());
+    assert!(rig.clear_retained("t/7"));
+    let saved = rig.turn.saved();
+    assert!(!rig.broker.is_saved(saved), "an answer must wait");
+    assert!(!rig.clear_retained("t/7"));
+    rig.sync();
+    assert!(rig.broker.is_saved(saved));
+    rig.crash();
+    assert_eq!(rig.retained_page(1, 1).1, 599);
+    rig.run_timers();
+    let (own, all) = (rig.retained_page(1, 10_000).0, rig.retained_page(1, 10_000).1);
+    let n_own = own.iter().filter(|row| row.starts_with("$SYS/")).count();
+    assert!(n_own > 0);
+    assert_eq!(rig.clear_all_retained(), 599);
+    assert_eq!(rig.retained_page(1, 1).1, all - 599);
+    assert_eq!(all - 599, n_own, "the broker's own stay");
+    rig.sync();
+    rig.crash();
+    assert_eq!(rig.retained_page(1, 1).1, 0);
 }
