@@ -3,28 +3,38 @@
 mod alarms;
 mod apps;
 mod auth_accounts;
+mod banned;
 mod brokers;
+mod connections;
 mod listeners;
 mod log_level;
 mod metrics;
+mod mqtt;
 mod nodes;
 mod plugins;
+mod retained;
+mod routes;
+mod sessions;
 mod stats;
 mod store;
+mod subscriptions;
 
 use std::sync::Arc;
 
-use broker_core::{Broker, Now};
+use broker_core::{Broker, Now, Saved, Turn};
+use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::applications::Applications;
 use crate::auth::Authentication;
+use crate::error::ApiError;
 use crate::listeners::HttpListeners;
 use crate::ports::{Accounts, LogLevels, NodeFacts, Plugins, StoreAdmin};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
+use crate::saving;
 
 /// What handlers share.
 pub(crate) struct Api {
@@ -39,11 +49,41 @@ pub(crate) struct Api {
     pub(crate) listeners: HttpListeners,
     pub(crate) log: Arc<dyn LogLevels>,
     pub(crate) store: Option<Arc<dyn StoreAdmin>>,
+    /// What handlers at work need to give orders, kept for the next ones: at most one for each of them.
+    pub(crate) turns: Mutex<Vec<Turn>>,
 }
 
 impl Api {
     pub(crate) fn now(&self) -> Now {
         self.node.now()
+    }
+
+    /// Gives orders that end as packets of clients do. What they have changed is seen by everybody, and will
+    /// [be saved](crate::saving::wait).
+    pub(crate) fn order<R>(&self, give: impl FnOnce(&mut Turn) -> R) -> (R, Saved) {
+        let kept = self.turns.lock().pop();
+        let mut turn = kept.unwrap_or_else(|| self.broker.turn());
+        turn.begin(self.now());
+        let result = give(&mut turn);
+        turn.finish();
+        // No loop comes back to this turn: an outbox with more than one pass takes is emptied here.
+        while turn.has_work() {
+            turn.finish();
+        }
+        let saved = turn.saved();
+        self.turns.lock().push(turn);
+        (result, saved)
+    }
+
+    /// The same, and waits until it is saved. What failed has changed nothing.
+    pub(crate) fn order_saved<R, E: Into<ApiError>>(
+        &self,
+        give: impl FnOnce(&mut Turn) -> Result<R, E>,
+    ) -> Result<R, ApiError> {
+        let (result, saved) = self.order(give);
+        let result = result.map_err(Into::into)?;
+        saving::wait(&self.broker, saved)?;
+        Ok(result)
     }
 }
 
@@ -52,13 +92,20 @@ const GROUPS: &[&[Route]] = &[
     auth_accounts::ROUTES,
     alarms::ROUTES,
     apps::ROUTES,
+    banned::ROUTES,
     brokers::ROUTES,
+    connections::ROUTES,
     listeners::ROUTES,
     metrics::ROUTES,
     nodes::ROUTES,
     plugins::ROUTES,
+    mqtt::ROUTES,
+    routes::ROUTES,
+    sessions::ROUTES,
     stats::ROUTES,
+    subscriptions::ROUTES,
     log_level::ROUTES,
+    retained::ROUTES,
     store::ROUTES,
 ];
 

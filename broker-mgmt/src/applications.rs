@@ -4,7 +4,6 @@ mod hash;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use broker_core::Broker;
 use parking_lot::{Mutex, RwLock};
@@ -13,6 +12,7 @@ use utoipa::ToSchema;
 
 pub(crate) use self::hash::{Hash, generate};
 use crate::options::Secret;
+use crate::saving::{self, NotSaved};
 
 /// What an application may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -65,8 +65,8 @@ pub(crate) enum ChangeError {
     TooMany,
     #[error("the system gives no random numbers")]
     NoRandom,
-    #[error("in force, but not on disk after {SAVE_TIMEOUT:?}; a restart may undo it")]
-    NotSaved,
+    #[error(transparent)]
+    NotSaved(#[from] NotSaved),
 }
 
 impl Application {
@@ -180,7 +180,7 @@ impl Applications {
         }
         let saved = self.broker.remove_setting(KIND, app_id);
         self.all.write().remove(app_id);
-        self.wait(saved)
+        Ok(saving::wait(&self.broker, saved)?)
     }
 
     /// Whether nobody could make applications any more without this one.
@@ -193,18 +193,7 @@ impl Applications {
     fn put(&self, app_id: &str, app: Application) -> Result<(), ChangeError> {
         let saved = self.broker.put_setting(KIND, app_id, &to_json(&app));
         self.all.write().insert(app_id.to_owned(), app);
-        self.wait(saved)
-    }
-
-    fn wait(&self, saved: broker_core::Saved) -> Result<(), ChangeError> {
-        let until = Instant::now() + SAVE_TIMEOUT;
-        while !self.broker.is_saved(saved) {
-            if Instant::now() > until {
-                return Err(ChangeError::NotSaved);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
+        Ok(saving::wait(&self.broker, saved)?)
     }
 }
 
@@ -235,5 +224,3 @@ pub(crate) const PUBLIC: &str = "public";
 const KIND: &str = "application";
 const SEEDED: (&str, &str) = ("management", "seeded");
 const MAX: usize = 1_000;
-/// Longer than a disk takes that is alive.
-const SAVE_TIMEOUT: Duration = Duration::from_secs(5);

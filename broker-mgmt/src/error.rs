@@ -16,6 +16,10 @@ pub(crate) enum Code {
     BadParameter = 108,
     /// The body is not JSON.
     NotJson = 109,
+    /// The client is not connected, or has no session.
+    NoClient = 112,
+    /// What is no Topic Name, or no Topic Filter.
+    BadTopic = 115,
 }
 
 /// Why a request was not done.

@@ -23,6 +23,7 @@ mod prometheus;
 mod reply;
 mod request;
 mod route;
+mod saving;
 mod server;
 mod text;
 

@@ -1,5 +1,9 @@
 //! A request as handlers see it: its path, query and body, with errors that name what is wrong.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+use broker_core::{PAGE_ROWS_MAX, PageRequest};
 use serde::de::DeserializeOwned;
 
 use crate::api::Api;
@@ -19,6 +23,8 @@ pub(crate) struct Request {
     pub(crate) principal: Principal,
     /// Name of the listener.
     pub(crate) came_by: String,
+    /// From where.
+    pub(crate) from: IpAddr,
 }
 
 impl Request {
@@ -33,7 +39,8 @@ impl Request {
         self.query.iter().find(|(its_name, _)| its_name == name).map(|(_, value)| value.as_str())
     }
 
-    /// `_page` and `_limit`; more rows than `management.max_row_limit` there are not.
+    /// `_page` and `_limit`; more rows than `management.max_row_limit`, and than the broker puts on a page, there
+    /// are not.
     ///
     /// # Errors
     /// One of them is no whole number from 1.
@@ -41,8 +48,16 @@ impl Request {
         let limit = self.count("_limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(Page {
             number: self.count("_page")?.unwrap_or(1),
-            limit: limit.unwrap_or(usize::MAX).min(api.max_row_limit),
+            limit: limit.unwrap_or(usize::MAX).min(api.max_row_limit).min(PAGE_ROWS_MAX),
         })
+    }
+
+    /// The page of a list that the broker has for this caller: for one application at one address.
+    pub(crate) fn page_of_list(&self, page: Page) -> PageRequest {
+        let mut caller = DefaultHasher::new();
+        (&self.principal.app_id, self.from).hash(&mut caller);
+        let number = usize::try_from(page.number).unwrap_or(usize::MAX);
+        PageRequest { page: number, limit: page.limit, caller: caller.finish() }
     }
 
     fn count(&self, name: &str) -> Result<Option<u64>, ApiError> {
@@ -56,15 +71,15 @@ impl Request {
         }
     }
 
-    /// Refuses a `:node` that is not this one.
+    /// Refuses a `:node` that is not this one; a path without it means this one.
     ///
     /// # Errors
     /// It is another; none but this node answers.
     pub(crate) fn own_node(&self, api: &Api) -> Result<(), ApiError> {
-        let node = self.segment("node");
-        if node == api.node.name() {
+        let named = self.segments.iter().find(|(name, _)| *name == "node");
+        let Some((_, node)) = named.filter(|(_, node)| node != api.node.name()) else {
             return Ok(());
-        }
+        };
         let message = format!("node {node} not found");
         Err(ApiError::new(Code::Unknown, message).with_status(404))
     }
@@ -142,8 +157,14 @@ mod tests {
 
     fn request(body: &str) -> Request {
         let principal = Principal { app_id: "admin".into(), role: Role::Admin };
-        let (segments, query) = (Vec::new(), Vec::new());
-        Request { segments, query, body: body.into(), principal, came_by: String::new() }
+        Request {
+            segments: Vec::new(),
+            query: Vec::new(),
+            body: body.into(),
+            principal,
+            came_by: String::new(),
+            from: IpAddr::from([127, 0, 0, 1]),
+        }
     }
 
     fn check(body: &str, expected: &str) {

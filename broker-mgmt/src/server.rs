@@ -107,6 +107,7 @@ impl Management {
             listeners: HttpListeners::new(api.clone()),
             log,
             store,
+            turns: Mutex::default(),
         });
         let (tell, told) = mpsc::sync_channel(1);
         let listeners = options.listeners;
@@ -177,10 +178,10 @@ pub(crate) async fn answer(
         (Some("api"), Some("v3"), _) => false,
         _ => return plain(StatusCode::NOT_FOUND, "Not found."),
     };
+    let from = http.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let principal = {
         let header = http.headers().get(header::AUTHORIZATION);
         let header = header.and_then(|value| value.to_str().ok());
-        let from = http.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         api.authentication.check(header, from, api.now().wall_ms / 1_000).await
     };
     let principal = match principal {
@@ -222,7 +223,7 @@ pub(crate) async fn answer(
         Err(_) => return close(plain(StatusCode::REQUEST_TIMEOUT, "The body took too long.")),
     };
     let came_by = came_by.0.to_string();
-    let request = Request { segments: named, query, body, principal, came_by };
+    let request = Request { segments: named, query, body, principal, came_by, from };
     let handled = web::block(move || (route.handler)(&api, &request)).await;
     match handled {
         Ok(Ok(reply)) => send(reply),

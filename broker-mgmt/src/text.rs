@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Local time as `2019-04-29 10:56:41`, from milliseconds since the Unix epoch.
 pub(crate) fn local_time(unix_ms: u64) -> String {
@@ -14,6 +16,27 @@ fn time_in(zone: &TimeZone, unix_ms: u64) -> String {
     let timestamp = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let time = timestamp.unwrap_or(Timestamp::MAX).to_zoned_datetime(zone.clone());
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// What there is, or the text that the original has for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Maybe<T> {
+    Some(T),
+    Undefined(&'static str),
+}
+
+impl<T> From<Option<T>> for Maybe<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Undefined(UNDEFINED), Self::Some)
+    }
+}
+
+pub(crate) const UNDEFINED: &str = "undefined";
+
+/// A text, or the one that the original has for nothing.
+pub(crate) fn or_undefined(text: Option<impl Into<String>>) -> String {
+    text.map_or_else(|| UNDEFINED.to_owned(), Into::into)
 }
 
 /// `1 days,18 hours, 45 minutes, 1 seconds`; without a blank after the days, as the original has it.

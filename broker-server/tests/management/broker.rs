@@ -1,5 +1,6 @@
 //! A broker process with its management API on a free port.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,44 @@ pub(crate) const NODE: &str = "emqx@127.0.0.1";
 
 /// Keys of the configuration and their values as TOML.
 pub(crate) type Keys<'a> = &'a [(&'a str, &'a str)];
+
+/// Where a broker listens for MQTT.
+pub(crate) struct Address {
+    /// HOST:PORT.
+    pub(crate) address: String,
+}
+
+thread_local! {
+    static ADDRESS: Cell<Option<&'static Address>> = const { Cell::new(None) };
+}
+
+/// The broker that the clients of this thread connect to: the one started last.
+pub(crate) fn broker() -> &'static Address {
+    ADDRESS.get().expect("the test has started one")
+}
+
+pub(crate) const fn is_ours() -> bool {
+    true
+}
+
+/// Asks again and again until there is an answer.
+#[track_caller]
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "it does not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits for what is to come about.
+#[track_caller]
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
+    eventually(|| is_so().then_some(()));
+}
 
 /// A broker process; it ends and its folder goes when it is dropped.
 pub(crate) struct Broker {
@@ -82,6 +121,10 @@ impl Broker {
                 *written.lock() += &(line + "\n");
             }
         });
+        if let Some(address) = addresses.get("mqtt:tcp:external") {
+            let address = Address { address: String::clone(address) };
+            ADDRESS.set(Some(Box::leak(Box::new(address))));
+        }
         Ok(Self { child, folder, addresses, log, reader: Some(reader) })
     }
 
@@ -133,14 +176,17 @@ impl Broker {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
+    /// SIGKILL; returns its folder.
+    pub(crate) fn kill(mut self) -> Folder {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, Folder(PathBuf::new()))
+    }
+
     /// SIGTERM; returns its folder and all that it logged once it has ended.
     pub(crate) fn stop(mut self) -> (Folder, String) {
         self.signal("TERM");
-        let until = Instant::now() + DEADLINE;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "it does not stop");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        eventually(|| self.child.try_wait().unwrap());
         let folder = std::mem::replace(&mut self.folder, Folder(PathBuf::new()));
         self.reader.take().unwrap().join().unwrap();
         let log = std::mem::take(&mut *self.log.lock());

@@ -63,6 +63,19 @@ impl Api {
         self.call("DELETE", path, "").success()
     }
 
+    /// HTTP status, code and message of what is refused.
+    #[track_caller]
+    pub(crate) fn refused(&self, method: &str, path: &str, body: &Value) -> (u16, u64, String) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.call(method, path, &body).failure()
+    }
+
+    /// `data` of the same, a list.
+    #[track_caller]
+    pub(crate) fn rows(&self, path: &str) -> Vec<Value> {
+        self.data(path).as_array().expect("a list").clone()
+    }
+
     /// Any method and body on a path below `/api/v3/`, sent as it stands.
     #[track_caller]
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> Response {

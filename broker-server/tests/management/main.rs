@@ -2,18 +2,32 @@
 
 #![forbid(unsafe_code)]
 
+mod broker;
+#[path = "../conformance/client.rs"]
+#[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
+mod client;
+mod http;
+#[path = "../conformance/wire.rs"]
+#[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
+mod wire;
+
 mod accounts;
 mod apps;
 mod auth;
+mod banned;
 mod basics;
 mod bounds;
-mod broker;
+mod connections;
 mod counts;
-mod http;
 mod https;
 mod listeners;
 mod log_level;
 mod mosquitto;
+mod mqtt;
 mod plugins;
+mod retained;
+mod routes;
+mod sessions;
 mod start;
 mod store;
+mod subscriptions;

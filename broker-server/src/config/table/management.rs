@@ -11,7 +11,7 @@ pub(super) static KEYS: &[Key] = &[
         "management.max_row_limit",
         Kind::Number(1, 100_000),
         field!(management.max_row_limit),
-        "Rows of a page of the management API, by default and at most.",
+        "Rows of a page of the management API, by default and at most; above 10000 it counts as 10000.",
     ),
     Key {
         name: "management.application.default_secret",
