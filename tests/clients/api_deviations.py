@@ -6,7 +6,9 @@ that is not here is compared as it is printed.
 
 from dataclasses import dataclass, field
 
-from api_shape import AnyOf, Empty, MapOf
+from api import NODE
+from api_document import fill
+from api_shape import AnyOf, Empty, MapOf, has_place, put
 
 NODE_SESSION = "/nodes/${node}/sessions/${clientid}"
 LISTENERS = ("/listeners/", "/nodes/${node}/listeners")
@@ -130,3 +132,44 @@ ADDITIONS = {
     # Descriptors in use beside the limit.
     "/nodes/${node}": {"data": {"active_fds"}},
 }
+
+
+def deviations(section):
+    """What concerns a section of the document."""
+    return [d for d in DEVIATIONS if section.definition in d.sections or section.title == d.title]
+
+
+def definition(section):
+    """Its path with placeholders, misprints corrected."""
+    return next((d.path for d in deviations(section) if d.path), section.definition)
+
+
+def printed_path(section, example):
+    """The path of the example, misprints corrected."""
+    if definition(section) == section.definition:
+        return example.path
+    # The example of a misprinted definition has the same misprint.
+    return fill(definition(section), definition(section).replace("${node}", NODE), {})
+
+
+def expected(section, example):
+    """The example, with what deviates put in."""
+    answer = example.answer
+    if example.method != "GET":
+        return answer
+    places = {place: what for d in deviations(section) for place, what in d.instead.items()}
+    places.update(FILLED.get(definition(section), {}))
+    for place, what in places.items():
+        if has_place(answer, place):
+            answer = put(answer, place, what)
+    return answer
+
+
+def extra(section):
+    """Keys that its answer may have beside those of the example, as `differences` takes them."""
+    found = {}
+    additions = ADDITIONS.get(section.definition, {})
+    for places in [additions, *(d.may_have for d in deviations(section))]:
+        for place, keys in places.items():
+            found[place] = found.get(place, set()) | keys
+    return found

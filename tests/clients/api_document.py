@@ -110,7 +110,10 @@ def parse(text):
         elif kind == "json" and label in ASKS:
             body = value
         elif kind == "json" and label in ANSWER:
-            asked = request or (section.method, None if placeholders(section) else section.definition)
+            asked = request or (
+                section.method,
+                None if placeholders(section) else section.definition,
+            )
             if heading:
                 # An answer that belongs to no request: the one that shows paging.
                 sections.append(Section(heading[1], heading[0]))
@@ -188,7 +191,15 @@ def table(document):
     rows = []
     for section, example in document.examples():
         body = ",".join(example.body or {}) or ",".join(p.name for p in section.parameters) or "-"
-        rows.append((str(example.line), section.method or "-", section.definition or "-", str(example), body))
+        rows.append(
+            (
+                str(example.line),
+                section.method or "-",
+                section.definition or "-",
+                str(example),
+                body,
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

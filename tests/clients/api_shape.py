@@ -99,3 +99,17 @@ def put(example, path, value):
     else:
         changed = put(below, rest, value)
     return {**example, name: changed}
+
+
+def has_place(answer, place):
+    """Whether `put` would find it."""
+    for name in place.split("."):
+        name, brackets, _ = name.partition("[]")
+        if not isinstance(answer, dict) or name not in answer:
+            return False
+        answer = answer[name]
+        if brackets:
+            if not isinstance(answer, list) or not answer:
+                return False
+            answer = answer[0]
+    return True

@@ -35,6 +35,7 @@ class Client:
         client_id="",
         version=V5,
         transport="tcp",
+        source="",
         ca=None,
         certificate=None,
         clean=True,
@@ -81,7 +82,8 @@ class Client:
         self.client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._ack(mid, codes)
         self.client.on_publish = lambda _c, _u, mid, reason, _p: self._ack(mid, reason)
         extra = {"clean_start": clean, "properties": connect} if v5 else {}
-        self.client.connect("localhost" if ca else "127.0.0.1", port, 60, **extra)
+        host = "localhost" if ca else "127.0.0.1"
+        self.client.connect(host, port, 60, bind_address=source, **extra)
         self.client.loop_start()
         if wait:
             self.connack = self._events.get(timeout=DEADLINE_S)

@@ -12,9 +12,9 @@ import pytest
 import api_document
 import api_lists
 from api import NODE, segment
-from api_deviations import ADDITIONS, DEVIATIONS, FILLED
+from api_deviations import DEVIATIONS, definition, deviations, expected, extra, printed_path
 from api_document import fill, placeholders
-from api_shape import AnyOf, differences, put
+from api_shape import AnyOf, differences, has_place, put
 from api_world import KINDS, OFFLINE, WILDCARD, World
 from waiting import wait_until
 
@@ -37,57 +37,6 @@ def fixture_world(start_for_all):
 
 def is_later(definition):
     return definition.strip("/").split("/")[0].split("?")[0] in LATER
-
-
-def deviations(section):
-    return [d for d in DEVIATIONS if section.definition in d.sections or section.title == d.title]
-
-
-def definition(section):
-    """With the misprints of paths corrected."""
-    return next((d.path for d in deviations(section) if d.path), section.definition)
-
-
-def printed_path(section, example):
-    if definition(section) == section.definition:
-        return example.path
-    # The example of a misprinted definition has the same misprint.
-    return fill(definition(section), definition(section).replace("${node}", NODE), {})
-
-
-def expected(section, example):
-    """The example, with what deviates put in."""
-    answer = example.answer
-    if example.method != "GET":
-        return answer
-    places = {place: what for d in deviations(section) for place, what in d.instead.items()}
-    places.update(FILLED.get(definition(section), {}))
-    for place, what in places.items():
-        if has_place(answer, place):
-            answer = put(answer, place, what)
-    return answer
-
-
-def has_place(answer, place):
-    for name in place.split("."):
-        name, brackets, _ = name.partition("[]")
-        if not isinstance(answer, dict) or name not in answer:
-            return False
-        answer = answer[name]
-        if brackets:
-            if not isinstance(answer, list) or not answer:
-                return False
-            answer = answer[0]
-    return True
-
-
-def extra(section):
-    found = {}
-    additions = ADDITIONS.get(section.definition, {})
-    for places in [additions, *(d.may_have for d in deviations(section))]:
-        for place, keys in places.items():
-            found[place] = found.get(place, set()) | keys
-    return found
 
 
 def check(answer, section, example):
@@ -275,7 +224,9 @@ def pattern(method, path):
 
 def test_every_listed_route_is_asked_for():
     asked = {pattern(e.method, definition(s)) for s, e in DOCUMENT.examples() if s.definition}
-    asked |= {pattern(step.method, step.path) for steps in api_lists.SCENARIOS.values() for step in steps}
+    asked |= {
+        pattern(step.method, step.path) for steps in api_lists.SCENARIOS.values() for step in steps
+    }
     missing = [r for r in listed() if pattern(r["method"], r["path"]) not in asked]
     assert all(is_later(route["path"]) for route in missing), missing
 
@@ -285,7 +236,9 @@ def test_what_is_only_listed_answers_as_its_original(world, name):
     for client_id in ("away-1", "away-2") if name == "persistent sessions" else ():
         world.leave_session(client_id)
     [connection] = [
-        e.answer["data"][0] for s, e in DOCUMENT.examples() if s.definition == "/connections/${clientid}" and e.method == "GET"
+        e.answer["data"][0]
+        for s, e in DOCUMENT.examples()
+        if s.definition == "/connections/${clientid}" and e.method == "GET"
     ]
     for step in api_lists.SCENARIOS[name]:
         values = {"node": NODE, **step.values}
@@ -358,7 +311,11 @@ def test_every_inconsistency_of_the_document_is_decided_on():
         ({"a": {"b": [1]}}, {"a": {"b": [1, "2"]}}, ["a.b[]: text '2' instead of integer 1"]),
         ({"a": AnyOf(1, "x")}, {"a": "y"}, []),
         ({"a": "3 minutes, 59 seconds"}, {"a": "1 days,18 hours, 45 minutes, 1 seconds"}, []),
-        ({"a": "3 minutes, 59 seconds"}, {"a": "59"}, ["a: '59' has not the form of '3 minutes, 59 seconds' (uptime)"]),
+        (
+            {"a": "3 minutes, 59 seconds"},
+            {"a": "59"},
+            ["a: '59' has not the form of '3 minutes, 59 seconds' (uptime)"],
+        ),
     ],
 )
 def test_the_comparison_finds(example, answer, found):
