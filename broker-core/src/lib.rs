@@ -72,4 +72,5 @@ pub use metrics::{Metric, Metrics};
 pub use modules::topic_metrics::TopicCounts;
 pub use outbox::Sink;
 pub use session::subscriptions::Subscription;
+pub use settings::Saved;
 pub use turn::Turn;

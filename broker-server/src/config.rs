@@ -6,6 +6,7 @@
 mod error;
 mod field;
 mod given;
+mod management;
 mod print;
 mod raw;
 mod settings;
@@ -28,6 +29,7 @@ use log::LevelFilter;
 use self::error::{ConfigError, Origin};
 
 pub(crate) use self::error::ConfigErrors;
+pub(crate) use self::management::{HttpListener, ManagementConfig};
 pub(crate) use self::print::markdown;
 use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
@@ -46,6 +48,8 @@ pub(crate) struct ServerConfig {
     pub(crate) store: StoreConfig,
     /// The enabled listeners.
     pub(crate) listeners: Vec<ListenerConfig>,
+    /// `management.*`.
+    pub(crate) management: ManagementConfig,
     /// `auth.scram_sha_256.users`.
     pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// What the operator should know though it stops nothing; to be logged as warnings.

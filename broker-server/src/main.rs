@@ -4,7 +4,9 @@
 
 mod auth;
 mod config;
+mod facts;
 mod logging;
+mod management;
 mod signals;
 mod storage;
 mod wiring;

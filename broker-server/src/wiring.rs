@@ -11,9 +11,10 @@ use broker_net::{Server, ServerOptions};
 
 use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
-use crate::logging;
+use crate::facts::Facts;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
+use crate::{logging, management};
 
 /// Runs the broker until it is told to stop.
 pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
@@ -52,6 +53,8 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
     }
+    let facts = Facts::new(config.node.name.clone(), begun);
+    let management = management::start(config.management, &broker, facts)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -66,6 +69,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     }
     log::info!("stopping");
     signals.exit_on_second();
+    drop(management);
     let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
     if cut_off > 0 {
         log::warn!("connections cut off at the end of node.shutdown_timeout: {cut_off}");

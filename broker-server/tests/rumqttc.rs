@@ -25,7 +25,8 @@ impl Broker {
         let text = format!(
             "[node]\ndata_dir = {:?}\n[listener.tcp.external]\nbind = \"127.0.0.1:0\"\n\
              [listener.tcp.internal]\nenabled = false\n[listener.ssl.external]\nenabled = false\n\
-             [listener.ws.external]\nenabled = false\n[listener.wss.external]\nenabled = false\n",
+             [listener.ws.external]\nenabled = false\n[listener.wss.external]\nenabled = false\n\
+             [management.listener.http]\nenabled = false\n",
             folder.join("data")
         );
         std::fs::write(&config, text).unwrap();

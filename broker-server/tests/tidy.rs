@@ -14,7 +14,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker-core", &["broker-codec"]),
     ("broker-net", &["broker-codec", "broker-core"]),
     ("broker-store", &["broker-core"]),
-    ("broker-server", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
+    ("broker-mgmt", &["broker-core"]),
+    (
+        "broker-server",
+        &["broker-codec", "broker-core", "broker-mgmt", "broker-net", "broker-store"],
+    ),
     ("broker-cli", &["broker-codec", "broker-store"]),
     ("broker-benches", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
     ("broker-examples", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
@@ -54,7 +58,8 @@ const PURE_PARTS: &[&str] = &[
 
 /// parking_lot's are smaller, faster and cannot be poisoned.
 const LOCKS: &[&str] = &["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"];
-const WITHOUT_STD_LOCKS: &[&str] = &["broker-core", "broker-net", "broker-server", "broker-store"];
+const WITHOUT_STD_LOCKS: &[&str] =
+    &["broker-core", "broker-mgmt", "broker-net", "broker-server", "broker-store"];
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] =

@@ -8,6 +8,8 @@ use broker_core::store::Level;
 const SMALL_BYTES: usize = 16 << 10;
 /// With so much gathered the next commit starts at once.
 const GATHERED_BYTES: usize = 64 << 10;
+/// How long what nobody waits for may gather before it is written.
+const LINGER: Duration = Duration::from_millis(5);
 /// How long to wait before a full disk is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,10 @@ pub(crate) struct Load {
     pub(crate) pending_bytes: usize,
     /// Bytes written and not synced.
     pub(crate) held_bytes: usize,
+    /// When the oldest of what is pending was appended.
+    pub(crate) pending_since: Option<Instant>,
+    /// Somebody waits for what is pending, at the level of the policy.
+    pub(crate) is_awaited: bool,
     /// Somebody waits for a sync, or for a write.
     pub(crate) wants_sync: bool,
     pub(crate) wants_write: bool,
@@ -123,7 +129,7 @@ impl Pace {
             Level::Written if load.pending_bytes == 0 && !sync => {
                 Plan::Wait { until: Some(sync_at), bytes: 1 }
             }
-            Level::Written | Level::Fsync => match self.gather_until(now, load.pending_bytes) {
+            Level::Written | Level::Fsync => match self.gather_until(now, load) {
                 Some(until) => Plan::Wait { until: Some(until), bytes: GATHERED_BYTES },
                 None => Plan::Commit { sync },
             },
@@ -131,13 +137,22 @@ impl Pace {
     }
 
     /// Until when more should be gathered first.
-    fn gather_until(&self, now: Instant, pending_bytes: usize) -> Option<Instant> {
-        let until = self.last_start? + self.policy.pace;
-        let waits = now < until
-            && self.last_bytes >= SMALL_BYTES
-            && pending_bytes < GATHERED_BYTES
-            && pending_bytes > 0;
-        waits.then_some(until)
+    ///
+    /// What nobody waits for, a subscriber's acknowledgement say, goes with the next commit that somebody
+    /// does wait for: a sync of its own would only cost processor time, and wear.
+    fn gather_until(&self, now: Instant, load: Load) -> Option<Instant> {
+        if load.pending_bytes == 0 || load.pending_bytes >= GATHERED_BYTES {
+            return None;
+        }
+        let until = if load.is_awaited {
+            if self.last_bytes < SMALL_BYTES {
+                return None;
+            }
+            self.last_start? + self.policy.pace
+        } else {
+            load.pending_since? + LINGER
+        };
+        (now < until).then_some(until)
     }
 }
 
@@ -145,15 +160,21 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const QUIET: Load =
-        Load { pending_bytes: 0, held_bytes: 0, wants_sync: false, wants_write: false };
+    const QUIET: Load = Load {
+        pending_bytes: 0,
+        held_bytes: 0,
+        pending_since: None,
+        is_awaited: false,
+        wants_sync: false,
+        wants_write: false,
+    };
 
     fn pace(level: Level) -> Pace {
         Pace::new(CommitPolicy { level, ..CommitPolicy::default() }, 1 << 20)
     }
 
     fn pending(pending_bytes: usize) -> Load {
-        Load { pending_bytes, ..QUIET }
+        Load { pending_bytes, is_awaited: true, ..QUIET }
     }
 
     #[test]
@@ -172,6 +193,22 @@ mod tests {
         assert_eq!(pace.plan(now, pending(100)), gather);
         assert_eq!(pace.plan(now, pending(70_000)), Plan::Commit { sync: true });
         assert_eq!(pace.plan(until, pending(100)), Plan::Commit { sync: true });
+    }
+
+    #[test]
+    fn what_nobody_waits_for_goes_with_the_next_commit_or_a_little_later() {
+        let now = Instant::now();
+        let mut pace = pace(Level::Fsync);
+        pace.start(now, 100, true);
+        let load = Load { is_awaited: false, pending_since: Some(now), ..pending(100) };
+        let until = now + LINGER;
+        let wait = Plan::Wait { until: Some(until), bytes: GATHERED_BYTES };
+        assert_eq!(pace.plan(now, load), wait);
+        assert_eq!(pace.plan(until, load), Plan::Commit { sync: true });
+        let much = Load { pending_bytes: GATHERED_BYTES, ..load };
+        assert_eq!(pace.plan(now, much), Plan::Commit { sync: true });
+        let awaited = Load { is_awaited: true, ..load };
+        assert_eq!(pace.plan(now, awaited), Plan::Commit { sync: true });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Shared: what those who append, the committer and the readers have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use broker_core::Sink;
@@ -28,6 +28,10 @@ pub(crate) struct Shared {
     end_lsn: AtomicU64,
     state: AtomicU8,
     wakers: [Mutex<Wakers>; 2],
+    /// The highest position that anybody waits for, and whether the committer sleeps until there is a higher
+    /// one. Each side writes its own before it reads the other's, so that one of them sees both.
+    awaited: AtomicU64,
+    sleeps_unawaited: AtomicBool,
     /// For those who wait for the log itself, one by one.
     passed: (Mutex<()>, Condvar),
     pub(crate) health: Mutex<Health>,
@@ -89,6 +93,8 @@ impl Shared {
             in_flight: Mutex::default(),
             state: AtomicU8::new(0),
             wakers: Default::default(),
+            awaited: AtomicU64::new(0),
+            sleeps_unawaited: AtomicBool::new(false),
             passed: Default::default(),
             health: Mutex::default(),
             counters: Counters::default(),
@@ -157,7 +163,23 @@ impl Shared {
         drop(locked);
         if level > self.options.policy.level {
             self.want(lsn, level);
+        } else {
+            self.await_committer(lsn);
         }
+    }
+
+    /// Somebody waits for `lsn` at the level of the policy.
+    fn await_committer(&self, lsn: Lsn) {
+        self.awaited.fetch_max(lsn, Ordering::SeqCst);
+        if self.sleeps_unawaited.load(Ordering::SeqCst) {
+            // Under the lock, or it could be about to sleep and not hear it.
+            drop(self.end.lock());
+            self.end.work.notify_one();
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::SeqCst) > self.safe(self.options.policy.level)
     }
 
     /// Wakes whoever has waited for what is safe now. `ready` is a buffer, empty before and after.
@@ -315,12 +337,21 @@ impl Shared {
             let load = Load {
                 pending_bytes: inbox.tail.pending_bytes(),
                 held_bytes: inbox.held_bytes,
+                pending_since: inbox.tail.since(),
+                is_awaited: self.is_awaited(),
                 wants_sync: inbox.wants_sync > self.durable(),
                 wants_write: inbox.wants_write > self.safe(Level::Written),
             };
             match inbox.pace.plan(Instant::now(), load) {
                 Plan::Commit { sync } => return Some(sync),
                 Plan::Wait { until, bytes } => {
+                    if !load.is_awaited {
+                        self.sleeps_unawaited.store(true, Ordering::SeqCst);
+                        if self.is_awaited() {
+                            self.sleeps_unawaited.store(false, Ordering::SeqCst);
+                            continue;
+                        }
+                    }
                     inbox.sleeps_until_bytes = bytes;
                     match until {
                         Some(until) => {
@@ -329,6 +360,7 @@ impl Shared {
                         None => self.end.work.wait(&mut inbox),
                     }
                     inbox.sleeps_until_bytes = usize::MAX;
+                    self.sleeps_unawaited.store(false, Ordering::SeqCst);
                 }
             }
         }

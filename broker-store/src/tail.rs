@@ -84,6 +84,11 @@ impl Tail {
         self.pending_bytes
     }
 
+    /// When the first pending frame came.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// Appends one frame. `durable` is what is durable now.
     pub(crate) fn push(
         &mut self,

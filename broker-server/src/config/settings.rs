@@ -18,7 +18,9 @@ use super::raw::{Item, Raw};
 use super::table::{self, Access, Goes, Key};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
-use super::{LogConfig, LogFormat, LogTarget, NodeConfig, ServerConfig, StoreConfig};
+use super::{
+    LogConfig, LogFormat, LogTarget, ManagementConfig, NodeConfig, ServerConfig, StoreConfig,
+};
 use crate::auth::scram::Verifier;
 
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Settings {
     /// But for what the fields below hold.
     pub(crate) broker: BrokerConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) management: ManagementConfig,
     /// `[mqtt]`.
     pub(crate) base: Zone,
     pub(crate) zones: BTreeMap<String, Zone>,
@@ -85,6 +88,7 @@ impl Default for Settings {
                 targets: BTreeMap::new(),
             },
             store: StoreConfig::default(),
+            management: ManagementConfig::default(),
             base: Zone::default(),
             zones: BTreeMap::new(),
             listeners: Vec::new(),
@@ -308,6 +312,7 @@ impl Settings {
             broker,
             store: self.store,
             listeners: listeners.collect(),
+            management: self.management,
             scram_users: self.scram_users,
             notes,
         }

@@ -5,6 +5,7 @@
 
 mod ignored;
 mod listener;
+mod management;
 mod root;
 mod store;
 mod zone;
@@ -127,6 +128,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     root::KEYS
         .iter()
         .chain(store::KEYS)
+        .chain(management::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)
@@ -150,7 +152,8 @@ fn forms_of(key: &'static Key) -> Vec<Form> {
         forms.push(form(&base_pattern(key.name, in_mqtt), Role::Base));
     }
     if let Some((head, "bind" | "enabled")) = pattern.rsplit_once('.')
-        && pattern != "listener.<protocol>.<name>.enabled"
+        // Of a listener it is the address that goes without a name.
+        && !(pattern.contains("listener.") && pattern.ends_with(".enabled"))
     {
         forms.push(form(head, Role::Head));
     }

@@ -663,9 +663,10 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
     assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
     let shown = |settings: Settings| {
         let config = settings.into_server_config();
-        let ServerConfig { node, log, broker, store, listeners, scram_users, notes: _ } = config;
+        let ServerConfig { node, log, broker, store, listeners, management, scram_users, notes: _ } =
+            config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
-        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{listeners:#?}{users:#?}")
+        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{listeners:#?}{management:#?}{users:#?}")
     };
     assert_eq!(shown(first), shown(second));
 }

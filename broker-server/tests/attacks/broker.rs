@@ -81,7 +81,8 @@ impl Process {
         let config = dir.join("broker.toml");
         let text = format!(
             "[node]\ndata_dir = {:?}\n{tables}\n\
-             [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}",
+             [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n\
+             [management.listener.http]\nenabled = false\n",
             dir.join("data")
         );
         std::fs::write(&config, text).unwrap();

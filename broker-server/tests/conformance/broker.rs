@@ -133,7 +133,8 @@ fn config_text(data_dir: &std::path::Path, [tcp, ws, limited, strict]: [u16; 4])
          [zone.strict]\nstrict_mode = true\n\n\
          [listener.tcp.internal]\nenabled = false\n\n\
          [listener.ssl.external]\nenabled = false\n\n\
-         [listener.wss.external]\nenabled = false\n"
+         [listener.wss.external]\nenabled = false\n\n\
+         [management.listener.http]\nenabled = false\n"
     )
 }
 

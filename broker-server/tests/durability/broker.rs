@@ -307,12 +307,13 @@ pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 const PROGRAM: &str = env!("CARGO_BIN_EXE_broker-server");
 
 /// One listener, and a log of small files, so that every test makes some of them.
-const DEFAULTS: [(&str, &str); 11] = [
+const DEFAULTS: [(&str, &str); 12] = [
     ("listener.tcp.external.bind", "\"127.0.0.1:0\""),
     ("listener.tcp.internal.enabled", "false"),
     ("listener.ssl.external.enabled", "false"),
     ("listener.ws.external.enabled", "false"),
     ("listener.wss.external.enabled", "false"),
+    ("management.listener.http.enabled", "false"),
     ("broker.max_sessions", "20_000"),
     ("mqtt.max_packet_size", "\"200KB\""),
     ("store.segment_bytes", "\"1MB\""),

@@ -244,6 +244,6 @@ const LEVELS: &[&str] = &[
     "emergency",
 ];
 pub(super) const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
+pub(super) const DAY_MS: u64 = 24 * HOUR_MS;
 const COUNT_MAX: u64 = 1_000_000_000_000;
 pub(super) const SIZE_MAX: u64 = 1 << 50;

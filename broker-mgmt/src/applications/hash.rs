@@ -1,0 +1,67 @@
+//! Secrets as they are kept: argon2id hashes, in the usual text form.
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+/// The hash of a secret: `$argon2id$v=19$m=19456,t=2,p=1$…`. The default fits none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Hash(String);
+
+impl Hash {
+    /// Hashes a secret: 19 MiB and some 20 ms. `None` if the system gives no random numbers.
+    pub(crate) fn of(secret: &str) -> Option<Self> {
+        let mut salt = [0; 16];
+        SystemRandom::new().fill(&mut salt).ok()?;
+        let salt = SaltString::encode_b64(&salt).ok()?;
+        let hash = Argon2::default().hash_password(secret.as_bytes(), &salt).ok()?;
+        Some(Self(hash.to_string()))
+    }
+
+    /// Whether it is the hash of this secret; costs what [`of`](Self::of) costs.
+    pub(crate) fn fits(&self, secret: &str) -> bool {
+        let Ok(hash) = PasswordHash::new(&self.0) else { return false };
+        Argon2::default().verify_password(secret.as_bytes(), &hash).is_ok()
+    }
+}
+
+/// A new secret: 32 letters and digits, 190 bits. `None` if the system gives no random numbers.
+pub(crate) fn generate() -> Option<String> {
+    let random = SystemRandom::new();
+    let mut secret = String::new();
+    while secret.len() < 32 {
+        let mut bytes = [0; 64];
+        random.fill(&mut bytes).ok()?;
+        // 248 is the greatest multiple of 62: above it some letters would be more frequent.
+        let fair = bytes.iter().filter(|byte| **byte < 248);
+        let letters = fair.map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
+        secret.extend(letters.take(32 - secret.len()));
+    }
+    Some(secret)
+}
+
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_fits_its_secret_only() {
+        let hash = Hash::of("public").unwrap();
+        assert!(hash.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash:?}");
+        assert!(hash.fits("public"));
+        assert!(!hash.fits("Public"));
+        assert!(!Hash::default().fits(""));
+        assert_ne!(Hash::of("public").unwrap(), hash, "each has its salt");
+    }
+
+    #[test]
+    fn new_secrets_are_long_and_never_the_same() {
+        let secret = generate().unwrap();
+        assert_eq!(secret.len(), 32);
+        assert!(secret.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_ne!(generate().unwrap(), secret);
+    }
+}

@@ -1,0 +1,28 @@
+//! The management API of EMQ X 3.1, `/api/v3`: HTTP on threads of its own, beside the data path.
+//!
+//! [`Management::start`] serves a [`Broker`](broker_core::Broker) through the control plane that the core has.
+//! What neither knows, such as the memory of the process, comes in through the traits of [`ports`].
+//!
+//! A request takes this way: [`server`] accepts it and reads its body, [`auth`] names who asks, [`dispatch`]
+//! finds the route, a handler in [`api`] answers from the broker, on a thread that may block.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![allow(dead_code, reason = "the groups of endpoints that need it follow")]
+
+mod api;
+mod applications;
+mod auth;
+mod dispatch;
+mod error;
+mod options;
+mod page;
+pub mod ports;
+mod reply;
+mod request;
+mod route;
+mod server;
+mod text;
+
+pub use options::{ListenerOptions, ManagementOptions, Secret};
+pub use server::{Bound, Management, StartError};

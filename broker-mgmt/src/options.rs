@@ -1,0 +1,62 @@
+//! What the management API is started with.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `management.*`.
+#[derive(Debug, Clone)]
+pub struct ManagementOptions {
+    /// `management.max_row_limit`: rows of a page, at most and by default.
+    pub max_row_limit: usize,
+    /// `management.application.default_secret`: of applications that are made without one.
+    pub default_secret: Option<Secret>,
+    /// Where it listens.
+    pub listeners: Vec<ListenerOptions>,
+}
+
+/// `management.listener.<scheme>.*`.
+#[derive(Debug, Clone)]
+pub struct ListenerOptions {
+    /// `http:management`.
+    pub name: String,
+    /// Where it listens; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Threads that serve its connections, at least 1.
+    pub acceptors: usize,
+    /// Connections at a time.
+    pub max_clients: usize,
+    /// Connections the system holds that are not accepted yet.
+    pub backlog: u32,
+    /// How long what was sent may stay unread before the connection is cut.
+    pub send_timeout: Duration,
+    /// Whether small answers leave at once.
+    pub nodelay: bool,
+    /// Makes it HTTPS.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// A text that is not to be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text out of sight.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

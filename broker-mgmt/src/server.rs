@@ -1,0 +1,347 @@
+//! HTTP: listeners on threads of their own, bounds on what a client may send, and the way of a request.
+
+use std::any::Any;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use actix_web::rt::System;
+use actix_web::rt::net::TcpStream;
+use actix_web::rt::time::timeout;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use parking_lot::Mutex;
+use socket2::SockRef;
+
+use crate::api::{self, Api};
+use crate::applications::{Applications, PUBLIC, Role};
+use crate::auth::{Authentication, Refused};
+use crate::dispatch::{self, Found};
+use crate::error::{ApiError, Code};
+use crate::options::{ListenerOptions, ManagementOptions};
+use crate::ports::Ports;
+use crate::reply::Reply;
+use crate::request::{Request, parse_query};
+use crate::route::Method;
+
+/// The management API at work. It ends when it is dropped.
+pub struct Management {
+    bound: Vec<Bound>,
+    handles: Vec<ServerHandle>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A listener of the management API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// `http:management`.
+    pub name: String,
+    /// With the port that the system chose, if it had to.
+    pub address: SocketAddr,
+}
+
+/// Why the management API does not start; the operator's to mend, but for the last two.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of a listener is not to be had.
+    #[error("{name} cannot listen on {bind}: {error}")]
+    Bind {
+        /// `http:management`.
+        name: String,
+        /// Where it was to listen.
+        bind: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Everybody would know the secret.
+    #[error(
+        "{name} would listen on {bind}, and {} the secret that everybody knows, \"{PUBLIC}\". Start on 127.0.0.1 \
+         and change it: curl -u admin:{PUBLIC} -X PUT http://127.0.0.1:8080/api/v3/apps/admin \
+         -d '{{\"secret\":\"...\"}}'; a new broker takes management.application.default_secret",
+        has_it(applications)
+    )]
+    PublicSecret {
+        /// `http:management`.
+        name: String,
+        /// Where it was to listen.
+        bind: SocketAddr,
+        /// Ids of the applications that have it.
+        applications: Vec<String>,
+    },
+    /// The system gives no thread or no random numbers.
+    #[error("the management API does not start: {0}")]
+    System(#[from] io::Error),
+}
+
+fn has_it(applications: &[String]) -> String {
+    let verb = if applications.len() == 1 { "has" } else { "have" };
+    format!("application {} {verb}", applications.join(", "))
+}
+
+impl Management {
+    /// Binds all listeners and serves them.
+    ///
+    /// # Errors
+    /// A listener cannot be bound, or the secret that everybody knows would be open to others than this host.
+    pub fn start(options: ManagementOptions, ports: Ports) -> Result<Self, StartError> {
+        let no_random = || io::Error::other("the system gives no random numbers");
+        let Ports { broker, node } = ports;
+        let applications = Applications::load(Arc::clone(&broker), options.default_secret)
+            .map_err(|_| no_random())?;
+        let applications = Arc::new(applications);
+        check_exposure(&options.listeners, &applications)?;
+        let authentication =
+            Authentication::new(Arc::clone(&applications)).ok_or_else(no_random)?;
+        let api = Arc::new(Api {
+            broker,
+            node,
+            applications,
+            authentication: Arc::new(authentication),
+            max_row_limit: options.max_row_limit,
+        });
+        let (tell, told) = mpsc::sync_channel(1);
+        let listeners = options.listeners;
+        let thread = thread::Builder::new()
+            .name("management".into())
+            .spawn(move || serve(listeners, api, &tell))?;
+        let ended = || io::Error::other("its thread ended");
+        let (bound, handles) = told.recv().map_err(|_| ended())??;
+        Ok(Self { bound, handles, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn listeners(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// Stops accepting, lets requests at work end for a second, and waits for it.
+    pub fn shut_down(&self) {
+        let Some(thread) = self.thread.lock().take() else { return };
+        for handle in &self.handles {
+            // The order is given by the call; what it returns only tells of the end.
+            drop(handle.stop(true));
+        }
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Management {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+fn check_exposure(
+    listeners: &[ListenerOptions],
+    applications: &Applications,
+) -> Result<(), StartError> {
+    let Some(open) = listeners.iter().find(|listener| !listener.bind.ip().is_loopback()) else {
+        return Ok(());
+    };
+    let applications = applications.with_public_secret();
+    if applications.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::PublicSecret { name: open.name.clone(), bind: open.bind, applications })
+}
+
+type Started = Result<(Vec<Bound>, Vec<ServerHandle>), StartError>;
+
+/// The thread of the API: opens its listeners, tells where, and runs until they are stopped.
+fn serve(listeners: Vec<ListenerOptions>, api: Arc<Api>, tell: &SyncSender<Started>) {
+    System::new().block_on(async move {
+        let (mut bound, mut servers) = (Vec::new(), Vec::new());
+        for listener in listeners {
+            match open(listener, &api) {
+                Ok((place, server)) => {
+                    bound.push(place);
+                    servers.push(server);
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    return;
+                }
+            }
+        }
+        let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
+        if tell.send(Ok((bound, handles))).is_err() {
+            return;
+        }
+        let servers: Vec<_> = servers.into_iter().map(actix_web::rt::spawn).collect();
+        for server in servers {
+            if let Ok(Err(error)) = server.await {
+                log::error!("the management API ended: {error}");
+            }
+        }
+    });
+}
+
+fn open(
+    listener: ListenerOptions,
+    api: &Arc<Api>,
+) -> Result<(Bound, actix_web::dev::Server), StartError> {
+    let ListenerOptions { name, bind, acceptors, max_clients, backlog, send_timeout, nodelay, tls } =
+        listener;
+    let workers = acceptors.max(1);
+    let api = web::Data::from(Arc::clone(api));
+    let server = HttpServer::new(move || {
+        App::new().app_data(web::Data::clone(&api)).default_service(web::to(answer))
+    })
+    .workers(workers)
+    .max_connections(max_clients.div_ceil(workers).max(1))
+    .worker_max_blocking_threads(HANDLERS_MAX.div_ceil(workers))
+    .backlog(backlog)
+    .tcp_nodelay(nodelay)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .client_disconnect_timeout(Duration::from_secs(1))
+    .shutdown_timeout(1)
+    .disable_signals()
+    .on_connect(move |socket, _| cut_off_idle_readers(socket, send_timeout));
+    let server = match tls {
+        None => server.bind(bind),
+        Some(tls) => server.bind_rustls_0_23(bind, rustls::ServerConfig::clone(&tls)),
+    };
+    let server = server.map_err(|error| StartError::Bind { name: name.clone(), bind, error })?;
+    let address = server.addrs().first().copied().unwrap_or(bind);
+    Ok((Bound { name, address }, server.run()))
+}
+
+/// A client that does not read its answer costs the answer's memory until then.
+fn cut_off_idle_readers(socket: &dyn Any, timeout: Duration) {
+    let plain = socket.downcast_ref::<TcpStream>();
+    let secure = socket.downcast_ref::<actix_tls::accept::rustls_0_23::TlsStream<TcpStream>>();
+    if let Some(socket) = plain.or_else(|| secure.map(|tls| tls.get_ref().0))
+        && let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
+    {
+        log::debug!("no timeout for a client of the management API: {error}");
+    }
+}
+
+/// Answers one request.
+async fn answer(http: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> HttpResponse {
+    let path = http.uri().path();
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next(), segments.next()) {
+        (Some("status"), None, _) => return status(&http, &api),
+        (Some("api"), Some("v3"), _) => {}
+        _ => return plain(StatusCode::NOT_FOUND, "Not found."),
+    }
+    let principal = {
+        let header = http.headers().get(header::AUTHORIZATION);
+        let header = header.and_then(|value| value.to_str().ok());
+        let from = http.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        api.authentication.check(header, from, api.now().wall_ms / 1_000).await
+    };
+    let principal = match principal {
+        Ok(principal) => principal,
+        Err(refused) => return refuse(refused),
+    };
+    let (method, segments) = match dispatch::segments(path) {
+        Ok(segments) => (Method::from_word(http.method().as_str()), segments),
+        Err(error) => return send(error.into_reply()),
+    };
+    let (route, named) = match dispatch::find(api::routes(), method, &segments[2..]) {
+        Found::Route(route, named) => (route, named),
+        Found::Methods(methods) => return wrong_method(&methods),
+        Found::Nothing => return plain(StatusCode::NOT_FOUND, "Not found."),
+    };
+    if principal.role == Role::Viewer && route.method != Method::Get {
+        let message = format!("application {} may only read", principal.app_id);
+        return send(ApiError::new(Code::Unknown, message).with_status(403).into_reply());
+    }
+    let query = match parse_query(http.uri().query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(error) => return send(error.into_reply()),
+    };
+    let length = http.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_MAX as u64) {
+        return close(too_large());
+    }
+    let body = match timeout(BODY_TIMEOUT, payload.to_bytes_limited(BODY_MAX)).await {
+        Ok(Ok(Ok(body))) => body.to_vec(),
+        Ok(Ok(Err(error))) => return plain(StatusCode::BAD_REQUEST, &error.to_string()),
+        Ok(Err(_)) => return close(too_large()),
+        Err(_) => return close(plain(StatusCode::REQUEST_TIMEOUT, "The body took too long.")),
+    };
+    let request = Request { segments: named, query, body, principal };
+    let handled = web::block(move || (route.handler)(&api, &request)).await;
+    match handled {
+        Ok(Ok(reply)) => send(reply),
+        Ok(Err(error)) => send(error.into_reply()),
+        Err(_) => {
+            log::error!("handler panicked, which is a bug route={}", route.name);
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Error")
+        }
+    }
+}
+
+/// `GET /status`, for whoever asks.
+fn status(http: &HttpRequest, api: &Api) -> HttpResponse {
+    if http.method() != actix_web::http::Method::GET {
+        return plain(StatusCode::BAD_REQUEST, "Not found.");
+    }
+    let text = format!("Node {} is started\nemqx is running", api.node.name());
+    plain(StatusCode::OK, &text)
+}
+
+fn refuse(refused: Refused) -> HttpResponse {
+    match refused {
+        Refused::Unauthorized => HttpResponse::Unauthorized()
+            .insert_header((header::WWW_AUTHENTICATE, "Basic Realm=\"minirest-server\""))
+            .content_type(TEXT)
+            .body("UNAUTHORIZED"),
+        Refused::TooMany(seconds) => HttpResponse::TooManyRequests()
+            .insert_header((header::RETRY_AFTER, seconds))
+            .content_type(TEXT)
+            .body("Too many failed logins from this address."),
+        Refused::Busy => HttpResponse::ServiceUnavailable()
+            .insert_header((header::RETRY_AFTER, 1))
+            .content_type(TEXT)
+            .body("Too many logins at once."),
+    }
+}
+
+fn wrong_method(methods: &[Method]) -> HttpResponse {
+    let allowed: Vec<_> = methods.iter().map(|method| method.word()).collect();
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, allowed.join(", ")))
+        .content_type(TEXT)
+        .body("Not found.")
+}
+
+fn too_large() -> HttpResponse {
+    let message = format!("the body has more than {BODY_MAX} bytes");
+    send(ApiError::request(Code::BadParameter, message).with_status(413).into_reply())
+}
+
+/// What was not read stands between this request and the next.
+fn close(mut response: HttpResponse) -> HttpResponse {
+    response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> HttpResponse {
+    HttpResponse::build(status).content_type(TEXT).body(text.to_owned())
+}
+
+fn send(reply: Reply) -> HttpResponse {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(status).content_type(reply.content_type).body(reply.body)
+}
+
+const TEXT: &str = "text/plain";
+/// As the original reads.
+const BODY_MAX: usize = 8 << 20;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Handlers at work at a time; further requests wait.
+const HANDLERS_MAX: usize = 8;

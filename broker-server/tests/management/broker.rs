@@ -1,0 +1,169 @@
+//! A broker process with its management API on a free port.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::http::Api;
+
+/// How long anything may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// `node.name` of all brokers here.
+pub(crate) const NODE: &str = "emqx@127.0.0.1";
+
+/// Keys of the configuration and their values as TOML.
+pub(crate) type Keys<'a> = &'a [(&'a str, &'a str)];
+
+/// A broker process; it ends and its folder goes when it is dropped.
+pub(crate) struct Broker {
+    child: Child,
+    folder: Folder,
+    /// HOST:PORT by name: `mqtt:tcp:external`, `http:management`.
+    addresses: BTreeMap<String, String>,
+    log: std::thread::JoinHandle<String>,
+}
+
+/// A folder that goes when it is dropped.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Broker {
+    /// A broker with one listener for MQTT and one for the API.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with these keys as well.
+    pub(crate) fn start_with(keys: Keys<'_>) -> Self {
+        Self::start_in(Folder::new(), keys)
+    }
+
+    /// The same on a folder that a broker may have left.
+    pub(crate) fn start_in(folder: Folder, keys: Keys<'_>) -> Self {
+        match Self::try_start(folder, keys) {
+            Ok(broker) => broker,
+            Err(log) => panic!("the broker does not start:\n{log}"),
+        }
+    }
+
+    /// The same, or what it said before it ended.
+    pub(crate) fn try_start(folder: Folder, keys: Keys<'_>) -> Result<Self, String> {
+        let mut child = command(&folder.0, keys).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let (mut log, mut addresses) = (String::new(), BTreeMap::new());
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                child.wait().unwrap();
+                return Err(log);
+            }
+            log.push_str(&line);
+            if line.contains("broker is ready") {
+                break;
+            }
+            let field =
+                |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            if let (Some(name), Some(address)) = (field("name="), field("address=")) {
+                addresses.insert(name.to_owned(), address.to_owned());
+            }
+        }
+        // Read on, so that the broker never writes into a full pipe.
+        let log = std::thread::spawn(move || {
+            lines.lines().map_while(Result::ok).fold(log, |log, line| log + &line + "\n")
+        });
+        Ok(Self { child, folder, addresses, log })
+    }
+
+    /// HOST:PORT of a listener.
+    #[track_caller]
+    pub(crate) fn address(&self, name: &str) -> &str {
+        self.addresses
+            .get(name)
+            .unwrap_or_else(|| panic!("no listener {name}: {:?}", self.addresses))
+    }
+
+    /// The API as the application `admin` sees it.
+    pub(crate) fn api(&self) -> Api {
+        Api::new(self.address("http:management"), "admin", "public")
+    }
+
+    /// The API as another application sees it.
+    pub(crate) fn api_as(&self, app_id: &str, secret: &str) -> Api {
+        Api::new(self.address("http:management"), app_id, secret)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM; returns its folder and all that it logged once it has ended.
+    pub(crate) fn stop(mut self) -> (Folder, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let until = Instant::now() + DEADLINE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let folder = std::mem::replace(&mut self.folder, Folder(PathBuf::new()));
+        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        (folder, log.join().unwrap())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("management-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+fn command(folder: &Path, keys: Keys<'_>) -> Command {
+    let data = format!("{:?}", folder.join("data"));
+    let mut all = BTreeMap::from(DEFAULTS);
+    all.insert("node.data_dir", &data);
+    all.extend(keys.iter().copied());
+    let text: String = all.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let config = folder.join("broker.toml");
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broker-server"));
+    command.arg("--config").arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+const DEFAULTS: [(&str, &str); 11] = [
+    ("node.name", "\"emqx@127.0.0.1\""),
+    ("listener.tcp.external.bind", "\"127.0.0.1:0\""),
+    ("listener.tcp.internal.enabled", "false"),
+    ("listener.ssl.external.enabled", "false"),
+    ("listener.ws.external.enabled", "false"),
+    ("listener.wss.external.enabled", "false"),
+    ("management.listener.http.bind", "\"127.0.0.1:0\""),
+    ("broker.max_sessions", "20_000"),
+    ("store.segment_bytes", "\"4MB\""),
+    ("store.spare_segments", "2"),
+    ("store.min_free_bytes", "0"),
+];

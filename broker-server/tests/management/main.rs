@@ -1,0 +1,10 @@
+//! The management API of the real program: what scripts for EMQ X 3.1 ask and get.
+
+#![forbid(unsafe_code)]
+
+mod apps;
+mod auth;
+mod basics;
+mod broker;
+mod http;
+mod start;

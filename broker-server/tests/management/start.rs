@@ -1,0 +1,50 @@
+//! What decides whether and where the API starts.
+
+use std::net::TcpListener;
+
+use crate::broker::{Broker, Folder};
+
+#[test]
+fn a_port_that_is_taken_stops_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let bind = format!("\"{address}\"");
+    let keys = [("management.listener.http.bind", bind.as_str())];
+    let log = Broker::try_start(Folder::new(), &keys).err().expect("it must not start");
+    let said = format!("http:management cannot listen on {address}: Address already in use");
+    assert!(log.contains(&said), "{log}");
+}
+
+#[test]
+fn the_secret_that_everybody_knows_stays_on_this_host() {
+    let open = ("management.listener.http.bind", "\"0.0.0.0:0\"");
+    let log = Broker::try_start(Folder::new(), &[open]).err().expect("it must not start");
+    assert!(
+        log.contains("application admin has the secret that everybody knows, \"public\""),
+        "{log}"
+    );
+    assert!(log.contains("-X PUT http://127.0.0.1:8080/api/v3/apps/admin"), "{log}");
+    let public = ("management.application.default_secret", "\"public\"");
+    assert!(Broker::try_start(Folder::new(), &[open, public]).is_err());
+
+    // A new broker with a secret of its own.
+    let secret = ("management.application.default_secret", "\"not so public\"");
+    let broker = Broker::start_with(&[open, secret]);
+    let port = broker.address("http:management").rsplit_once(':').unwrap().1;
+    let local = format!("127.0.0.1:{port}");
+    crate::http::Api::new(&local, "admin", "not so public").get("brokers");
+    drop(broker);
+
+    // And the way that the refusal tells.
+    let broker = Broker::start();
+    broker.api().put("apps/admin", &serde_json::json!({"secret": "changed"}));
+    let (folder, _) = broker.stop();
+    drop(Broker::start_in(folder, &[open]));
+}
+
+#[test]
+fn without_a_listener_there_is_no_api() {
+    let broker = Broker::start_with(&[("management.listener.http.enabled", "false")]);
+    let (_, log) = broker.stop();
+    assert!(!log.contains("http:management"), "{log}");
+}
