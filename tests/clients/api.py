@@ -60,8 +60,9 @@ class Answer:
 class Api:
     """The API of one broker; each thread has a connection of its own, kept alive."""
 
-    def __init__(self, port, app_id="admin", secret="public"):
+    def __init__(self, port, app_id="admin", secret="public", source="127.0.0.1"):
         self.port = port
+        self.source = source
         self.authorization = basic(app_id, secret)
         self._local = threading.local()
 
@@ -94,7 +95,9 @@ class Api:
     def _connection(self):
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", self.port, timeout=DEADLINE_S, source_address=(self.source, 0)
+            )
             connection.fresh = True
             self._local.connection = connection
         return connection

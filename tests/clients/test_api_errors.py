@@ -1,6 +1,7 @@
 """What the management API refuses: codes and messages of the original, and which field is wrong."""
 
 import re
+import time
 
 import pytest
 
@@ -28,20 +29,32 @@ def fixture_shared(start_for_all):
 # Who asks
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        *("", "Basic", "Basic ", "Basic !!!", "Bearer x", "Basic YWRtaW4=", "Basic gIA6gA=="),
-        *(basic("admin", "wrong"), basic("nobody", "public"), basic("admin", ""), basic("", "")),
-    ],
-)
-def test_without_the_right_secret_nothing_is_told(shared, header):
-    for path in "/brokers", "/no-such-path", "/":
-        answer = shared.request("GET", path, headers={"Authorization": header})
+BAD_HEADERS = [
+    None,
+    *("", "Basic", "Basic ", "Basic !!!", "Bearer x", "Basic YWRtaW4=", "Basic gIA6gA=="),
+    *(basic("admin", "wrong"), basic("nobody", "public"), basic("admin", ""), basic("", "")),
+]
+
+
+@pytest.mark.parametrize("n, header", enumerate(BAD_HEADERS), ids=lambda value: str(value))
+def test_without_the_right_secret_nothing_is_told(shared, n, header):
+    # From an address of its own: who fails often has to wait.
+    api = Api(shared.port, source=f"127.0.1.{n + 1}")
+    for path in ("/brokers",) if header else ("/brokers", "/no-such-path", "/"):
+        answer = api.request("GET", path, headers={"Authorization": header})
         assert answer.status == 401, str(answer)
         assert answer.headers["www-authenticate"] == 'Basic Realm="minirest-server"'
         assert "broker" not in answer.text
+
+
+def test_who_fails_often_has_to_wait_and_others_have_not(shared):
+    api = Api(shared.port, secret="wrong", source="127.0.2.1")
+    begin = time.monotonic()
+    assert [api.request("GET", "/brokers").status for _ in range(6)] == [401] * 6
+    # 100, 200 and 400 ms before the last three.
+    assert time.monotonic() - begin >= 0.7
+    assert shared.get("/brokers")
+    assert Api(shared.port, source="127.0.2.2").get("/brokers")
 
 
 def test_the_scheme_is_known_in_any_case(shared):
