@@ -12,7 +12,7 @@ use crate::alarms::Alarms;
 use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
-use crate::control::{Listeners, Peaks};
+use crate::control::Listeners;
 use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
@@ -69,7 +69,6 @@ pub struct Broker {
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
     connection_ids: AtomicU64,
-    pub(crate) peaks: Peaks,
     /// Filled by the shell; not held, for it holds the broker.
     pub(crate) listeners: RwLock<Option<Weak<dyn Listeners>>>,
     /// Makes assigned Client Identifiers unguessable from each other.
@@ -112,18 +111,19 @@ impl BrokerBuilder {
     /// A rewrite rule whose pattern is no regular expression.
     pub fn build(self) -> Result<Arc<Broker>, BuildError> {
         let Self { config, extensions, store } = self;
+        let retained = Retained::new(config.retained.clone());
         Ok(Arc::new(Broker {
             sessions: Sessions::new(),
             ends: Ends::default(),
             router: Router::new(),
-            retained: Retained::new(config.retained.clone()),
+            metrics: Metrics::new(Arc::clone(retained.gauge())),
+            retained,
             delayed: Delayed::new(config.delayed.clone()),
             banned: Banned::default(),
             flapping: Flapping::default(),
             rewrite: Rewrite::new(&config.rewrite_rules)?,
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             sys: SysTopics::new(&config),
-            metrics: Metrics::default(),
             alarms: Alarms::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
@@ -138,7 +138,6 @@ impl BrokerBuilder {
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
-            peaks: Peaks::default(),
             listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
@@ -276,7 +275,8 @@ impl Broker {
                 turn.publish_message(&message);
             }
         }
-        self.retained.sweep(turn.now);
+        let n_expired = self.retained.sweep(turn.now);
+        turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_queues(turn.now.mono_ms);
         SysTopics::publish_due(turn);
     }
@@ -393,13 +393,13 @@ impl Broker {
                 drop(state);
                 self.wake_member(&session, &shared);
                 if taken_over {
-                    self.sessions.count_connected(-1);
+                    self.sessions.connected().sub(1);
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
                     route_will(&old_client, &old_will, turn);
                 }
-                self.sessions.count_connected(1);
+                self.sessions.connected().add(1);
                 return Ok((session, true));
             }
             if self.sessions.len() >= self.config.read().max_sessions {
@@ -419,7 +419,7 @@ impl Broker {
             let out = &mut turn.out;
             session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
-            self.sessions.count_connected(1);
+            self.sessions.connected().add(1);
             return Ok((session, false));
         }
     }
@@ -450,7 +450,7 @@ impl Broker {
             self.unroute(session, subscription);
         }
         if was_connected {
-            self.sessions.count_connected(-1);
+            self.sessions.connected().sub(1);
             turn.client_disconnected(&client, "discarded");
         }
         if let Some(will) = will {
@@ -572,7 +572,7 @@ impl Broker {
             self.schedule(session, &mut state);
         }
         drop(state);
-        self.sessions.count_connected(-1);
+        self.sessions.connected().sub(1);
         if let Some(will) = will_now {
             route_will(&client, &will, turn);
         }
@@ -594,6 +594,12 @@ impl Broker {
             let Some(group) = delivery.group.clone() else { continue };
             // Taken from one and given to the other in one frame.
             turn.out.records.begin_message();
+            // Nothing is begun with it any more [MQTT-3.3.2-5].
+            if delivery.message.is_expired(turn.now) {
+                turn.out.counters.inc(Metric::MessagesExpired);
+                from.lock().record_removed(delivery.step, Removal::Expired, &mut turn.out);
+                continue;
+            }
             from.lock().record_removed(delivery.step, Removal::HandedOver, &mut turn.out);
             match &delivery.message {
                 Kept::Here(message) => {

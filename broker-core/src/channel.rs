@@ -62,6 +62,8 @@ pub struct Channel {
     /// The client leaves its acknowledgements unread; nothing more is read from it.
     is_congested: bool,
     is_waiting: bool,
+    /// The next packet is the last one once more; it is counted already.
+    is_fed_again: bool,
     /// Acknowledgements of this turn have made room in the window.
     owes_pump: bool,
     /// The client has used up its `publish_limit` for this interval.
@@ -160,6 +162,7 @@ impl Channel {
             waits_for_store: false,
             is_congested: false,
             is_waiting: false,
+            is_fed_again: false,
             owes_pump: false,
             is_paused: false,
             allowance: 0,
@@ -173,17 +176,16 @@ impl Channel {
     /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         self.last_packet_ms = turn.now.mono_ms;
+        if !std::mem::take(&mut self.is_fed_again) {
+            Metric::received(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
+        }
         self.check_serves()?;
         turn.out.records.begin_packet();
         let result = self.dispatch(packet, turn);
         match &result {
-            // Counted when it is done with: a packet that waits is fed twice.
-            Ok(Flow::Next) | Err(_) => {
-                turn.out.counters.inc(Metric::PacketsReceived);
-                self.verdicts = None;
-            }
-            Ok(Flow::Wait(_)) => self.is_waiting = true,
-            Ok(Flow::Pause) => {}
+            Ok(Flow::Next) | Err(_) => self.verdicts = None,
+            Ok(Flow::Wait(_)) => (self.is_waiting, self.is_fed_again) = (true, true),
+            Ok(Flow::Pause) => self.is_fed_again = true,
         }
         result
     }
@@ -399,7 +401,7 @@ impl Channel {
 
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         packet.encode(self.version, &mut turn.reply);
-        turn.out.counters.inc(Metric::PacketsSent);
+        Metric::sent(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
     }
 }
 

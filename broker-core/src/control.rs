@@ -2,7 +2,6 @@
 //!
 //! Queries copy what they show, one session's lock at a time. Orders end in the same calls that packets do.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
@@ -77,12 +76,6 @@ pub trait Listeners: Send + Sync {
     /// There is none of that name, it runs, or its address cannot be had; the text says which.
     fn start(&self, name: &str) -> Result<(), String>;
 }
-
-/// Highest values of the statistics since the start.
-#[derive(Default)]
-pub(crate) struct Peaks([AtomicUsize; STATS]);
-
-const STATS: usize = 9;
 
 impl Broker {
     /// Makes the shell's listeners known.
@@ -188,42 +181,6 @@ impl Broker {
         self.delayed.len()
     }
 
-    /// Statistics with EMQ X 3.1's names: each `…/count` and the highest it has been, `…/max`.
-    #[must_use]
-    pub fn stats(&self) -> Vec<(&'static str, usize)> {
-        let counts = self.router.counts();
-        let load = |n: &AtomicUsize| n.load(Ordering::Relaxed);
-        let (subscriptions, shared) = (load(&counts.subscriptions), load(&counts.shared));
-        let routes = load(&counts.routes);
-        let persistent = self.persistent_sessions();
-        let values = [
-            self.sessions.connected(),
-            self.sessions.len(),
-            persistent,
-            routes,
-            routes,
-            subscriptions - shared.min(subscriptions),
-            subscriptions,
-            shared,
-            self.retained.len(),
-        ];
-        let mut stats = Vec::with_capacity(2 * STATS);
-        for ((names, value), peak) in STAT_NAMES.iter().zip(values).zip(&self.peaks.0) {
-            let highest = peak.fetch_max(value, Ordering::Relaxed).max(value);
-            stats.push((names.0, value));
-            stats.push((names.1, highest));
-        }
-        stats
-    }
-
-    fn persistent_sessions(&self) -> usize {
-        (0..)
-            .map_while(|shard| self.sessions.snapshot(shard))
-            .flatten()
-            .filter(|session| session.lock().expiry_s > 0)
-            .count()
-    }
-
     /// Subscribes a client on its behalf, as if it had sent SUBSCRIBE.
     ///
     /// # Errors
@@ -279,18 +236,6 @@ impl Broker {
         ClientId::from(format!("auto-{:016X}", hash).as_str())
     }
 }
-
-const STAT_NAMES: [(&str, &str); STATS] = [
-    ("connections/count", "connections/max"),
-    ("sessions/count", "sessions/max"),
-    ("sessions/persistent/count", "sessions/persistent/max"),
-    ("topics/count", "topics/max"),
-    ("routes/count", "routes/max"),
-    ("subscribers/count", "subscribers/max"),
-    ("subscriptions/count", "subscriptions/max"),
-    ("subscriptions/shared/count", "subscriptions/shared/max"),
-    ("retained/count", "retained/max"),
-];
 
 fn view(session: &Arc<Session>) -> SessionView {
     let state = session.lock();

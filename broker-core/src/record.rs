@@ -153,7 +153,7 @@ pub struct SessionStart<'a> {
     pub mountpoint: &'a str,
     /// Keep Alive in seconds.
     pub keep_alive_s: u16,
-    /// Clean Start.
+    /// Clean Start of the CONNECT that created the session.
     pub clean_start: bool,
     /// No access rule applies to the client.
     pub is_superuser: bool,

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use crate::clock::Now;
 use crate::config::RetainedConfig;
+use crate::gauge::Gauge;
 use crate::message::Message;
 
 /// Topics in order, cut into shards by their first level.
@@ -21,7 +22,8 @@ use crate::message::Message;
 pub(crate) struct Retained {
     shards: Box<[Shard]>,
     config: RwLock<RetainedConfig>,
-    len: AtomicUsize,
+    /// Shared with the metrics, which show it.
+    len: Arc<Gauge>,
     bytes: AtomicUsize,
     sweep_at_ms: AtomicU64,
 }
@@ -56,6 +58,15 @@ impl Cursor {
     }
 }
 
+/// A message that was kept.
+pub(crate) struct Set {
+    /// As it is kept: perhaps with an expiry of the broker's.
+    pub(crate) message: Arc<Message>,
+    pub(crate) step: u64,
+    /// It has taken the place of one that had expired.
+    pub(crate) outlived: bool,
+}
+
 /// The store of retained messages is full, or the message too large for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
@@ -65,14 +76,19 @@ impl Retained {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             config: RwLock::new(config),
-            len: AtomicUsize::new(0),
+            len: Arc::default(),
             bytes: AtomicUsize::new(0),
             sweep_at_ms: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.len.now()
+    }
+
+    /// Number of messages, and the highest it has been.
+    pub(crate) const fn gauge(&self) -> &Arc<Gauge> {
+        &self.len
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -84,14 +100,16 @@ impl Retained {
     pub(crate) fn set(
         &self,
         message: &Arc<Message>,
+        now: Now,
         next_step: impl FnOnce() -> u64,
-    ) -> Result<(Arc<Message>, u64), Refused> {
+    ) -> Result<Set, Refused> {
         let config = self.config.read();
         if config.max_payload_bytes > 0 && message.payload.len() > config.max_payload_bytes {
             return Err(Refused);
         }
         let mut shard = self.shards[shard_of(&message.topic)].write();
-        let old = shard.get(&message.topic).map_or(0, |old| old.weight());
+        let (old, outlived) =
+            shard.get(&message.topic).map_or((0, false), |old| (old.weight(), old.is_expired(now)));
         let bytes = self.bytes() + message.weight() - old;
         let is_full = (config.max_messages > 0 && old == 0 && self.len() >= config.max_messages)
             || (config.max_bytes > 0 && bytes > config.max_bytes);
@@ -99,7 +117,7 @@ impl Retained {
             return Err(Refused);
         }
         if old == 0 {
-            self.len.fetch_add(1, Ordering::Relaxed);
+            self.len.add(1);
         }
         self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
         self.bytes.fetch_sub(old, Ordering::Relaxed);
@@ -110,14 +128,14 @@ impl Retained {
             kept = Arc::new(Message { expires_at_ms, ..Message::clone(message) });
         }
         shard.insert(Arc::clone(&message.topic), Arc::clone(&kept));
-        Ok((kept, next_step()))
+        Ok(Set { message: kept, step: next_step(), outlived })
     }
 
     /// Puts a message back that the store had, whatever the limits are now.
     pub(crate) fn restore(&self, message: Message) {
         let message = Arc::new(message);
         let mut shard = self.shards[shard_of(&message.topic)].write();
-        self.len.fetch_add(1, Ordering::Relaxed);
+        self.len.add(1);
         self.bytes.fetch_add(message.weight(), Ordering::Relaxed);
         shard.insert(Arc::clone(&message.topic), message);
     }
@@ -142,13 +160,19 @@ impl Retained {
         }
     }
 
-    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns the step of that if there was one.
-    pub(crate) fn remove(&self, topic: &str, next_step: impl FnOnce() -> u64) -> Option<u64> {
+    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns the step of that if there was one, and
+    /// whether it had expired.
+    pub(crate) fn remove(
+        &self,
+        topic: &str,
+        now: Now,
+        next_step: impl FnOnce() -> u64,
+    ) -> Option<(u64, bool)> {
         let mut shard = self.shards[shard_of(topic)].write();
         let message = shard.remove(topic)?;
-        self.len.fetch_sub(1, Ordering::Relaxed);
+        self.len.sub(1);
         self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
-        Some(next_step())
+        Some((next_step(), message.is_expired(now)))
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
@@ -238,7 +262,7 @@ impl Retained {
                 if topics.get(&topic).is_some_and(|message| message.is_expired(now))
                     && let Some(message) = topics.remove(&topic)
                 {
-                    self.len.fetch_sub(1, Ordering::Relaxed);
+                    self.len.sub(1);
                     self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
                     n_dropped += 1;
                 }
@@ -309,7 +333,7 @@ mod tests {
         ) {
             let retained = Retained::new(config());
             for name in &names {
-                retained.set(&message(name, b"x"), || 0).unwrap();
+                retained.set(&message(name, b"x"), Now::default(), || 0).unwrap();
             }
             let found = all(&retained, &filter, Now::default());
             let unique: BTreeSet<_> = found.iter().cloned().collect();
@@ -323,19 +347,19 @@ mod tests {
     #[test]
     fn a_full_store_refuses_new_topics_but_replaces_and_removes() {
         let retained = Retained::new(RetainedConfig { max_messages: 1, ..config() });
-        assert!(retained.set(&message("a", b"1"), || 0).is_ok());
-        assert!(retained.set(&message("b", b"1"), || 0).is_err());
-        assert!(retained.set(&message("a", b"22"), || 0).is_ok());
+        assert!(retained.set(&message("a", b"1"), Now::default(), || 0).is_ok());
+        assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_err());
+        assert!(retained.set(&message("a", b"22"), Now::default(), || 0).is_ok());
         assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
-        assert_eq!(retained.remove("a", || 7), Some(7));
+        assert_eq!(retained.remove("a", Now::default(), || 7), Some((7, false)));
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
-        assert!(retained.set(&message("b", b"1"), || 0).is_ok());
+        assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_ok());
     }
 
     #[test]
     fn an_expired_message_is_not_found_and_swept() {
         let retained = Retained::new(RetainedConfig { expiry_interval_s: 2, ..config() });
-        retained.set(&message("a/b", b"1"), || 0).unwrap();
+        retained.set(&message("a/b", b"1"), Now::default(), || 0).unwrap();
         let later = Now::default().plus_ms(2000);
         assert_eq!(all(&retained, "a/+", Now::default()).len(), 1);
         assert_eq!(all(&retained, "a/+", later).len(), 0);

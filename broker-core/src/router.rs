@@ -20,6 +20,7 @@ use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 
 use crate::extension::Consumer;
+use crate::gauge::Gauge;
 use crate::session::Session;
 use fan_out::{FanOut, FanOutBuilder};
 use share_group::ShareGroup;
@@ -52,9 +53,14 @@ struct Routes {
 /// Live totals, for statistics.
 #[derive(Default)]
 pub(crate) struct Counts {
-    pub(crate) routes: AtomicUsize,
-    pub(crate) subscriptions: AtomicUsize,
-    pub(crate) shared: AtomicUsize,
+    /// Distinct pairs of a filter and where it leads: to sessions, and to each group. Consumers have none.
+    pub(crate) routes: Gauge,
+    /// Pairs of a filter and a session.
+    pub(crate) subscriptions: Gauge,
+    /// Those among them that are not shared.
+    pub(crate) subscribers: Gauge,
+    /// Those that are.
+    pub(crate) shared: Gauge,
     /// Subscriptions to `$events/…`: while zero, no event is built.
     pub(crate) events: AtomicUsize,
     /// Those among them that see deliveries, the one event that every message would cause several of.
@@ -81,7 +87,8 @@ impl Router {
     pub(crate) fn subscribe(&self, filter: &Arc<str>, subscriber: Subscriber) -> bool {
         let is_new = self.change(filter, |entry| entry.insert(subscriber));
         if is_new {
-            self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
+            self.counts.subscriptions.add(1);
+            self.counts.subscribers.add(1);
             self.count_event_filter(filter, 1);
         }
         is_new
@@ -91,7 +98,8 @@ impl Router {
     pub(crate) fn unsubscribe(&self, filter: &str, session: u64) -> bool {
         let removed = self.remove(filter, |entry| entry.remove(session));
         if removed {
-            self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
+            self.counts.subscriptions.sub(1);
+            self.counts.subscribers.sub(1);
             self.count_event_filter(filter, usize::MAX);
         }
         removed
@@ -105,8 +113,8 @@ impl Router {
             is_new = group.join(member);
         });
         if is_new {
-            self.counts.subscriptions.fetch_add(1, Ordering::Relaxed);
-            self.counts.shared.fetch_add(1, Ordering::Relaxed);
+            self.counts.subscriptions.add(1);
+            self.counts.shared.add(1);
             self.count_event_filter(filter, 1);
         }
         is_new
@@ -120,8 +128,8 @@ impl Router {
             left.is_some()
         });
         if left.is_some() {
-            self.counts.subscriptions.fetch_sub(1, Ordering::Relaxed);
-            self.counts.shared.fetch_sub(1, Ordering::Relaxed);
+            self.counts.subscriptions.sub(1);
+            self.counts.shared.sub(1);
             self.count_event_filter(filter, usize::MAX);
         }
         left
@@ -179,10 +187,9 @@ impl Router {
         } else {
             routes.exact.entry(Arc::clone(filter)).or_default()
         };
-        if entry.is_empty() {
-            self.counts.routes.fetch_add(1, Ordering::Relaxed);
-        }
+        let before = entry.n_routes();
         let result = edit(entry);
+        self.counts.routes.add(entry.n_routes().saturating_sub(before));
         shard.generation.fetch_add(1, Ordering::Release);
         result
     }
@@ -195,14 +202,15 @@ impl Router {
         let entry =
             if is_wild { routes.wild.find_mut(filter) } else { routes.exact.get_mut(filter) };
         let Some(entry) = entry else { return false };
+        let before = entry.n_routes();
         let removed = edit(entry);
+        self.counts.routes.sub(before.saturating_sub(entry.n_routes()));
         if entry.is_empty() {
             if is_wild {
                 routes.wild.remove(filter);
             } else {
                 routes.exact.remove(filter);
             }
-            self.counts.routes.fetch_sub(1, Ordering::Relaxed);
         }
         shard.generation.fetch_add(1, Ordering::Release);
         removed

@@ -9,6 +9,7 @@ use crate::delayed::DelayedError;
 use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::record::Record;
+use crate::retained::Set;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
@@ -43,19 +44,21 @@ impl Turn {
         // The broker's own are made anew after a start.
         let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
         if publication.payload.is_empty() {
-            let removed = broker.retained.remove(topic, || broker.next_kept_step());
-            if let Some(step) = removed.filter(|_| is_recorded) {
+            let removed = broker.retained.remove(topic, self.now, || broker.next_kept_step());
+            let Some((step, has_expired)) = removed else { return };
+            self.out.counters.add(Metric::MessagesExpired, has_expired.into());
+            if is_recorded {
                 records.put_with_message(&Record::RetainedClear { step, topic }, topic);
             }
             return;
         }
-        let Ok((kept, step)) =
-            broker.retained.set(publication.shared(), || broker.next_kept_step())
-        else {
+        let set = broker.retained.set(publication.shared(), self.now, || broker.next_kept_step());
+        let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
             log::warn!("retained message refused: limit reached topic={topic:?}");
             return;
         };
+        self.out.counters.add(Metric::MessagesExpired, outlived.into());
         if is_recorded && let Some(body) = records.message(publication) {
             records.also(&kept);
             let expires_at_ms = kept.expires_at_ms.unwrap_or(0);
@@ -117,7 +120,8 @@ impl Turn {
             consumer.consume(publication.shared());
             receivers += 1;
         }
-        if receivers == 0 && !publication.topic.starts_with("$SYS/") {
+        // Who has the message refused, or no room for it, was there for it all the same.
+        if fan_out.is_empty() && !publication.topic.starts_with("$SYS/") {
             self.out.counters.inc(Metric::MessagesDropped);
             if let Some(topic_metrics) = &self.broker.topic_metrics {
                 topic_metrics.count_dropped(publication);

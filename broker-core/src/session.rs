@@ -26,7 +26,7 @@ use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
 use crate::message::Message;
 use crate::metrics::Metric;
-use crate::outbox::{Outbox, Sink};
+use crate::outbox::{Flushed, Outbox, Sink};
 use crate::record::{Record, Removal};
 use crate::store::{BodyPlace, Dependency, FetchError};
 use crate::turn::Out;
@@ -40,6 +40,8 @@ use subscriptions::Subscriptions;
 /// Session State of one client.
 pub(crate) struct Session {
     number: u64,
+    /// It was created without Clean Start.
+    is_persistent: bool,
     client_id: ClientId,
     /// Mirrors the number of `state.connection`, 0 without one, for those who look without locking.
     served_by: AtomicU64,
@@ -83,6 +85,8 @@ pub(crate) struct State {
     wants_bodies: bool,
     /// They are being read.
     is_fetching: bool,
+    /// Clean Start of the CONNECT that created the session.
+    pub(crate) created_clean: bool,
     /// `upgrade_qos` of the client's zone, here because each delivery asks.
     upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
@@ -208,6 +212,7 @@ pub(crate) enum Acked {
 impl Session {
     pub(crate) fn new(number: u64, client: Arc<ClientInfo>, expiry_s: u32, now_ms: u64) -> Self {
         let client_id = client.client_id.clone();
+        let created_clean = client.clean_start;
         let state = State {
             connection: None,
             subscriptions: Subscriptions::default(),
@@ -229,16 +234,28 @@ impl Session {
             is_will_recorded: false,
             wants_bodies: false,
             is_fetching: false,
+            created_clean,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
             client,
         };
-        Self { number, client_id, served_by: AtomicU64::new(0), state: Mutex::new(state) }
+        Self {
+            number,
+            is_persistent: !created_clean,
+            client_id,
+            served_by: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     /// A number no other session of this process has.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// True if it was created without Clean Start.
+    pub(crate) const fn is_persistent(&self) -> bool {
+        self.is_persistent
     }
 
     /// Client Identifier.
@@ -341,13 +358,14 @@ impl Session {
             let mut packet = Vec::new();
             close.disconnect().encode(old.version, &mut packet);
             old.outbox.append(&packet, &mut out.pool);
-            out.counters.inc(Metric::PacketsSent);
-            out.counters.inc(Metric::PacketsDisconnectSent);
         }
         if let Some(mut batch) = old.outbox.begin_flush() {
             // Non-blocking, once: a client that reads nothing learns nothing.
-            let (_, written) = batch.write(&*old.sink);
+            let (outcome, written) = batch.write(&*old.sink);
             out.counters.add(Metric::BytesSent, written as u64);
+            if old.version.is_v5() && matches!(outcome, Flushed::Done) {
+                out.counters.inc(Metric::PacketsDisconnectSent);
+            }
         }
         // Its channel finds the session in other hands and closes the socket.
         old.sink.wake();

@@ -4,11 +4,12 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::{FixedState, RandomState};
 use parking_lot::RwLock;
 
+use crate::gauge::Gauge;
 use crate::session::Session;
 
 type Shard = RwLock<HashSet<Entry, RandomState>>;
@@ -17,8 +18,9 @@ const SHARDS: usize = 64;
 
 pub(crate) struct Sessions {
     shards: Box<[Shard]>,
-    len: AtomicUsize,
-    connected: AtomicUsize,
+    len: Gauge,
+    connected: Gauge,
+    persistent: Gauge,
     numbers: AtomicU64,
 }
 
@@ -49,8 +51,9 @@ impl Sessions {
     pub(crate) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            len: AtomicUsize::new(0),
-            connected: AtomicUsize::new(0),
+            len: Gauge::default(),
+            connected: Gauge::default(),
+            persistent: Gauge::default(),
             numbers: AtomicU64::new(1),
         }
     }
@@ -82,7 +85,8 @@ impl Sessions {
         let mut shard = self.shard(session.client_id().as_str()).write();
         let is_new = shard.insert(Entry(Arc::clone(session)));
         if is_new {
-            self.len.fetch_add(1, Ordering::Relaxed);
+            self.len.add(1);
+            self.persistent.add(usize::from(session.is_persistent()));
         }
         is_new
     }
@@ -93,21 +97,29 @@ impl Sessions {
         let mut shard = self.shard(client_id).write();
         if shard.get(client_id).is_some_and(|entry| Arc::ptr_eq(&entry.0, session)) {
             shard.remove(client_id);
-            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.len.sub(1);
+            self.persistent.sub(usize::from(session.is_persistent()));
         }
     }
 
     /// Sessions held, connected or not.
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.len.now()
     }
 
-    pub(crate) fn connected(&self) -> usize {
-        self.connected.load(Ordering::Relaxed)
+    /// The same, with the highest it has been.
+    pub(crate) const fn gauge(&self) -> &Gauge {
+        &self.len
     }
 
-    pub(crate) fn count_connected(&self, by: isize) {
-        self.connected.fetch_add(by as usize, Ordering::Relaxed);
+    /// Sessions that a connection serves.
+    pub(crate) const fn connected(&self) -> &Gauge {
+        &self.connected
+    }
+
+    /// Sessions that were created without Clean Start.
+    pub(crate) const fn persistent(&self) -> &Gauge {
+        &self.persistent
     }
 
     /// A copy of the sessions of one shard; `None` past the last. No lock is held while they are used.

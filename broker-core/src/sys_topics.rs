@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use crate::alarms::Alarm;
 use crate::config::BrokerConfig;
 use crate::events::{Json, Retain};
-use crate::metrics::Metric;
 use crate::turn::Turn;
 
 pub(crate) struct SysTopics {
@@ -70,12 +69,10 @@ impl SysTopics {
         for (name, value) in broker.stats() {
             turn.publish_sys(&format!("stats/{name}"), &value.to_string(), Retain::No);
         }
-        for metric in Metric::ALL {
-            let value = broker.metrics().value(*metric).to_string();
-            turn.publish_sys(&format!("metrics/{}", metric.name()), &value, Retain::No);
+        for (metric, value) in broker.metrics().snapshot().iter() {
+            let topic = format!("metrics/{}", metric.name());
+            turn.publish_sys(&topic, &value.to_string(), Retain::No);
         }
-        let retained = broker.retained.len().to_string();
-        turn.publish_sys("metrics/messages/retained", &retained, Retain::No);
         sys.publish_alarms(turn);
     }
 

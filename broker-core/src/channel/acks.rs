@@ -25,8 +25,17 @@ pub(super) struct PendingAcks {
 pub(super) enum Answer {
     /// To a PUBLISH or PUBREL.
     Ack(AckKind, PacketId, ReasonCode),
-    /// To a SUBSCRIBE or UNSUBSCRIBE: the packet, and the retained messages that come after it.
-    Packet(Box<(Vec<u8>, Vec<Replay>)>),
+    /// To a SUBSCRIBE or UNSUBSCRIBE.
+    Packet(Box<WaitingPacket>),
+}
+
+/// A whole packet.
+pub(super) struct WaitingPacket {
+    pub(super) bytes: Vec<u8>,
+    /// What it is counted as when it leaves.
+    pub(super) metric: Option<Metric>,
+    /// The retained messages that come after it.
+    pub(super) replays: Vec<Replay>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +60,6 @@ impl PendingAcks {
 impl Channel {
     pub(super) fn handle_puback(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
-        turn.out.counters.inc(Metric::PacketsPubAckReceived);
         match connected.session.handle_puback(ack.packet_id, &mut turn.out) {
             Acked::Known(delivery) => {
                 self.owes_pump = true;
@@ -69,7 +77,6 @@ impl Channel {
 
     pub(super) fn handle_pubrec(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
-        turn.out.counters.inc(Metric::PacketsPubRecReceived);
         let is_error = ack.reason_code.is_error();
         let acked = connected.session.handle_pubrec(ack.packet_id, is_error, &mut turn.out);
         let (delivery, reason_code) = match acked {
@@ -88,7 +95,6 @@ impl Channel {
         if is_error || reason_code.is_none() {
             self.owes_pump = true;
         } else if let Some(reason_code) = reason_code {
-            turn.out.counters.inc(Metric::PacketsPubRelSent);
             let packet_id = ack.packet_id;
             let properties = Properties::EMPTY;
             self.reply(&Packet::PubRel(Ack { packet_id, reason_code, properties }), turn);
@@ -98,7 +104,6 @@ impl Channel {
 
     pub(super) fn handle_pubrel(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
-        turn.out.counters.inc(Metric::PacketsPubRelReceived);
         let reason_code = if connected.session.release(ack.packet_id, &mut turn.out) {
             ReasonCode::Success
         } else {
@@ -111,7 +116,6 @@ impl Channel {
 
     pub(super) fn handle_pubcomp(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let connected = self.connected()?;
-        turn.out.counters.inc(Metric::PacketsPubCompReceived);
         match connected.session.handle_pubcomp(ack.packet_id, &mut turn.out) {
             Acked::Unknown => turn.out.counters.inc(Metric::PacketsPubCompMissed),
             _ => self.owes_pump = true,
@@ -187,8 +191,9 @@ impl Channel {
                         self.send_ack(kind, id, reason_code, turn);
                     }
                     Answer::Packet(packet) => {
-                        let (bytes, replays) = *packet;
+                        let WaitingPacket { bytes, metric, replays } = *packet;
                         turn.reply.extend_from_slice(&bytes);
+                        metric.into_iter().for_each(|metric| turn.out.counters.inc(metric));
                         if result.is_ok() {
                             result = self.start_replays(replays, turn);
                         }
@@ -219,12 +224,11 @@ impl Channel {
         turn: &mut Turn,
     ) {
         let ack = Ack { packet_id, reason_code, properties: Properties::EMPTY };
-        let (packet, metric) = match kind {
-            AckKind::PubAck => (Packet::PubAck(ack), Metric::PacketsPubAckSent),
-            AckKind::PubRec => (Packet::PubRec(ack), Metric::PacketsPubRecSent),
-            AckKind::PubComp => (Packet::PubComp(ack), Metric::PacketsPubCompSent),
+        let packet = match kind {
+            AckKind::PubAck => Packet::PubAck(ack),
+            AckKind::PubRec => Packet::PubRec(ack),
+            AckKind::PubComp => Packet::PubComp(ack),
         };
-        turn.out.counters.inc(metric);
         self.reply(&packet, turn);
     }
 }

@@ -7,7 +7,6 @@ use broker_codec::{Auth, Connect, Decoder, Packet, PropertiesBuf, Property, Reas
 use super::{Admission, Authenticating, Channel, Close, Flow, State};
 use crate::client::Peer;
 use crate::extension::{AuthExchange, AuthMethod, AuthStep, Credentials};
-use crate::metrics::Metric;
 use crate::turn::Turn;
 
 /// A running exchange.
@@ -49,7 +48,6 @@ impl Channel {
     }
 
     pub(super) fn handle_auth(&mut self, auth: &Auth<'_>, turn: &mut Turn) -> Result<Flow, Close> {
-        turn.out.counters.inc(Metric::PacketsAuth);
         let method = auth.properties.authentication_method();
         let data = auth.properties.authentication_data().unwrap_or_default();
         match &mut self.state {

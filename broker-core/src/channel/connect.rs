@@ -60,41 +60,27 @@ impl Channel {
         self.version = connect.version;
         self.max_packet_size = max_packet_size(connect);
         if let Some(admission) = admission {
-            turn.out.counters.inc(Metric::PacketsConnect);
             return self.conclude_connect(connect, &peer, admission, turn);
         }
         let credentials = match self.identify(connect, &peer, turn) {
             Ok(credentials) => Arc::new(credentials),
-            Err(reason_code) => return self.count_and_refuse(reason_code, turn),
+            Err(reason_code) => return Err(self.refuse(reason_code, turn)),
         };
         if let Some(method) = connect.properties.authentication_method() {
             let methods = &turn.extensions.auth_methods;
             let Some(method) = methods.iter().find(|m| m.name() == method).cloned() else {
-                return self.count_and_refuse(ReasonCode::BadAuthenticationMethod, turn);
+                return Err(self.refuse(ReasonCode::BadAuthenticationMethod, turn));
             };
             let exchange = Exchange::for_connect(&*method, &credentials, connect);
             let data = connect.properties.authentication_data().unwrap_or_default();
-            turn.out.counters.inc(Metric::PacketsConnect);
             return self.begin_exchange(exchange, data, turn);
         }
         match run_authenticators(&turn.extensions.authenticators, 0, &credentials) {
-            Answer::Now(admission) => {
-                turn.out.counters.inc(Metric::PacketsConnect);
-                self.conclude_connect(connect, &peer, admission, turn)
-            }
+            Answer::Now(admission) => self.conclude_connect(connect, &peer, admission, turn),
             Answer::Later(admission) => Ok(Flow::Wait(Box::pin(async move {
                 Answered(AnsweredKind::Admission(admission.await))
             }))),
         }
-    }
-
-    fn count_and_refuse(
-        &mut self,
-        reason_code: ReasonCode,
-        turn: &mut Turn,
-    ) -> Result<Flow, Close> {
-        turn.out.counters.inc(Metric::PacketsConnect);
-        Err(self.refuse(reason_code, turn))
     }
 
     /// Checks everything that needs nobody's answer. Returns who the client claims to be.
@@ -235,7 +221,6 @@ impl Channel {
         let Ok((session, session_present)) = opened else {
             return Err(self.refuse(ReasonCode::QuotaExceeded, turn));
         };
-        turn.out.counters.inc(Metric::PacketsSent);
         turn.out.counters.inc(Metric::PacketsConnAck);
         let publisher = Publisher::Client(Arc::clone(&client));
         self.enter(connect, &client, session, publisher, turn);
@@ -292,7 +277,6 @@ impl Channel {
         let long = refusing(properties.as_properties());
         let short = refusing(Properties::EMPTY);
         if let Some(connack) = [long, short].iter().find(|connack| self.takes(connack)) {
-            turn.out.counters.inc(Metric::PacketsConnAck);
             self.reply(connack, turn);
         }
         Close::from(CloseCause::Refused(reason_code))
@@ -321,7 +305,6 @@ impl Channel {
         turn: &mut Turn,
     ) -> Close {
         self.version = version;
-        turn.out.counters.inc(Metric::PacketsReceived);
         turn.out.counters.inc(Metric::PacketsConnect);
         let refused = self.refuse(close.cause.reason_code(), turn);
         Close { detail: close.detail, ..refused }

@@ -14,7 +14,6 @@ impl Channel {
         disconnect: &Disconnect<'_>,
         turn: &mut Turn,
     ) -> Close {
-        turn.out.counters.inc(Metric::PacketsDisconnectReceived);
         let connected = match self.connected() {
             Ok(connected) => connected,
             Err(close) => return close,
@@ -69,7 +68,6 @@ impl Channel {
         // A server sends DISCONNECT only in MQTT 5.0 and after CONNACK [MQTT-3.14.0-1].
         if self.version.is_v5() && close.cause.is_told() && self.is_connected() {
             self.reply(&close.disconnect(), turn);
-            turn.out.counters.inc(Metric::PacketsDisconnectSent);
         }
     }
 

@@ -9,8 +9,6 @@ use crate::turn::Turn;
 impl Channel {
     pub(super) fn handle_pingreq(&mut self, turn: &mut Turn) -> Result<Flow, Close> {
         self.connected()?;
-        turn.out.counters.inc(Metric::PacketsPingReq);
-        turn.out.counters.inc(Metric::PacketsPingResp);
         self.reply(&Packet::PingResp, turn);
         Ok(Flow::Next)
     }

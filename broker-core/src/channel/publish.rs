@@ -43,7 +43,6 @@ impl Channel {
             Decision::Allow => self.check_topic(topic),
             Decision::Deny => Err(ReasonCode::NotAuthorized),
         };
-        count_received(publish, turn);
         if let (Ok(()), QoS::ExactlyOnce, Some(id)) = (decision, publish.qos, publish.packet_id) {
             let connected = self.connected()?;
             match connected.session.receive(id, self.id, turn.now.mono_ms) {
@@ -93,18 +92,20 @@ impl Channel {
             (state.received.get(id).map(|entry| entry.dependency.clone()), state.received.len())
         };
         if let (Some(dependency), QoS::ExactlyOnce) = (known, publish.qos) {
-            count_received(publish, turn);
             self.acknowledge_after(dependency, AckKind::PubRec, id, ReasonCode::Success, turn);
             return Ok(true);
+        }
+        let is_full = held >= usize::from(*receive_maximum);
+        if is_full && publish.qos == QoS::ExactlyOnce {
+            turn.out.counters.inc(Metric::MessagesQos2Dropped);
         }
         if held + unacknowledged >= usize::from(*receive_maximum) {
             if self.version.is_v5() {
                 let reason = ReasonCode::ReceiveMaximumExceeded;
                 return Err(Close::violation(reason, "more unacknowledged messages than allowed"));
             }
-            if publish.qos == QoS::ExactlyOnce && held >= usize::from(*receive_maximum) {
+            if publish.qos == QoS::ExactlyOnce && is_full {
                 // An older client knows no limit. It is not acknowledged, so it keeps its message.
-                turn.out.counters.inc(Metric::MessagesQos2Dropped);
                 return Ok(true);
             }
         }
@@ -273,17 +274,6 @@ fn intercept(
         return Err(ReasonCode::TopicNameInvalid);
     }
     Ok(())
-}
-
-fn count_received(publish: &Publish<'_>, turn: &mut Turn) {
-    let counters = &mut turn.out.counters;
-    counters.inc(Metric::PacketsPublishReceived);
-    counters.inc(Metric::MessagesReceived);
-    counters.inc(match publish.qos {
-        QoS::AtMostOnce => Metric::MessagesQos0Received,
-        QoS::AtLeastOnce => Metric::MessagesQos1Received,
-        QoS::ExactlyOnce => Metric::MessagesQos2Received,
-    });
 }
 
 fn delayed_reason(error: DelayedError) -> ReasonCode {

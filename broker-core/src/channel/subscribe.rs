@@ -9,7 +9,7 @@ use broker_codec::{
     SubscriptionOptions, UnsubAck, Unsubscribe,
 };
 
-use super::acks::Answer;
+use super::acks::{Answer, WaitingPacket};
 use super::{Channel, Close, CloseCause, Flow, code_for, too_large_for_client};
 use crate::access::Decision;
 use crate::broker::Broker;
@@ -41,7 +41,6 @@ impl Channel {
                 Decision::Deny => verdicts.push(false),
             }
         }
-        turn.out.counters.inc(Metric::PacketsSubscribe);
         self.check_answer_size(subscribe.filters.len())?;
         let connected = self.connected()?;
         let zone = Arc::clone(&connected.client.zone);
@@ -75,7 +74,6 @@ impl Channel {
                 Err(reason_code) => reason_code,
             });
         }
-        turn.out.counters.inc(Metric::PacketsSubAck);
         let suback =
             SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reason_codes };
         match turn.out.records.dependency() {
@@ -84,7 +82,7 @@ impl Channel {
                 self.start_replays(replays, turn)?;
             }
             Some(dependency) => {
-                let packet = self.answer_later(&Packet::SubAck(suback), replays, turn);
+                let packet = self.answer_later(&Packet::SubAck(suback), replays);
                 self.owe(packet, Some(dependency), turn);
             }
         }
@@ -92,11 +90,10 @@ impl Channel {
     }
 
     /// A packet that waits, and what is sent after it.
-    fn answer_later(&self, packet: &Packet<'_>, replays: Vec<Replay>, turn: &mut Turn) -> Answer {
+    fn answer_later(&self, packet: &Packet<'_>, replays: Vec<Replay>) -> Answer {
         let mut bytes = Vec::new();
         packet.encode(self.version, &mut bytes);
-        turn.out.counters.inc(Metric::PacketsSent);
-        Answer::Packet(Box::new((bytes, replays)))
+        Answer::Packet(Box::new(WaitingPacket { bytes, metric: Metric::sent(packet), replays }))
     }
 
     /// Refuses a request before any of it is done, if the client does not take the SUBACK or UNSUBACK that
@@ -161,14 +158,12 @@ impl Channel {
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
         let connected = self.connected()?;
-        turn.out.counters.inc(Metric::PacketsUnsubscribe);
         self.check_answer_size(unsubscribe.filters.len())?;
         let reason_codes = unsubscribe
             .filters
             .iter()
             .map(|filter| unsubscribe_one(&connected.session, &connected.client, filter, turn))
             .collect();
-        turn.out.counters.inc(Metric::PacketsUnsubAck);
         let unsuback = UnsubAck {
             packet_id: unsubscribe.packet_id,
             properties: Properties::EMPTY,
@@ -177,7 +172,7 @@ impl Channel {
         match turn.out.records.dependency() {
             None => self.reply(&Packet::UnsubAck(unsuback), turn),
             Some(dependency) => {
-                let packet = self.answer_later(&Packet::UnsubAck(unsuback), Vec::new(), turn);
+                let packet = self.answer_later(&Packet::UnsubAck(unsuback), Vec::new());
                 self.owe(packet, Some(dependency), turn);
             }
         }

@@ -112,6 +112,11 @@ impl Subscribers {
         }
     }
 
+    /// Ways that messages of the filter go: one to all its sessions, one to each group.
+    pub(super) fn n_routes(&self) -> usize {
+        usize::from(self.n_subscribers() > 0) + self.groups().len()
+    }
+
     pub(super) fn n_subscribers(&self) -> usize {
         match &self.list {
             List::None => 0,

@@ -573,7 +573,6 @@ impl Connection {
         Packet::PubRel(ack).encode(self.version, buffer);
         let grown = buffer.len() - before;
         self.outbox.grown(grown);
-        out.counters.inc(Metric::PacketsSent);
         out.counters.inc(Metric::PacketsPubRelSent);
     }
 }
@@ -583,15 +582,7 @@ fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out
     if is_sys(topic) {
         return;
     }
-    let counters = &mut out.counters;
-    counters.inc(Metric::PacketsSent);
-    counters.inc(Metric::PacketsPublishSent);
-    counters.inc(Metric::MessagesSent);
-    counters.inc(match header.qos {
-        QoS::AtMostOnce => Metric::MessagesQos0Sent,
-        QoS::AtLeastOnce => Metric::MessagesQos1Sent,
-        QoS::ExactlyOnce => Metric::MessagesQos2Sent,
-    });
+    out.counters.inc(Metric::message_sent(header.qos));
 }
 
 /// `$SYS/…` is not counted as sent. The first byte decides for nearly all topics.

@@ -39,7 +39,7 @@ impl State {
             zone: &client.zone.name,
             mountpoint: &client.mountpoint,
             keep_alive_s: client.keep_alive_s,
-            clean_start: client.clean_start,
+            clean_start: self.created_clean,
             is_superuser: client.is_superuser,
             expiry_s: self.expiry_s,
             created_at_ms: self.created_at_ms,

@@ -100,6 +100,8 @@ struct Conn {
     version: ProtocolVersion,
     /// Bytes of the client that are not handled yet.
     unhandled: Vec<u8>,
+    /// How many of them the broker has read.
+    read: usize,
     waiting: Option<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     closed: Option<Close>,
 }
@@ -297,6 +299,7 @@ impl Rig {
             decoder,
             version,
             unhandled: Vec::new(),
+            read: 0,
             waiting: None,
             closed: None,
         });
@@ -394,6 +397,9 @@ impl Rig {
         if conn.closed.is_some() {
             return;
         }
+        if conn.unhandled.len() > conn.read {
+            turn.count_received(conn.unhandled.len() - conn.read);
+        }
         let mut at = 0;
         let mut result = Ok(());
         while conn.waiting.is_none() && conn.channel.wants_input() {
@@ -416,6 +422,7 @@ impl Rig {
             }
         }
         conn.unhandled.drain(..at);
+        conn.read = conn.unhandled.len();
         let ended = conn.channel.end_turn(turn);
         if let Err(close) = result.and(ended) {
             self.close(c, close);

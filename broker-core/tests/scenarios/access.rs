@@ -398,17 +398,17 @@ impl AuthExchange for ToyExchange {
     }
 }
 
-fn toy() -> Rig {
+pub fn toy() -> Rig {
     Rig::with_extensions(Extensions { auth_methods: vec![Arc::new(Toy)], ..Extensions::default() })
 }
 
-fn auth(rig: &mut Rig, c: C, reason_code: ReasonCode, method: &str, data: &[u8]) {
+pub fn auth(rig: &mut Rig, c: C, reason_code: ReasonCode, method: &str, data: &[u8]) {
     let all =
         properties(&[Property::AuthenticationMethod(method), Property::AuthenticationData(data)]);
     rig.send(c, &Packet::Auth(Auth { reason_code, properties: all.as_properties() }));
 }
 
-fn toy_hello(data: &'static [u8]) -> Hello<'static> {
+pub fn toy_hello(data: &'static [u8]) -> Hello<'static> {
     Hello::v5("c")
         .with(Property::AuthenticationMethod("TOY"))
         .with(Property::AuthenticationData(data))

@@ -6,6 +6,7 @@
 mod rig;
 
 mod access;
+mod each_metric;
 mod limits;
 mod metrics;
 mod queue;
