@@ -1,5 +1,7 @@
 """What the management API keeps: plugins and their accounts, applications, users, configuration; all over a restart."""
 
+import re
+
 import pytest
 
 from api import NODE, Api
@@ -84,6 +86,19 @@ def test_an_application_may_ask_until_it_is_changed(broker, api):
     assert app.get("/brokers")
     api.delete("/apps/monitor").done()
     assert app.request("GET", "/brokers").status == 401
+
+
+def test_a_viewer_may_read_and_nothing_else(broker, api):
+    secret = api.post("/apps", app_id="viewer", name="v", role="viewer").done()["data"]["secret"]
+    viewer = Api(broker.management, "viewer", secret)
+    routes = [route for route in api.get("/") if not route["path"].startswith("/auth_")]
+    for route in routes:
+        path = route["path"].replace(":node", NODE)
+        path = "/" + re.sub(r":\w+", "x", path).strip("/")
+        if route["method"] == "GET":
+            assert viewer.request("GET", path).status == 200, path
+        else:
+            viewer.request(route["method"], path, {}).refused(102, status=403)
 
 
 def test_applications_survive_a_restart_with_their_secrets(broker, api):
