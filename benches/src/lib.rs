@@ -93,7 +93,7 @@ impl World {
             listener: Arc::clone(&self.listener),
             zone: Arc::clone(&self.zone),
             certificate_username: None,
-            certificate_common_name: None,
+            certificate: None,
         };
         let sink = Arc::new(Swallow::default());
         let channel = Channel::new(peer, Arc::clone(&sink) as Arc<dyn Sink>, &self.turn);

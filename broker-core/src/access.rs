@@ -25,6 +25,14 @@ pub(crate) struct AclCache {
     generation: u64,
 }
 
+impl AclCache {
+    /// Bytes it takes, but for the texts of its topics.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.verdicts.capacity() * size_of::<((Action, Box<str>), (bool, u64))>()
+    }
+}
+
 /// What extensions have answered to the packet at work, by what they were asked.
 #[derive(Default)]
 pub(crate) struct Verdicts(HashMap<(Action, Box<str>), Verdict, RandomState>);

@@ -82,6 +82,11 @@ impl Alarms {
         self.board.lock().history.iter().cloned().collect()
     }
 
+    /// Forgets the alarms that are over.
+    pub fn forget_history(&self) {
+        self.board.lock().history.clear();
+    }
+
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
@@ -104,5 +109,7 @@ mod tests {
         }
         assert!(!alarms.clear("a", 0));
         assert_eq!(alarms.history().len(), HISTORY);
+        alarms.forget_history();
+        assert_eq!(alarms.history(), []);
     }
 }

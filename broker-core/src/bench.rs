@@ -41,6 +41,9 @@ impl Routes {
                 connected_at_ms: 0,
                 is_superuser: false,
                 mountpoint: "".into(),
+                is_bridge: false,
+                certificate: None,
+                told: Default::default(),
             };
             Arc::new(Session::new(number as u64, Arc::new(client), 0, 0))
         };

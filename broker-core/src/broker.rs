@@ -698,6 +698,9 @@ mod tests {
             connected_at_ms: 0,
             is_superuser: false,
             mountpoint: "".into(),
+            is_bridge: false,
+            certificate: None,
+            told: Default::default(),
         };
         let number = broker.sessions.next_number();
         let session = Arc::new(Session::new(number, Arc::new(client), expiry_s, 0));

@@ -24,6 +24,7 @@ use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
 use crate::session::Session;
+use crate::traffic::Traffic;
 use crate::turn::Turn;
 use acks::PendingAcks;
 use auth::Exchange;
@@ -88,12 +89,14 @@ struct AwaitConnect {
     deadline_ms: u64,
     /// The answer to a CONNECT that is fed again.
     admission: Option<Admission>,
+    traffic: Traffic,
 }
 
 struct Authenticating {
     peer: Peer,
     deadline_ms: u64,
     exchange: Exchange,
+    traffic: Traffic,
 }
 
 /// What a channel has once its CONNECT is accepted.
@@ -108,7 +111,6 @@ struct Connected {
     receive_maximum: u16,
     /// How it came in, if by enhanced authentication.
     auth: Option<Box<EnhancedAuth>>,
-    is_bridge: bool,
 }
 
 struct EnhancedAuth {
@@ -149,6 +151,7 @@ impl Channel {
                 peer,
                 deadline_ms,
                 admission: None,
+                traffic: Traffic::default(),
             })),
             version: ProtocolVersion::V3_1_1,
             max_packet_size: PACKET_MAX,
@@ -178,6 +181,8 @@ impl Channel {
         self.last_packet_ms = turn.now.mono_ms;
         if !std::mem::take(&mut self.is_fed_again) {
             Metric::received(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
+            turn.received.packets += 1;
+            turn.received.messages += u64::from(matches!(packet, Packet::Publish(_)));
         }
         self.check_serves()?;
         turn.out.records.begin_packet();
@@ -255,6 +260,7 @@ impl Channel {
     /// # Errors
     /// The session was taken over, or the channel was asked to close.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
             return Ok(());
@@ -271,6 +277,38 @@ impl Channel {
             self.is_congested = connected.session.is_congested();
         }
         Ok(())
+    }
+
+    /// Makes known what the turn has received.
+    fn tell_traffic(&mut self, turn: &mut Turn) {
+        let received = std::mem::take(&mut turn.received);
+        let shell_bytes = std::mem::take(&mut turn.held_bytes);
+        let held_bytes = shell_bytes + size_of::<Self>() + self.heap_bytes();
+        match &mut self.state {
+            State::Connected(connected) => {
+                connected.client.told.end_turn(received);
+                connected.session.note_channel_bytes(held_bytes);
+            }
+            State::AwaitConnect(waiting) => waiting.traffic.received += received,
+            State::Authenticating(waiting) => waiting.traffic.received += received,
+            State::Closed => {}
+        }
+    }
+
+    /// Bytes it holds beside itself, more or less.
+    fn heap_bytes(&self) -> usize {
+        self.aliases.as_ref().map_or(0, |aliases| aliases.heap_bytes())
+            + self.acl_cache.as_ref().map_or(0, |cache| cache.heap_bytes())
+            + self.pending_acks.as_ref().map_or(0, |acks| acks.heap_bytes())
+    }
+
+    /// What was received and sent before there is a session.
+    fn early_traffic(&self) -> Traffic {
+        match &self.state {
+            State::AwaitConnect(waiting) => waiting.traffic,
+            State::Authenticating(waiting) => waiting.traffic,
+            State::Connected(_) | State::Closed => Traffic::default(),
+        }
     }
 
     /// The socket takes bytes again.
@@ -400,7 +438,7 @@ impl Channel {
     }
 
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
-        packet.encode(self.version, &mut turn.reply);
+        turn.reply.encode(packet, self.version);
         Metric::sent(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
     }
 }

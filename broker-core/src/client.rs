@@ -7,6 +7,7 @@ use std::sync::Arc;
 use broker_codec::ProtocolVersion;
 
 use crate::config::ZoneConfig;
+use crate::traffic::Told;
 
 /// A Client Identifier; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,8 +56,47 @@ pub struct Peer {
     pub zone: Arc<ZoneConfig>,
     /// Name taken from the client's certificate (`peer_cert_as_username`).
     pub certificate_username: Option<Arc<str>>,
-    /// Common name of the client's certificate.
-    pub certificate_common_name: Option<Arc<str>>,
+    /// The client's certificate, if it has shown one.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// What a client's certificate, which was verified, says about its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Distinguished name of the subject as RFC 4514 writes it; `None` if it cannot be read.
+    pub subject: Option<Box<str>>,
+    /// Its common name; `None` also when it is not text.
+    pub common_name: Option<Box<str>>,
+}
+
+/// What carries the packets of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TCP.
+    WebSocket,
+    /// WebSocket over TLS.
+    SecureWebSocket,
+    /// A Unix domain socket.
+    Unix,
+}
+
+impl Transport {
+    /// The transport of a listener of that name, `mqtt:tcp:external`.
+    #[must_use]
+    pub fn of_listener(name: &str) -> Option<Self> {
+        Some(match name.split(':').nth(1)? {
+            "tcp" => Self::Tcp,
+            "ssl" => Self::Tls,
+            "ws" => Self::WebSocket,
+            "wss" => Self::SecureWebSocket,
+            "unix" => Self::Unix,
+            _ => return None,
+        })
+    }
 }
 
 /// The client of one Network Connection, from its CONNECT on.
@@ -84,9 +124,30 @@ pub struct ClientInfo {
     pub is_superuser: bool,
     /// Prefix of the client's topics, `%c` and `%u` filled in; empty without one.
     pub mountpoint: Box<str>,
+    /// The client says that it is a bridge: top bit of the protocol level.
+    pub is_bridge: bool,
+    /// The client's certificate, if it has shown one.
+    pub certificate: Option<Arc<Certificate>>,
+    /// What its connection has done so far.
+    pub(crate) told: Told,
 }
 
 impl ClientInfo {
+    /// Name of the protocol as the client's CONNECT writes it.
+    #[must_use]
+    pub const fn protocol_name(&self) -> &'static str {
+        match self.version {
+            ProtocolVersion::V3_1 => "MQIsdp",
+            ProtocolVersion::V3_1_1 | ProtocolVersion::V5 => "MQTT",
+        }
+    }
+
+    /// What carries the client's packets, as the name of its listener says; `None` if that says nothing.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        Transport::of_listener(&self.listener)
+    }
+
     /// `template` with `%c` and `%u` replaced in one pass by Client Identifier and User Name.
     ///
     /// A `%u` without a User Name stays as it is, as in the original.

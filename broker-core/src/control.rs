@@ -13,6 +13,7 @@ use crate::client::{ClientId, ClientInfo};
 use crate::modules::topic_metrics::TopicCounts;
 use crate::session::Session;
 use crate::session::subscriptions::Subscription;
+use crate::session::view::{ConnectionView, SessionCounts};
 use crate::turn::Turn;
 
 /// One session as it stood when it was looked at.
@@ -38,6 +39,10 @@ pub struct SessionView {
     pub outbox_bytes: usize,
     /// When the session was created, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
+    /// What is counted of it, and its limits.
+    pub counts: SessionCounts,
+    /// The connection that serves it.
+    pub connection: Option<ConnectionView>,
 }
 
 /// One listener as the control plane sees it.
@@ -250,5 +255,7 @@ fn view(session: &Arc<Session>) -> SessionView {
         expiry_s: state.expiry_s,
         outbox_bytes: state.connection.as_ref().map_or(0, |c| c.outbox.len()),
         created_at_ms: state.created_at_ms,
+        counts: state.counts(),
+        connection: session.connection_view(&state),
     }
 }

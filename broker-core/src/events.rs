@@ -7,7 +7,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use broker_codec::{ProtocolVersion, QoS};
+use broker_codec::QoS;
 
 use crate::client::{ClientId, ClientInfo};
 use crate::message::{Message, Publication, Publisher};
@@ -62,7 +62,7 @@ impl Turn {
         self.presence(client, "connected", None);
         self.event("client_connected", |json| {
             json.client(client);
-            json.text("proto_name", protocol_name(client.version));
+            json.text("proto_name", client.protocol_name());
             json.number("proto_ver", client.version as u64);
             json.number("keepalive", client.keep_alive_s.into());
             json.flag("clean_start", client.clean_start);
@@ -198,7 +198,7 @@ impl Turn {
                 json.text_or_null("ipaddress", address.as_deref());
                 json.flag("clean_start", client.clean_start);
                 json.number("proto_ver", client.version as u64);
-                json.text("proto_name", protocol_name(client.version));
+                json.text("proto_name", client.protocol_name());
                 json.number("keepalive", client.keep_alive_s.into());
                 json.number("connack", 0);
                 json.number("ts", self.now.wall_ms / 1000);
@@ -226,13 +226,6 @@ impl Turn {
 pub(crate) enum Retain {
     Yes,
     No,
-}
-
-fn protocol_name(version: ProtocolVersion) -> &'static str {
-    match version {
-        ProtocolVersion::V3_1 => "MQIsdp",
-        ProtocolVersion::V3_1_1 | ProtocolVersion::V5 => "MQTT",
-    }
 }
 
 /// A JSON object under construction.

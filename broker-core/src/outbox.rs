@@ -131,6 +131,8 @@ pub(crate) struct Batch {
     tail: Vec<u8>,
     /// Bytes of the first chunk (or of the tail) that are written already.
     written: usize,
+    /// Writes that moved data.
+    calls: u64,
 }
 
 /// What became of a batch.
@@ -151,6 +153,16 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Bytes of memory it holds; of shared payloads those that wait here.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let chunk = |chunk: &Chunk| match chunk {
+            Chunk::Owned(bytes) => bytes.capacity(),
+            Chunk::Shared(bytes) => bytes.len(),
+        };
+        self.tail.capacity()
+            + self.chunks.iter().map(|c| chunk(c) + size_of::<Chunk>()).sum::<usize>()
     }
 
     /// True while the socket refuses bytes: whatever waits goes on when the shell says so.
@@ -211,6 +223,7 @@ impl Outbox {
             chunks: std::mem::take(&mut self.chunks),
             tail: std::mem::take(&mut self.tail),
             written: 0,
+            calls: 0,
         })
     }
 
@@ -243,7 +256,7 @@ impl Outbox {
     }
 
     fn put_back(&mut self, batch: Batch) {
-        let Batch { mut chunks, mut tail, written } = batch;
+        let Batch { mut chunks, mut tail, written, .. } = batch;
         if let Some(first) = chunks.front_mut() {
             match first {
                 Chunk::Owned(bytes) => drop(bytes.drain(..written)),
@@ -290,6 +303,11 @@ impl Batch {
         }
     }
 
+    /// Writes that moved data so far.
+    pub(crate) const fn calls(&self) -> u64 {
+        self.calls
+    }
+
     /// One write; `None` if nothing is left.
     fn write_once(&mut self, sink: &dyn Sink) -> io::Result<Option<usize>> {
         let n = if self.chunks.is_empty() {
@@ -311,6 +329,7 @@ impl Batch {
         if n == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        self.calls += 1;
         self.advance(n);
         Ok(Some(n))
     }

@@ -352,6 +352,9 @@ impl Shared {
             connected_at_ms: start.connected_at_ms,
             is_superuser: start.is_superuser,
             mountpoint: start.mountpoint.clone(),
+            is_bridge: false,
+            certificate: None,
+            told: Default::default(),
         }
     }
 }

@@ -11,10 +11,11 @@ mod received;
 mod recording;
 pub(crate) mod replay;
 pub(crate) mod subscriptions;
+pub(crate) mod view;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use broker_codec::{PacketId, ProtocolVersion, QoS};
 use bytes::Bytes;
@@ -29,7 +30,8 @@ use crate::metrics::Metric;
 use crate::outbox::{Flushed, Outbox, Sink};
 use crate::record::{Record, Removal};
 use crate::store::{BodyPlace, Dependency, FetchError};
-use crate::turn::Out;
+use crate::traffic::Tally;
+use crate::turn::{Out, Reply};
 use crate::will::Will;
 use inflight::{Inflight, Phase};
 use queue::{Delivery, Kept, Queue};
@@ -42,6 +44,8 @@ pub(crate) struct Session {
     number: u64,
     /// It was created without Clean Start.
     is_persistent: bool,
+    /// Bytes of memory that the channel and its shell hold; here because here is room.
+    channel_bytes: AtomicU32,
     client_id: ClientId,
     /// Mirrors the number of `state.connection`, 0 without one, for those who look without locking.
     served_by: AtomicU64,
@@ -72,7 +76,12 @@ pub(crate) struct State {
     pub(crate) disconnected_wall_ms: u64,
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
+    /// Messages the queue had no room for.
     pub(crate) dropped: u64,
+    /// PUBLISH packets written for connections that have ended.
+    pub(crate) delivered: u64,
+    /// Messages that had to wait in the queue.
+    pub(crate) enqueued: u64,
     /// Number of the session, for its records.
     number: u64,
     /// Changes of the session that were recorded.
@@ -110,16 +119,22 @@ pub(crate) struct Connection {
     has_mountpoint: bool,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
-    /// The channel stopped reading because of its outbox: it is woken once that holds less than this.
-    wake_below: usize,
+    /// The channel stopped reading because its outbox is at its bound: it is woken once that holds less.
+    wants_room: bool,
     /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
     stalled_at_ms: u64,
     /// The shell knows that the socket refused bytes and looks after it.
     is_watched: bool,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
+    /// What was written for it.
+    pub(crate) sent: Tally,
     /// What its CONNACK waits for.
-    held: Vec<Dependency>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most connections wait for nothing, and pay a pointer"
+    )]
+    held: Option<Box<Vec<Dependency>>>,
 }
 
 struct Aliases {
@@ -144,6 +159,7 @@ impl Connection {
         sink: Arc<dyn Sink>,
         client: &ClientInfo,
         limits: &ConnectionLimits,
+        sent: Tally,
     ) -> Self {
         let aliases = (limits.topic_alias_maximum > 0).then(|| {
             Box::new(Aliases {
@@ -163,21 +179,21 @@ impl Connection {
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             aliases,
-            wake_below: 0,
+            wants_room: false,
             stalled_at_ms: 0,
             is_watched: false,
             close: None,
-            held: Vec::new(),
+            sent,
+            held: None,
         }
     }
 
     /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
     fn open(&mut self, out: &Out) {
-        if !self.held.is_empty()
-            && let Some(store) = out.records.store()
-        {
-            self.held.retain(|held| !held.is_safe(&**store));
-            if self.held.is_empty() {
+        if let (Some(held), Some(store)) = (&mut self.held, out.records.store()) {
+            held.retain(|held| !held.is_safe(&**store));
+            if held.is_empty() {
+                self.held = None;
                 self.outbox.release();
             }
         }
@@ -228,6 +244,8 @@ impl Session {
             disconnected_wall_ms: 0,
             scheduled_ms: u64::MAX,
             dropped: 0,
+            delivered: 0,
+            enqueued: 0,
             number,
             steps: 0,
             is_durable: false,
@@ -242,6 +260,7 @@ impl Session {
         Self {
             number,
             is_persistent: !created_clean,
+            channel_bytes: AtomicU32::new(0),
             client_id,
             served_by: AtomicU64::new(0),
             state: Mutex::new(state),
@@ -256,6 +275,15 @@ impl Session {
     /// True if it was created without Clean Start.
     pub(crate) const fn is_persistent(&self) -> bool {
         self.is_persistent
+    }
+
+    /// The channel and its shell hold so many bytes at the end of a turn.
+    pub(crate) fn note_channel_bytes(&self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // Mostly as many as before, and others have this line in their caches.
+        if self.channel_bytes.load(Ordering::Relaxed) != bytes {
+            self.channel_bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Client Identifier.
@@ -288,11 +316,12 @@ impl Session {
         out: &mut Out,
     ) {
         connection.outbox.append(connack, &mut out.pool);
+        connection.sent.packets += 1;
         if let (Some(store), false) = (out.records.store(), held.is_empty()) {
             // Everything else comes after the CONNACK, and so waits with it.
             connection.outbox.hold();
             held.iter().for_each(|held| held.wake(&connection.sink, &**store));
-            connection.held = held;
+            connection.held = Some(Box::new(held));
         }
         state.upgrades_qos = client.zone.upgrade_qos;
         self.served_by.store(connection.id, Ordering::Relaxed);
@@ -335,9 +364,10 @@ impl Session {
 
     /// Takes the connection away, if it is still the one of that number.
     pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Connection> {
-        state.connection.take_if(|c| c.id == connection).inspect(|_| {
-            self.served_by.store(0, Ordering::Relaxed);
-        })
+        let ended = state.connection.take_if(|c| c.id == connection)?;
+        self.served_by.store(0, Ordering::Relaxed);
+        state.delivered += ended.sent.messages;
+        Some(ended)
     }
 
     /// Asks the connection to close. Returns false if there is none.
@@ -353,6 +383,7 @@ impl Session {
     pub(crate) fn expel(&self, state: &mut State, cause: CloseCause, out: &mut Out) {
         let Some(mut old) = state.connection.take() else { return };
         self.served_by.store(0, Ordering::Relaxed);
+        state.delivered += old.sent.messages;
         let close = Close::from(cause);
         if old.version.is_v5() {
             let mut packet = Vec::new();
@@ -390,15 +421,16 @@ impl Session {
     pub(crate) fn reply(
         self: &Arc<Self>,
         connection: u64,
-        packets: &[u8],
+        reply: &Reply,
         out: &mut Out,
     ) -> Option<bool> {
         let mut state = self.lock();
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
         current.open(out);
-        if !packets.is_empty() {
-            current.outbox.append(packets, &mut out.pool);
-            out.dirty_bytes += packets.len();
+        if !reply.is_empty() {
+            current.outbox.append(&reply.bytes, &mut out.pool);
+            current.sent.packets += reply.packets;
+            out.dirty_bytes += reply.bytes.len();
         }
         if state.has_waiting() {
             self.pump(&mut state, out);
@@ -546,9 +578,11 @@ impl Session {
             let mut state = self.lock();
             // Taken over meanwhile: what is left belongs to nobody.
             let Some(connection) = state.connection.as_mut().filter(|c| c.id == id) else { return };
+            connection.sent.bytes += written as u64;
+            connection.sent.calls += batch.calls();
             let next = connection.outbox.end_flush(batch, &outcome, written, &mut out.pool);
-            if connection.outbox.len() < connection.wake_below {
-                connection.wake_below = 0;
+            if connection.wants_room && connection.outbox.len() < connection.max_outbox_bytes {
+                connection.wants_room = false;
                 connection.sink.wake();
             }
             if let Some(next) = next {
@@ -687,10 +721,8 @@ impl State {
 
     fn is_congested(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
-        let max = connection.max_outbox_bytes;
-        let is_congested = connection.outbox.len() >= max;
-        connection.wake_below = if is_congested { max } else { 0 };
-        is_congested
+        connection.wants_room = connection.outbox.len() >= connection.max_outbox_bytes;
+        connection.wants_room
     }
 
     /// True if something waits for room in the window or the outbox.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use broker_codec::{PropertiesBuf, PublishFrames};
+use broker_codec::{Packet, PropertiesBuf, ProtocolVersion, PublishFrames};
 
 use crate::broker::Broker;
 use crate::clock::Now;
@@ -17,6 +17,7 @@ use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
 use crate::session::Session;
+use crate::traffic::Tally;
 
 /// The working state of one thread that drives channels; made by [`Broker::turn`].
 pub struct Turn {
@@ -28,11 +29,44 @@ pub struct Turn {
     pub(crate) extensions: Arc<Extensions>,
     pub(crate) extensions_generation: u64,
     /// Packets for the client whose channel is at work; they join its outbox when its part is done.
-    pub(crate) reply: Vec<u8>,
+    pub(crate) reply: Reply,
+    /// What that channel has received in this turn.
+    pub(crate) received: Tally,
+    /// What its shell holds for it.
+    pub(crate) held_bytes: usize,
     /// Forwarded properties of the PUBLISH at work.
     pub(crate) properties: PropertiesBuf,
     /// Counts beginnings and ends of passes: odd within one.
     gate: Arc<AtomicU64>,
+}
+
+/// Packets on their way into one outbox.
+#[derive(Default)]
+pub(crate) struct Reply {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) packets: u64,
+}
+
+impl Reply {
+    /// Appends one packet, encoded.
+    pub(crate) fn append(&mut self, packet: &[u8]) {
+        self.bytes.extend_from_slice(packet);
+        self.packets += 1;
+    }
+
+    pub(crate) fn encode(&mut self, packet: &Packet<'_>, version: ProtocolVersion) {
+        packet.encode(version, &mut self.bytes);
+        self.packets += 1;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.packets = 0;
+    }
 }
 
 /// The part of a turn that deliveries write to.
@@ -82,7 +116,9 @@ impl Turn {
             },
             extensions,
             extensions_generation,
-            reply: Vec::new(),
+            reply: Reply::default(),
+            received: Tally::default(),
+            held_bytes: 0,
             properties: PropertiesBuf::new(),
             gate: broker.new_gate(),
         }
@@ -112,9 +148,18 @@ impl Turn {
         !self.out.dirty.is_empty()
     }
 
-    /// Counts bytes read from clients.
+    /// Counts bytes of one read for the channel whose turn it is, up to its
+    /// [`end_turn`](crate::Channel::end_turn).
     pub fn count_received(&mut self, bytes: usize) {
         self.out.counters.add(Metric::BytesReceived, bytes as u64);
+        self.received.bytes += bytes as u64;
+        self.received.calls += 1;
+    }
+
+    /// Says how many bytes of memory the shell keeps for the channel whose turn it is, beside the channel: its
+    /// own state and buffers. To be said before the [`end_turn`](crate::Channel::end_turn) of each turn.
+    pub const fn note_held(&mut self, bytes: usize) {
+        self.held_bytes = bytes;
     }
 
     /// Ends the pass: stores its records, writes what is owed to all touched clients, publishes counters.

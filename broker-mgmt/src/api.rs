@@ -1,8 +1,11 @@
 //! The API: what handlers share, and the table of all routes, a group in each file.
 
+mod alarms;
 mod apps;
 mod brokers;
+mod metrics;
 mod nodes;
+mod stats;
 
 use std::sync::Arc;
 
@@ -33,7 +36,8 @@ impl Api {
 }
 
 /// The groups, in the order of the document's list.
-const GROUPS: &[&[Route]] = &[apps::ROUTES, brokers::ROUTES, nodes::ROUTES];
+const GROUPS: &[&[Route]] =
+    &[alarms::ROUTES, apps::ROUTES, brokers::ROUTES, metrics::ROUTES, nodes::ROUTES, stats::ROUTES];
 
 const ROOT: &Route =
     &get("list_api", "/", "List the routes of the API", list).unlisted().lists::<RouteRow>();

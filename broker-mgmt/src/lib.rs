@@ -18,6 +18,7 @@ mod error;
 mod options;
 mod page;
 pub mod ports;
+mod prometheus;
 mod reply;
 mod request;
 mod route;

@@ -25,6 +25,7 @@ use crate::dispatch::{self, Found};
 use crate::error::{ApiError, Code};
 use crate::options::{ListenerOptions, ManagementOptions};
 use crate::ports::Ports;
+use crate::prometheus;
 use crate::reply::Reply;
 use crate::request::{Request, parse_query};
 use crate::route::Method;
@@ -228,11 +229,12 @@ fn cut_off_idle_readers(socket: &dyn Any, timeout: Duration) {
 async fn answer(http: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> HttpResponse {
     let path = http.uri().path();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    match (segments.next(), segments.next(), segments.next()) {
+    let is_exposition = match (segments.next(), segments.next(), segments.next()) {
         (Some("status"), None, _) => return status(&http, &api),
-        (Some("api"), Some("v3"), _) => {}
+        (Some("metrics"), None, _) => true,
+        (Some("api"), Some("v3"), _) => false,
         _ => return plain(StatusCode::NOT_FOUND, "Not found."),
-    }
+    };
     let principal = {
         let header = http.headers().get(header::AUTHORIZATION);
         let header = header.and_then(|value| value.to_str().ok());
@@ -243,6 +245,9 @@ async fn answer(http: HttpRequest, payload: web::Payload, api: web::Data<Api>) -
         Ok(principal) => principal,
         Err(refused) => return refuse(refused),
     };
+    if is_exposition {
+        return metrics(&http, api).await;
+    }
     let (method, segments) = match dispatch::segments(path) {
         Ok(segments) => (Method::from_word(http.method().as_str()), segments),
         Err(error) => return send(error.into_reply()),
@@ -290,6 +295,17 @@ fn status(http: &HttpRequest, api: &Api) -> HttpResponse {
     }
     let text = format!("Node {} is started\nemqx is running", api.node.name());
     plain(StatusCode::OK, &text)
+}
+
+/// `GET /metrics`, for Prometheus.
+async fn metrics(http: &HttpRequest, api: web::Data<Api>) -> HttpResponse {
+    if http.method() != actix_web::http::Method::GET {
+        return wrong_method(&[Method::Get]);
+    }
+    match web::block(move || prometheus::text(&api)).await {
+        Ok(text) => send(Reply::text(prometheus::CONTENT_TYPE, text)),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Error"),
+    }
 }
 
 fn refuse(refused: Refused) -> HttpResponse {

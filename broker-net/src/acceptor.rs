@@ -175,7 +175,7 @@ impl Acceptor {
                         listener: Arc::clone(&opened.name),
                         zone: Arc::clone(zone),
                         certificate_username: None,
-                        certificate_common_name: None,
+                        certificate: None,
                     };
                     let newcomer = Newcomer { socket, peer, admission };
                     if let Some(chosen) = balance::choose(&self.loops) {

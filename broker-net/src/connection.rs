@@ -74,17 +74,21 @@ pub(crate) struct Connection {
     pub(crate) timer_ms: u64,
     /// The poll has said that the peer sends no more: its end must be read for, a short read does not show it.
     pub(crate) has_peer_closed: bool,
-    /// Closed for the client, open for the kernel: what still comes is read and thrown away until then,
-    /// so that our last words are not lost in a reset.
-    pub(crate) lingers_until_ms: Option<u64>,
-    /// Bytes that are thrown away so at most.
-    linger_bytes: usize,
+    /// Closed for the client, open for the kernel.
+    linger: Option<Box<Linger>>,
     is_handshaken: bool,
     /// When the handshakes below MQTT must be over.
     handshake_until_ms: u64,
     /// When the connection is closed if its socket takes no byte until then.
     stall_until_ms: u64,
     is_counted_in: bool,
+}
+
+/// What still comes is read and thrown away, so that our last words are not lost in a reset.
+struct Linger {
+    until_ms: u64,
+    /// Bytes that are thrown away at most.
+    bytes_left: usize,
 }
 
 /// What a pass over a connection's input asks of the loop.
@@ -122,8 +126,7 @@ impl Connection {
             pending: Vec::new(),
             timer_ms: u64::MAX,
             has_peer_closed: false,
-            lingers_until_ms: None,
-            linger_bytes: LINGER_BYTES,
+            linger: None,
             is_handshaken: false,
             handshake_until_ms,
             stall_until_ms: u64::MAX,
@@ -138,6 +141,7 @@ impl Connection {
         turn: &mut Turn,
     ) -> Result<Next, Close> {
         let next = self.read(scratch, turn);
+        turn.note_held(self.held_bytes());
         let ended = self.channel.end_turn(turn);
         let next = next?;
         ended?;
@@ -190,7 +194,9 @@ impl Connection {
     /// When the loop must look at the connection, whatever the socket does.
     pub(crate) fn deadline_ms(&self) -> u64 {
         let handshake = (!self.is_handshaken).then_some(self.handshake_until_ms);
-        self.lingers_until_ms
+        self.linger
+            .as_ref()
+            .map(|linger| linger.until_ms)
             .or_else(|| [self.channel.poll_timeout(), handshake].into_iter().flatten().min())
             .map_or(self.stall_until_ms, |due_ms| due_ms.min(self.stall_until_ms))
     }
@@ -235,7 +241,7 @@ impl Connection {
         self.channel.set_peer(|peer| {
             peer.addr = info.addr;
             peer.certificate_username = info.username_from_cert.as_deref().map(Into::into);
-            peer.certificate_common_name = info.cert_common_name.as_deref().map(Into::into);
+            peer.certificate = info.certificate;
         });
         Ok(())
     }
@@ -303,15 +309,33 @@ impl Connection {
         self.channel.handle_malformed(error, version, turn)
     }
 
+    /// From now on nothing is read but for the sake of the kernel.
+    pub(crate) fn begin_to_linger(&mut self, until_ms: u64) {
+        self.linger = Some(Box::new(Linger { until_ms, bytes_left: LINGER_BYTES }));
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.linger.is_some()
+    }
+
+    /// Bytes of memory it takes, beside its channel.
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() - size_of::<Channel>()
+            + size_of::<Link>()
+            + self.pending.capacity()
+            + self.reader.held_bytes()
+    }
+
     /// Reads on for the sake of the kernel only. Returns false when the peer is gone, or has sent so much more
     /// that it does not listen.
     pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> bool {
+        let Some(linger) = &mut self.linger else { return false };
         loop {
             // As the bytes come: what is thrown away need not be decrypted.
             match self.link.writer.read_raw(scratch) {
                 Ok(ReadOutcome::Data { n, drained }) => {
-                    let Some(left) = self.linger_bytes.checked_sub(n) else { return false };
-                    self.linger_bytes = left;
+                    let Some(left) = linger.bytes_left.checked_sub(n) else { return false };
+                    linger.bytes_left = left;
                     if drained && !self.has_peer_closed {
                         return true;
                     }
@@ -324,7 +348,7 @@ impl Connection {
 
     /// True if another loop may take the connection over: nothing that would look for it here is under way.
     pub(crate) fn may_move(&self) -> bool {
-        self.channel.is_connected() && self.channel.wants_input() && self.lingers_until_ms.is_none()
+        self.channel.is_connected() && self.channel.wants_input() && !self.is_lingering()
     }
 
     /// The listener's count of why connections ended.

@@ -220,7 +220,7 @@ impl IoLoop {
         let Some((generation, connection)) = connections.get_mut(key as u32 as usize) else {
             return;
         };
-        if *generation != (key >> 32) as u32 || connection.lingers_until_ms.is_some() {
+        if *generation != (key >> 32) as u32 || connection.is_lingering() {
             return;
         }
         // Before the look at what is wanted: what is wanted from now on wakes again.
@@ -300,7 +300,7 @@ impl IoLoop {
         if *generation != (key >> 32) as u32 {
             return;
         }
-        if connection.lingers_until_ms.is_some() {
+        if connection.is_lingering() {
             if !connection.drain(scratch) {
                 self.drop_connection(key);
             }
@@ -367,7 +367,7 @@ impl IoLoop {
                 continue;
             }
             connection.timer_ms = u64::MAX;
-            if connection.lingers_until_ms.is_some() {
+            if connection.is_lingering() {
                 self.drop_connection(key);
                 continue;
             }
@@ -405,7 +405,7 @@ impl IoLoop {
             self.drop_connection(key);
             return;
         }
-        connection.lingers_until_ms = Some(turn.now.mono_ms + LINGER_MS);
+        connection.begin_to_linger(turn.now.mono_ms + LINGER_MS);
         connection.timer_ms = u64::MAX;
         self.set_timer(key);
         self.handle_readable(key);

@@ -11,7 +11,9 @@ pub mod websocket;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 
+use broker_core::Certificate;
 use parking_lot::Mutex;
 
 use crate::listener::ListenerSetup;
@@ -76,10 +78,8 @@ pub(crate) enum ReadOutcome {
 pub(crate) struct PeerInfo {
     /// The socket's peer, or the one a trusted proxy named. `None`: a Unix socket or unknown.
     pub(crate) addr: Option<SocketAddr>,
-    /// Common name of the client certificate; `None` also when it is not text.
-    pub(crate) cert_common_name: Option<String>,
-    /// Distinguished name of the client certificate, as RFC 4514 writes it.
-    pub(crate) cert_subject: Option<String>,
+    /// The client certificate.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     /// What `peer_cert_as_username` asks for.
     pub(crate) username_from_cert: Option<String>,
 }
@@ -106,6 +106,15 @@ impl Reader {
             *self = Self::plain(inbound.peer().addr);
         }
         Ok(outcome)
+    }
+
+    /// Bytes of memory it takes, the writer's layers included; not what the TLS library keeps.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Layered(inbound) => inbound.held_bytes() + size_of::<Mutex<Outbound>>(),
+            Kind::Plain(Some(_)) => size_of::<SocketAddr>(),
+            Kind::PlainV4(_) | Kind::Plain(None) => 0,
+        }
     }
 
     /// Who is at the other end; final once [`Self::handshake_done`].

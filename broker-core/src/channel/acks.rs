@@ -51,6 +51,12 @@ impl PendingAcks {
         self.answers.len()
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.answers.capacity() * size_of::<Answer>()
+            + self.waits.capacity() * size_of::<(Dependency, usize)>()
+    }
+
     /// PUBLISH packets of QoS 1 that wait for their PUBACK.
     pub(super) const fn n_pubacks(&self) -> usize {
         self.n_pubacks
@@ -192,7 +198,7 @@ impl Channel {
                     }
                     Answer::Packet(packet) => {
                         let WaitingPacket { bytes, metric, replays } = *packet;
-                        turn.reply.extend_from_slice(&bytes);
+                        turn.reply.append(&bytes);
                         metric.into_iter().for_each(|metric| turn.out.counters.inc(metric));
                         if result.is_ok() {
                             result = self.start_replays(replays, turn);

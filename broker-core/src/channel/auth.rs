@@ -43,6 +43,7 @@ impl Channel {
             peer: waiting.peer.clone(),
             deadline_ms: waiting.deadline_ms,
             exchange,
+            traffic: waiting.traffic,
         }));
         self.step(data, turn)
     }
@@ -87,7 +88,7 @@ impl Channel {
                             listener: Arc::clone(&connected.client.listener),
                             zone: Arc::clone(&connected.client.zone),
                             certificate_username: None,
-                            certificate_common_name: None,
+                            certificate: connected.client.certificate.clone(),
                         },
                     };
                     let steps = method.begin(&credentials);

@@ -20,6 +20,7 @@ use crate::extension::{Answer, Credentials};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::session::{Connection, ConnectionLimits};
+use crate::traffic::Told;
 use crate::turn::Turn;
 use crate::will::Will;
 
@@ -176,6 +177,7 @@ impl Channel {
             return Err(self.refuse(ReasonCode::ClientIdentifierNotValid, turn));
         }
         let expiry_s = session_expiry_s(connect, zone);
+        let early = self.early_traffic();
         let client = Arc::new(ClientInfo {
             client_id,
             username,
@@ -188,6 +190,9 @@ impl Channel {
             connected_at_ms: turn.now.wall_ms,
             is_superuser: superuser,
             mountpoint: mountpoint.into(),
+            is_bridge: connect.is_bridge,
+            certificate: peer.certificate.clone(),
+            told: Told::new(early.received),
         });
         let will = connect.will.as_ref().map(|will| Will::new(will, &client.mountpoint));
         if let Some(will) = &connect.will
@@ -213,7 +218,7 @@ impl Channel {
         let opened = broker.open_session(
             &client,
             &SessionRequest { expiry_s },
-            || Connection::new(id, Arc::clone(&sink), &client, &limits),
+            || Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent),
             &mut connack,
             will.as_ref(),
             turn,
@@ -256,7 +261,6 @@ impl Channel {
                 .properties
                 .authentication_method()
                 .map(|method| Box::new(EnhancedAuth { method: method.into(), exchange: None })),
-            is_bridge: connect.is_bridge,
             client: Arc::clone(client),
         });
         self.schedule_check(turn.now.mono_ms);

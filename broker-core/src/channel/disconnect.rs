@@ -6,6 +6,7 @@ use broker_codec::{Disconnect, ReasonCode};
 
 use super::{Channel, Close, CloseCause, State};
 use crate::metrics::Metric;
+use crate::traffic::Tally;
 use crate::turn::Turn;
 
 impl Channel {
@@ -72,13 +73,18 @@ impl Channel {
     }
 
     /// Sends replies of a channel that has no session, and so no outbox.
-    pub(super) fn write_reply(&self, turn: &mut Turn) {
+    pub(super) fn write_reply(&mut self, turn: &mut Turn) {
         if turn.reply.is_empty() {
             return;
         }
         // A few bytes on a fresh socket: it takes them, or the peer is not worth waiting for.
-        let written = self.sink.try_write(&[std::io::IoSlice::new(&turn.reply)]).unwrap_or(0);
-        turn.out.counters.add(Metric::BytesSent, written as u64);
+        let bytes = std::io::IoSlice::new(&turn.reply.bytes);
+        let written = self.sink.try_write(&[bytes]).unwrap_or(0) as u64;
+        turn.out.counters.add(Metric::BytesSent, written);
+        if let State::Authenticating(waiting) = &mut self.state {
+            let (calls, packets) = (u64::from(written > 0), turn.reply.packets);
+            waiting.traffic.sent += Tally { bytes: written, calls, packets, messages: 0 };
+        }
         turn.reply.clear();
     }
 }

@@ -55,7 +55,7 @@ impl Channel {
                 ));
             }
             let mut options = request.options;
-            if connected.is_bridge {
+            if connected.client.is_bridge {
                 // What bridges expect of brokers that know them: no echo, the RETAIN flag kept.
                 options.no_local = true;
                 options.retain_as_published = true;

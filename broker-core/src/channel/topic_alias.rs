@@ -19,6 +19,10 @@ impl TopicAliases {
         Self { maximum, topics: Vec::new(), bytes: 0 }
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.topics.capacity() * size_of::<Box<str>>() + self.bytes
+    }
+
     fn set(&mut self, alias: u16, topic: &str) -> Result<(), Close> {
         let at = usize::from(alias) - 1;
         if self.topics.len() <= at {

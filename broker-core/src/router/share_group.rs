@@ -244,6 +244,9 @@ mod tests {
             connected_at_ms: 0,
             is_superuser: false,
             mountpoint: "".into(),
+            is_bridge: false,
+            certificate: None,
+            told: Default::default(),
         })
     }
 

@@ -19,6 +19,9 @@ fn session(number: u64) -> Arc<Session> {
         connected_at_ms: 0,
         is_superuser: false,
         mountpoint: "".into(),
+        is_bridge: false,
+        certificate: None,
+        told: Default::default(),
     };
     Arc::new(Session::new(number, Arc::new(client), 0, 0))
 }

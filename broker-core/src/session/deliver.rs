@@ -206,6 +206,7 @@ impl State {
             self.send(delivery, Order::Free, out);
             return;
         }
+        self.enqueued += 1;
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;
@@ -534,7 +535,7 @@ impl Connection {
         if let Some(payload) = share {
             self.outbox.append_shared(payload.clone());
         }
-        count_sent(&outgoing.header, outgoing.topic, len, out);
+        self.count_sent(&outgoing.header, outgoing.topic, len, out);
         Sent::Yes
     }
 
@@ -561,7 +562,7 @@ impl Connection {
         if let Some(payload) = shared {
             self.outbox.append_shared((*payload).clone());
         }
-        count_sent(header, topic, len, out);
+        self.count_sent(header, topic, len, out);
         Sent::Yes
     }
 
@@ -573,16 +574,18 @@ impl Connection {
         Packet::PubRel(ack).encode(self.version, buffer);
         let grown = buffer.len() - before;
         self.outbox.grown(grown);
+        self.sent.packets += 1;
         out.counters.inc(Metric::PacketsPubRelSent);
     }
-}
 
-fn count_sent(header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
-    out.dirty_bytes += len;
-    if is_sys(topic) {
-        return;
+    fn count_sent(&mut self, header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
+        self.sent.packets += 1;
+        self.sent.messages += 1;
+        out.dirty_bytes += len;
+        if !is_sys(topic) {
+            out.counters.inc(Metric::message_sent(header.qos));
+        }
     }
-    out.counters.inc(Metric::message_sent(header.qos));
 }
 
 /// `$SYS/…` is not counted as sent. The first byte decides for nearly all topics.

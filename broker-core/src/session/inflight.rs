@@ -68,6 +68,22 @@ impl Inflight {
         self.window.as_ref().map_or(0, |window| window.entries.len())
     }
 
+    /// Messages that have yet to leave in the present connection.
+    pub(crate) fn unsent(&self) -> usize {
+        self.window.as_ref().map_or(0, |window| window.resend_left + window.held.len())
+    }
+
+    /// Bytes of memory it takes, its messages included, whoever else holds them.
+    ///
+    /// Cost: a look at each message.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let Some(window) = &self.window else { return 0 };
+        let messages = self.deliveries().filter_map(|delivery| delivery.message.here());
+        size_of::<Window>()
+            + window.entries.capacity() * size_of::<Entry>()
+            + messages.map(|message| message.weight()).sum::<usize>()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.window.iter().flat_map(|window| window.entries.iter())
     }

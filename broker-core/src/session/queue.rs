@@ -109,6 +109,13 @@ impl Queue {
         self.len() == 0
     }
 
+    /// Bytes of memory it takes, its messages included, whoever else holds them.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| {
+            size_of::<Waiting>() + waiting.len * size_of::<Delivery>() + waiting.here_bytes
+        })
+    }
+
     /// True if a QoS 0 message waits: another one must not overtake it [MQTT-4.6.0-6].
     pub(crate) fn holds_qos0(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.qos0 > 0)

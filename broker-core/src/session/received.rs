@@ -29,6 +29,14 @@ impl Received {
         self.ids.as_ref().map_or(0, |ids| ids.len())
     }
 
+    /// Bytes of memory it takes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.ids.as_ref().map_or(0, |ids| {
+            size_of::<HashMap<PacketId, Entry, RandomState>>()
+                + ids.capacity() * size_of::<(PacketId, Entry)>()
+        })
+    }
+
     pub(crate) fn get(&self, id: PacketId) -> Option<&Entry> {
         self.ids.as_ref()?.get(&id)
     }

@@ -94,6 +94,18 @@ impl Subscriptions {
         }
     }
 
+    /// Bytes beside itself, but for the texts of filters, which the router shares.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::None | Self::One(_) => 0,
+            Self::Few(list) => list.capacity() * size_of::<Subscription>(),
+            Self::Many(table) => {
+                size_of::<HashMap<Arc<str>, Subscription, RandomState>>()
+                    + table.capacity() * size_of::<(Arc<str>, Subscription)>()
+            }
+        }
+    }
+
     /// All of them, unless they are many.
     fn as_slice(&self) -> &[Subscription] {
         match self {

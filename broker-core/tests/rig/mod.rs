@@ -288,7 +288,7 @@ impl Rig {
             listener: "test".into(),
             zone: Arc::clone(&zone),
             certificate_username: None,
-            certificate_common_name: None,
+            certificate: None,
         };
         self.turn.begin(self.now);
         let channel = Channel::new(peer, Arc::clone(&socket) as Arc<dyn Sink>, &self.turn);

@@ -6,6 +6,7 @@
 mod rig;
 
 mod access;
+mod counters;
 mod each_metric;
 mod limits;
 mod metrics;

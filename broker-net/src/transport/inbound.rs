@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use broker_core::Certificate;
 use parking_lot::Mutex;
 
 use super::certificate::Subject;
@@ -74,6 +75,11 @@ impl Inbound {
     /// Lets every read fail.
     pub(crate) fn fail(&mut self, kind: io::ErrorKind) {
         self.failed = Some(kind);
+    }
+
+    /// Bytes of memory it takes: its state, and plaintext that waits.
+    pub(crate) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.tls.as_ref().map_or(0, |tls| tls.plaintext.capacity())
     }
 
     pub(crate) fn peer(&self) -> &PeerInfo {
@@ -295,8 +301,10 @@ fn peer_facts(tls: &Tls, config: &ListenerConfig, addr: Option<SocketAddr>) -> P
     PeerInfo {
         addr,
         username_from_cert: field.and_then(|field| subject.username(field, certificate)),
-        cert_common_name: subject.common_name,
-        cert_subject: subject.distinguished_name,
+        certificate: Some(Arc::new(Certificate {
+            subject: subject.distinguished_name.map(Into::into),
+            common_name: subject.common_name.map(Into::into),
+        })),
     }
 }
 

@@ -402,7 +402,7 @@ fn bytes_pass_both_ways_through_tls() {
     for tls12 in [false, true] {
         let listener = pki.setup(|_, tls| (tls.tls12, tls.tls13) = (tls12, !tls12));
         let (mut server, mut client) = tls(&listener, pki.client(None));
-        assert_eq!(server.reader.peer().cert_common_name, None);
+        assert_eq!(server.reader.peer().certificate, None);
         let long: Vec<u8> = (0..40_000u32).map(|i| (i / 7) as u8).collect();
         for _ in 0..10 {
             client.send(b"hello");
@@ -492,8 +492,10 @@ fn the_client_certificate_becomes_the_user_name() {
     let (server, _client) = tls(&listener, pki.client(Some("sensor-7")));
     let expected = PeerInfo {
         addr: Some(PEER.parse().unwrap()),
-        cert_common_name: Some("sensor-7".into()),
-        cert_subject: Some("CN=sensor-7".into()),
+        certificate: Some(Arc::new(Certificate {
+            subject: Some("CN=sensor-7".into()),
+            common_name: Some("sensor-7".into()),
+        })),
         username_from_cert: Some("CN=sensor-7".into()),
     };
     assert_eq!(server.reader.peer(), expected);

@@ -96,10 +96,11 @@ impl Api {
         Response { status, head: head.to_owned(), body: body.to_owned() }
     }
 
-    /// What curl prints for these arguments and a path below `/api/v3/`.
+    /// What curl prints for these arguments and a path, below `/api/v3/` if it does not begin with a slash.
     #[track_caller]
     pub(crate) fn curl(&self, arguments: &[&str], path: &str) -> String {
-        let url = format!("http://{}/api/v3/{path}", self.address);
+        let base = if path.starts_with('/') { "" } else { "/api/v3/" };
+        let url = format!("http://{}{base}{path}", self.address);
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--path-as-is", "--globoff", "--basic"])
             .args(["-u", &self.credentials])

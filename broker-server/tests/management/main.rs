@@ -6,5 +6,6 @@ mod apps;
 mod auth;
 mod basics;
 mod broker;
+mod counts;
 mod http;
 mod start;

@@ -114,7 +114,7 @@ impl World {
             listener: "simulation".into(),
             zone: Arc::clone(&self.zone),
             certificate_username: None,
-            certificate_common_name: None,
+            certificate: None,
         };
         let thread = rng.below(THREADS);
         self.begin(thread);

@@ -1,0 +1,121 @@
+//! `alarms`: conditions that are up, and those that are over.
+
+use broker_core::{Alarm, PastAlarm};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use crate::error::{ApiError, Code};
+use crate::reply::{Answer, Reply};
+use crate::request::Request;
+use crate::route::{Route, delete, get};
+use crate::text;
+
+pub(crate) const ROUTES: &[Route] = &[
+    get("list_all_alarms", "/alarms/present", "List all alarms", list).lists::<NodeAlarms>(),
+    get("list_node_alarms", "/alarms/present/:node", "List alarms of a node", one)
+        .lists::<AlarmInfo>(),
+    get("list_all_alarm_history", "/alarms/history", "List all alarm history", list_history)
+        .lists::<NodePastAlarms>(),
+    get(
+        "list_node_alarm_history",
+        "/alarms/history/:node",
+        "List alarm history of a node",
+        history,
+    )
+    .lists::<PastAlarmInfo>(),
+    // As the original of the document's version has them.
+    get("list_alarms", "/alarms/", "List all alarms", list).lists::<NodeAlarms>().unlisted(),
+    get("list_alarms_of_node", "/alarms/:node", "List alarms of a node", one)
+        .lists::<AlarmInfo>()
+        .unlisted(),
+    delete("clear_alarm", "/alarms/present/:node/:id", "Clear an alarm", clear).unlisted(),
+    delete("forget_alarms", "/alarms/history/:node", "Forget the alarms that are over", forget)
+        .unlisted(),
+];
+
+/// The alarms of a node that are up.
+#[derive(Serialize, ToSchema)]
+struct NodeAlarms {
+    node: String,
+    alarms: Vec<AlarmInfo>,
+}
+
+/// An alarm that is up.
+#[derive(Serialize, ToSchema)]
+struct AlarmInfo {
+    /// `cpu_high_watermark`.
+    id: String,
+    /// What is the matter, or the value that was measured, as a text.
+    desc: String,
+}
+
+/// The alarms of a node that are over.
+#[derive(Serialize, ToSchema)]
+struct NodePastAlarms {
+    node: String,
+    alarms: Vec<PastAlarmInfo>,
+}
+
+/// An alarm that is over.
+#[derive(Serialize, ToSchema)]
+struct PastAlarmInfo {
+    id: String,
+    desc: String,
+    /// Local time, `2019-04-29 10:56:41`.
+    clear_at: String,
+}
+
+impl From<Alarm> for AlarmInfo {
+    fn from(Alarm { id, description, .. }: Alarm) -> Self {
+        Self { id, desc: description }
+    }
+}
+
+impl From<PastAlarm> for PastAlarmInfo {
+    fn from(PastAlarm { alarm, cleared_ms }: PastAlarm) -> Self {
+        let AlarmInfo { id, desc } = alarm.into();
+        Self { id, desc, clear_at: text::local_time(cleared_ms) }
+    }
+}
+
+fn list(api: &Api, _: &Request) -> Answer {
+    Reply::data([NodeAlarms { node: api.node.name().to_owned(), alarms: present(api) }])
+}
+
+fn one(api: &Api, request: &Request) -> Answer {
+    request.own_node(api)?;
+    Reply::data(present(api))
+}
+
+fn present(api: &Api) -> Vec<AlarmInfo> {
+    api.broker.alarms().list().into_iter().map(AlarmInfo::from).collect()
+}
+
+fn list_history(api: &Api, _: &Request) -> Answer {
+    Reply::data([NodePastAlarms { node: api.node.name().to_owned(), alarms: past(api) }])
+}
+
+fn history(api: &Api, request: &Request) -> Answer {
+    request.own_node(api)?;
+    Reply::data(past(api))
+}
+
+fn past(api: &Api) -> Vec<PastAlarmInfo> {
+    api.broker.alarms().history().into_iter().map(PastAlarmInfo::from).collect()
+}
+
+fn clear(api: &Api, request: &Request) -> Answer {
+    request.own_node(api)?;
+    if api.broker.alarms().clear(request.segment("id"), api.now().wall_ms) {
+        Reply::ok()
+    } else {
+        Err(ApiError::new(Code::Unknown, "not_found"))
+    }
+}
+
+fn forget(api: &Api, request: &Request) -> Answer {
+    request.own_node(api)?;
+    api.broker.alarms().forget_history();
+    Reply::ok()
+}

@@ -1,0 +1,240 @@
+//! `GET /metrics`: what is counted, in Prometheus' text format.
+//!
+//! Sums are left out where their parts are there: whoever asks adds up.
+
+use std::fmt::{self, Write};
+
+use broker_core::Metric;
+
+use crate::api::Api;
+
+/// Version of the format.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything there is to tell.
+pub(crate) fn text(api: &Api) -> String {
+    let mut out = Exposition::default();
+    counters(api, &mut out);
+    gauges(api, &mut out);
+    process(api, &mut out);
+    out.0
+}
+
+/// Writes families of samples.
+#[derive(Default)]
+struct Exposition(String);
+
+impl Exposition {
+    /// One family: its head, then a line for each sample.
+    fn family(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Option<(&'static str, String)>, f64)>,
+    ) {
+        // Nothing fails that is written into memory.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (label, value) in samples {
+            let _ = match label {
+                Some((label, text)) => {
+                    writeln!(self.0, "{name}{{{label}=\"{}\"}} {value}", Escaped(&text))
+                }
+                None => writeln!(self.0, "{name} {value}"),
+            };
+        }
+    }
+}
+
+/// The value of a label.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                char => f.write_char(char)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Families of counters, in the order they are told in: name, what its label is, what it means.
+const FAMILIES: &[(&str, &str, &str)] = &[
+    ("mqtt_bytes_received_total", "", "Bytes of MQTT Control Packets from clients."),
+    ("mqtt_bytes_sent_total", "", "Bytes of MQTT Control Packets to clients."),
+    ("mqtt_packets_received_total", "type", "MQTT Control Packets from clients."),
+    ("mqtt_packets_sent_total", "type", "MQTT Control Packets to clients."),
+    ("mqtt_packets_missed_total", "type", "Acknowledgements of what was not outstanding."),
+    ("mqtt_messages_received_total", "qos", "PUBLISH packets from clients, $SYS left out."),
+    ("mqtt_messages_sent_total", "qos", "PUBLISH packets to clients, $SYS left out."),
+    ("mqtt_messages_dropped_total", "reason", "Messages that were not routed to anybody."),
+    ("mqtt_messages_expired_total", "", "Messages whose Message Expiry Interval passed."),
+    ("mqtt_messages_forwarded_total", "", "Messages handed to other nodes."),
+    ("mqtt_qos2_receipts_expired_total", "", "QoS 2 receipts dropped after await_rel_timeout."),
+    ("mqtt_deliveries_dropped_total", "reason", "Deliveries to single sessions that were dropped."),
+    ("mqtt_retained_refused_total", "", "Retained messages refused for want of room."),
+    ("mqtt_publishes_denied_total", "", "PUBLISH packets that access control refused."),
+];
+
+/// The family and label of a metric; `None` for what is the sum of others, or is told as a gauge.
+const fn family(metric: Metric) -> Option<(&'static str, &'static str)> {
+    let received = "mqtt_packets_received_total";
+    let sent = "mqtt_packets_sent_total";
+    let missed = "mqtt_packets_missed_total";
+    let messages_received = "mqtt_messages_received_total";
+    let messages_sent = "mqtt_messages_sent_total";
+    let deliveries = "mqtt_deliveries_dropped_total";
+    let told = match metric {
+        Metric::PacketsReceived
+        | Metric::PacketsSent
+        | Metric::MessagesReceived
+        | Metric::MessagesSent
+        | Metric::MessagesRetained => return None,
+        Metric::BytesReceived => ("mqtt_bytes_received_total", ""),
+        Metric::BytesSent => ("mqtt_bytes_sent_total", ""),
+        Metric::PacketsConnect => (received, "connect"),
+        Metric::PacketsConnAck => (sent, "connack"),
+        Metric::PacketsPublishReceived => (received, "publish"),
+        Metric::PacketsPublishSent => (sent, "publish"),
+        Metric::PacketsPubAckReceived => (received, "puback"),
+        Metric::PacketsPubAckSent => (sent, "puback"),
+        Metric::PacketsPubAckMissed => (missed, "puback"),
+        Metric::PacketsPubRecReceived => (received, "pubrec"),
+        Metric::PacketsPubRecSent => (sent, "pubrec"),
+        Metric::PacketsPubRecMissed => (missed, "pubrec"),
+        Metric::PacketsPubRelReceived => (received, "pubrel"),
+        Metric::PacketsPubRelSent => (sent, "pubrel"),
+        Metric::PacketsPubRelMissed => (missed, "pubrel"),
+        Metric::PacketsPubCompReceived => (received, "pubcomp"),
+        Metric::PacketsPubCompSent => (sent, "pubcomp"),
+        Metric::PacketsPubCompMissed => (missed, "pubcomp"),
+        Metric::PacketsSubscribe => (received, "subscribe"),
+        Metric::PacketsSubAck => (sent, "suback"),
+        Metric::PacketsUnsubscribe => (received, "unsubscribe"),
+        Metric::PacketsUnsubAck => (sent, "unsuback"),
+        Metric::PacketsPingReq => (received, "pingreq"),
+        Metric::PacketsPingResp => (sent, "pingresp"),
+        Metric::PacketsDisconnectReceived => (received, "disconnect"),
+        Metric::PacketsDisconnectSent => (sent, "disconnect"),
+        Metric::PacketsAuth => (received, "auth"),
+        Metric::PacketsAuthSent => (sent, "auth"),
+        Metric::MessagesQos0Received => (messages_received, "0"),
+        Metric::MessagesQos0Sent => (messages_sent, "0"),
+        Metric::MessagesQos1Received => (messages_received, "1"),
+        Metric::MessagesQos1Sent => (messages_sent, "1"),
+        Metric::MessagesQos2Received => (messages_received, "2"),
+        Metric::MessagesQos2Sent => (messages_sent, "2"),
+        Metric::MessagesQos2Dropped => ("mqtt_messages_dropped_total", "awaiting_rel_full"),
+        Metric::MessagesQos2Expired => ("mqtt_qos2_receipts_expired_total", ""),
+        Metric::MessagesDropped => ("mqtt_messages_dropped_total", "no_subscriber"),
+        Metric::MessagesExpired => ("mqtt_messages_expired_total", ""),
+        Metric::MessagesForward => ("mqtt_messages_forwarded_total", ""),
+        Metric::DroppedQueueFull => (deliveries, "queue_full"),
+        Metric::DroppedOutboxFull => (deliveries, "outbox_full"),
+        Metric::DroppedTooLarge => (deliveries, "too_large"),
+        Metric::DroppedNoLocal => (deliveries, "no_local"),
+        Metric::DroppedOffline => (deliveries, "qos0_offline"),
+        Metric::DroppedDamaged => (deliveries, "damaged"),
+        Metric::DroppedRetainedFull => ("mqtt_retained_refused_total", ""),
+        Metric::PublishDenied => ("mqtt_publishes_denied_total", ""),
+    };
+    Some(told)
+}
+
+fn counters(api: &Api, out: &mut Exposition) {
+    let snapshot = api.broker.metrics().snapshot();
+    for (name, label, help) in FAMILIES {
+        let samples = snapshot.iter().filter_map(|(metric, value)| {
+            let (_, text) = family(metric).filter(|(family, _)| family == name)?;
+            let label = (!label.is_empty()).then(|| (*label, text.to_owned()));
+            Some((label, value as f64))
+        });
+        out.family(name, "counter", help, samples);
+    }
+}
+
+/// What the broker holds; `topics` of the original's are its routes, and `suboptions` its subscriptions.
+const GAUGES: &[(&str, &str, &str)] = &[
+    ("connections", "mqtt_connections", "MQTT connections after CONNACK."),
+    ("sessions", "mqtt_sessions", "Sessions, connected or not."),
+    ("sessions/persistent", "mqtt_persistent_sessions", "Sessions that outlive a connection."),
+    ("routes", "mqtt_routes", "Topic Filters that are subscribed to."),
+    ("subscribers", "mqtt_subscribers", "Subscriptions that are not shared."),
+    ("subscriptions", "mqtt_subscriptions", "Subscriptions."),
+    ("subscriptions/shared", "mqtt_shared_subscriptions", "Shared subscriptions."),
+    ("retained", "mqtt_retained_messages", "Retained messages."),
+];
+
+fn gauges(api: &Api, out: &mut Exposition) {
+    let stats = api.broker.stats();
+    let stat = |name: &str, part: &str| {
+        let found = stats.iter().find(|(stat, _)| {
+            stat.strip_prefix(name).and_then(|rest| rest.strip_prefix('/')) == Some(part)
+        });
+        found.map(|(_, value)| (None, *value as f64))
+    };
+    for (name, told, help) in GAUGES {
+        out.family(told, "gauge", help, stat(name, "count"));
+        let most = format!("{help} The most there have been.");
+        out.family(&format!("{told}_max"), "gauge", &most, stat(name, "max"));
+    }
+    let bytes = api.broker.retained_bytes() as f64;
+    out.family("mqtt_retained_bytes", "gauge", "Bytes of retained messages.", [(None, bytes)]);
+    let delayed = api.broker.delayed_len() as f64;
+    out.family("mqtt_delayed_messages", "gauge", "Delayed messages that wait.", [(None, delayed)]);
+    let alarms = api.broker.alarms().list();
+    let alarms = alarms.into_iter().map(|alarm| (Some(("id", alarm.id)), 1.0));
+    out.family("mqtt_alarm", "gauge", "1 for each alarm that is up.", alarms);
+}
+
+fn process(api: &Api, out: &mut Exposition) {
+    let memory = api.node.memory();
+    let mut gauge =
+        |name: &str, help: &str, value: f64| out.family(name, "gauge", help, [(None, value)]);
+    gauge("process_resident_memory_bytes", "Resident memory.", memory.resident as f64);
+    gauge("process_max_fds", "Files the process may have open.", api.node.max_fds() as f64);
+    gauge("process_threads", "Threads.", api.node.threads() as f64);
+    gauge("broker_uptime_seconds", "Since the start.", api.node.uptime().as_secs_f64());
+    let failures = api.authentication.failures() as f64;
+    let help = "Logins to the management API that failed.";
+    out.family("management_login_failures_total", "counter", help, [(None, failures)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_that_is_no_sum_is_told_once_in_a_family_that_there_is() {
+        let mut told = HashSet::new();
+        for metric in Metric::ALL {
+            let Some((name, label)) = family(*metric) else {
+                assert!(metric.is_gauge() || !metric.parts().is_empty(), "{}", metric.name());
+                continue;
+            };
+            // PUBLISH is a sum by QoS, and a part of the sum by type.
+            assert!(metric.parts().is_empty() || label == "publish", "{} is a sum", metric.name());
+            assert!(told.insert((name, label)), "{name} {label} twice");
+            let entry = FAMILIES.iter().find(|(family, ..)| *family == name);
+            let (_, label_name, _) = entry.unwrap_or_else(|| panic!("{name}"));
+            assert_eq!(label_name.is_empty(), label.is_empty(), "{name}");
+        }
+        assert!(FAMILIES.iter().all(|(family, ..)| told.iter().any(|(name, _)| name == family)));
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut out = Exposition::default();
+        let label = Some(("id", "a\"b\\c\nd".to_owned()));
+        out.family("x", "gauge", "Help.", [(label, 1.5), (None, 2.0)]);
+        let expected = "# HELP x Help.\n# TYPE x gauge\nx{id=\"a\\\"b\\\\c\\nd\"} 1.5\nx 2\n";
+        assert_eq!(out.0, expected);
+    }
+}

@@ -1,0 +1,168 @@
+//! What is counted of a connection, and known of its client, over real sockets.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker_core::{Broker, ConnectionView, SessionView, Tally, Transport};
+use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
+use broker_net::{Server, ServerOptions};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// CONNECT of MQTT 3.1.1 as `c`.
+const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 1, b'c'];
+
+fn start(listener: ListenerConfig) -> (Arc<Broker>, Server, SocketAddr) {
+    let broker = Broker::builder().build().unwrap();
+    let options = ServerOptions { listeners: vec![listener], ..ServerOptions::default() };
+    let server = Server::start(&broker, options).unwrap();
+    let address = broker.listeners().unwrap().list()[0].address.parse().unwrap();
+    (broker, server, address)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+fn exchange(stream: &mut (impl Read + Write), packet: &[u8], answer: &[u8]) {
+    stream.write_all(packet).unwrap();
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, answer);
+}
+
+/// The client may have its answer before the pass that wrote it has ended.
+fn wait_for(broker: &Broker, is_there: impl Fn(&SessionView, &ConnectionView) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let view = broker.session("c").unwrap();
+        if view.connection.as_ref().is_some_and(|connection| is_there(&view, connection)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{view:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn reads_and_writes_of_a_socket_are_counted() {
+    let (broker, server, address) = start(ListenerConfig::tcp("a", "127.0.0.1:0".parse().unwrap()));
+    let mut stream = connect(address);
+    exchange(&mut stream, &CONNECT, &[0x20, 2, 0, 0]);
+    for _ in 0..3 {
+        exchange(&mut stream, &[0xC0, 0], &[0xD0, 0]);
+    }
+    // 15 + 3 * 2, one read each; 4 + 3 * 2, one write each.
+    let received = Tally { bytes: 21, calls: 4, packets: 4, messages: 0 };
+    let sent = Tally { bytes: 10, calls: 4, packets: 4, messages: 0 };
+    wait_for(&broker, |_, c| c.received == received && c.sent == sent && c.turns >= 4);
+    // The beginning of a packet is kept, and seen to be.
+    let idle = broker.session("c").unwrap().connection.unwrap().heap_bytes;
+    assert!((500..5_000).contains(&idle), "{idle}");
+    let mut begun = vec![0x30, 0xA0, 0x8D, 0x06];
+    begun.resize(30_000, b'x');
+    begun[4..6].copy_from_slice(&[0, 1]);
+    stream.write_all(&begun).unwrap();
+    wait_for(&broker, |_, c| c.received.bytes == 30_021 && c.heap_bytes >= idle + 30_000);
+    let client = broker.session("c").unwrap().client;
+    assert_eq!(client.transport(), Some(Transport::Tcp));
+    assert_eq!(client.certificate, None);
+    drop(stream);
+    assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
+}
+
+#[test]
+fn the_owner_of_a_client_certificate_is_known_and_bytes_are_those_of_mqtt() {
+    let pki = Pki::new();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = ListenerConfig {
+        protocol: Protocol::Ssl,
+        tls: Some(pki.server()),
+        ..ListenerConfig::tcp("s", any)
+    };
+    let (broker, server, address) = start(listener);
+    let tls = ClientConnection::new(pki.client("sensor-7"), "localhost".try_into().unwrap());
+    let mut stream = StreamOwned::new(tls.unwrap(), connect(address));
+    exchange(&mut stream, &CONNECT, &[0x20, 2, 0, 0]);
+    wait_for(&broker, |_, c| c.received.bytes == 15 && c.sent.bytes == 4);
+    let client = broker.session("c").unwrap().client;
+    assert_eq!(client.transport(), Some(Transport::Tls));
+    let certificate = client.certificate.as_ref().unwrap();
+    assert_eq!(certificate.subject.as_deref(), Some("CN=sensor-7"));
+    assert_eq!(certificate.common_name.as_deref(), Some("sensor-7"));
+    drop(stream);
+    assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
+}
+
+/// An authority, and a folder for what it has signed.
+struct Pki {
+    folder: PathBuf,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("broker-net-counters-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { folder, ca }
+    }
+
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.ca).unwrap(), key)
+    }
+
+    fn server(&self) -> TlsConfig {
+        let (certificate, key) = self.issue("localhost");
+        let file = |name, text: String| {
+            let path = self.folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        TlsConfig {
+            certfile: file("server.crt", certificate.pem()),
+            keyfile: file("server.key", key.serialize_pem()),
+            cacertfile: file("ca.crt", self.ca.pem()),
+            verify_peer: true,
+            fail_if_no_peer_cert: true,
+            tls12: true,
+            tls13: true,
+            handshake_timeout_ms: 10_000,
+            peer_cert_as_username: None,
+        }
+    }
+
+    fn client(&self, name: &str) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.der().clone()).unwrap();
+        let (certificate, key) = self.issue(name);
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        Arc::new(config)
+    }
+}
+
+impl Drop for Pki {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,108 @@
+//! `metrics`, `stats`, `alarms`, `drops`, and what Prometheus gets.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::broker::{Broker, NODE};
+use crate::http::keys;
+
+/// The names of a table in the spec: 43 metrics.
+const METRICS: usize = 43;
+
+fn publish(broker: &Broker, flags: &[&str]) {
+    let address = broker.address("mqtt:tcp:external");
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let status = Command::new("mosquitto_pub").args(["-h", host, "-p", port]).args(flags).status();
+    assert!(status.expect("mosquitto_pub is there").success());
+}
+
+#[test]
+fn metrics_are_wrapped_and_stats_are_flat() {
+    let broker = Broker::start();
+    let api = broker.api();
+    // The broker itself retains some below $SYS.
+    let retained = api.data("stats")[0]["retained/count"].as_u64().unwrap();
+    publish(&broker, &["-t", "a/b", "-m", "hello", "-q", "1"]);
+    let listed = api.data("metrics/");
+    assert_eq!(keys(&listed[0]), ["metrics", "node"]);
+    assert_eq!(listed[0]["node"], NODE);
+    let metrics = api.data(&format!("nodes/{NODE}/metrics/"));
+    assert_eq!(metrics.as_object().unwrap().len(), METRICS);
+    for (name, value) in [
+        ("packets/connect", 1),
+        ("packets/connack", 1),
+        ("packets/publish/received", 1),
+        ("packets/puback/sent", 1),
+        ("packets/disconnect/received", 1),
+        ("packets/received", 3),
+        ("messages/qos1/received", 1),
+        ("messages/received", 1),
+        ("messages/dropped", 1),
+        ("messages/retained", retained),
+    ] {
+        assert_eq!(metrics[name], value, "{name}");
+    }
+    publish(&broker, &["-t", "a/b", "-m", "hello", "-r"]);
+    let stats = &api.data("stats")[0];
+    assert_eq!(stats["node"], NODE);
+    assert_eq!(stats["retained/count"], retained + 1);
+    assert_eq!(stats["connections/count"], 0);
+    assert_eq!(stats["connections/max"], 1);
+    let stats = api.data(&format!("nodes/{NODE}/stats"));
+    assert_eq!(stats["node"], Value::Null);
+    assert_eq!(stats["retained/max"], retained + 1);
+    assert_eq!(api.data("drops")[0]["drops"]["queue_full"], 0);
+    assert_eq!(api.data(&format!("nodes/{NODE}/drops"))["no_local"], 0);
+}
+
+#[test]
+fn alarms_are_present_until_they_are_history() {
+    let broker = Broker::start();
+    let api = broker.api();
+    for path in ["alarms/present", "alarms"] {
+        assert_eq!(api.data(path), json!([{ "node": NODE, "alarms": [] }]));
+    }
+    for path in [format!("alarms/present/{NODE}"), format!("alarms/{NODE}")] {
+        assert_eq!(api.data(&path), json!([]));
+    }
+    assert_eq!(api.data("alarms/history"), json!([{ "node": NODE, "alarms": [] }]));
+    assert_eq!(api.data(&format!("alarms/history/{NODE}")), json!([]));
+    let unknown = api.call("DELETE", &format!("alarms/present/{NODE}/none"), "");
+    assert_eq!(unknown.json(), json!({ "code": 102, "message": "not_found" }));
+    for path in ["alarms/present/x", "alarms/history/x", "nodes/x/metrics", "nodes/x/stats"] {
+        let answer = api.call("GET", path, "");
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.json(), json!({ "code": 102, "message": "node x not found" }));
+    }
+}
+
+#[test]
+fn prometheus_gets_every_count() {
+    let broker = Broker::start();
+    let api = broker.api();
+    assert_eq!(api.raw("GET", "/metrics", "", "").status, 401);
+    publish(&broker, &["-t", "a/b", "-m", "hello", "-q", "2", "-r"]);
+    let text = api.curl(&[], "/metrics");
+    let samples: BTreeMap<&str, f64> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').map(|(name, value)| (name, value.parse().unwrap())))
+        .map(|sample| sample.expect("a name and a value"))
+        .collect();
+    for (name, value) in [
+        ("mqtt_packets_received_total{type=\"publish\"}", 1.0),
+        ("mqtt_packets_received_total{type=\"pubrel\"}", 1.0),
+        ("mqtt_packets_sent_total{type=\"pubcomp\"}", 1.0),
+        ("mqtt_messages_received_total{qos=\"2\"}", 1.0),
+        ("mqtt_messages_dropped_total{reason=\"no_subscriber\"}", 1.0),
+        ("mqtt_connections", 0.0),
+        ("mqtt_connections_max", 1.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&value), "{name}\n{text}");
+    }
+    assert_eq!(samples["mqtt_retained_messages"], samples["mqtt_retained_messages_max"]);
+    assert!(samples["process_resident_memory_bytes"] > 1e6);
+    assert!(text.ends_with('\n'));
+}
