@@ -129,6 +129,9 @@ ADDITIONS = {
     # To name a listener that is to be stopped or started, and to tell whether it is.
     "/listeners/": {"data[].listeners[]": {"id", "running"}},
     "/nodes/${node}/listeners": {"data[]": {"id", "running"}},
+    # The original has them too, as its sources show.
+    "/stats/": {"data[]": {"suboptions/count", "suboptions/max"}},
+    "/nodes/${node}/stats/": {"data": {"suboptions/count", "suboptions/max"}},
     # Descriptors in use beside the limit.
     "/nodes/${node}": {"data": {"active_fds"}},
 }
