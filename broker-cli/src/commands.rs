@@ -1,6 +1,31 @@
-//! One module per command; each has its flags and a `run`.
+//! One module per command or group of them; each has its flags and a `run`.
 
+mod account_table;
+mod acl;
+mod alarms;
+mod apps;
+mod banned;
 pub(crate) mod bench;
+mod broker;
+mod clients;
+pub(crate) mod completion;
+mod config;
+mod context;
+mod listeners;
+mod log;
+pub(crate) mod management;
+mod nodes;
+mod plugins;
 pub(crate) mod publish;
+mod publish_by_api;
+mod retainer;
+mod routes;
+mod sessions;
+mod slow_subscriptions;
 pub(crate) mod store;
 pub(crate) mod subscribe;
+mod subscriptions;
+mod topic_metrics;
+mod trace;
+mod users;
+mod why;

@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Context as _;
 use broker_codec::ReasonCode;
 
+use crate::api::ApiError;
+
 /// Locked, buffered stdout of a command that prints a lot; flush it before waiting.
 pub(crate) fn stdout() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::with_capacity(64 * 1024, io::stdout().lock())
@@ -39,6 +41,16 @@ impl Notes {
     }
 }
 
+/// A remark on stderr.
+pub(crate) fn note(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "broker-cli: {text}");
+}
+
+/// Marks a failure as one that has been told already.
+pub(crate) fn hushed(error: anyhow::Error) -> anyhow::Error {
+    error.context(Hushed)
+}
+
 /// Prints why the command failed, unless that is [hushed](Notes::hush).
 pub(crate) fn error(error: &anyhow::Error) {
     if error.is::<Hushed>() {
@@ -50,8 +62,17 @@ pub(crate) fn error(error: &anyhow::Error) {
 
 /// Whether stderr shows colours and lets a line be rewritten.
 pub(crate) fn has_color() -> bool {
-    let is_forbidden = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
-    !is_forbidden && io::stderr().is_terminal()
+    is_color_wanted() && io::stderr().is_terminal()
+}
+
+/// Whether stdout shows colours.
+pub(crate) fn has_color_on_stdout() -> bool {
+    is_color_wanted() && io::stdout().is_terminal()
+}
+
+/// <https://no-color.org>
+fn is_color_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
 }
 
 /// `0x87 Not authorized`.
@@ -97,19 +118,32 @@ pub(crate) struct TimedOut {
 #[error("{0}")]
 pub(crate) struct Faulty(pub(crate) String);
 
+/// A flag or variable that is wrong in a way that only its use shows.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
 /// Exit status of `error`: its Reason Code if there is one, 27 for a timeout like mosquitto_sub, 2 if something was
-/// found to be wrong, else 1.
+/// found to be wrong or the flags were, 3 if the API could not be asked, else 1.
 pub(crate) fn exit_status(error: &anyhow::Error) -> u8 {
     if let Some(refused) = error.downcast_ref::<Refused>() {
         return refused.code.as_byte().max(1);
     }
+    if let Some(error) = error.downcast_ref::<ApiError>() {
+        return error.exit_status();
+    }
     if error.is::<Faulty>() {
         return EXIT_FAULTY;
+    }
+    if error.is::<Usage>() {
+        return EXIT_USAGE;
     }
     if error.is::<TimedOut>() { EXIT_TIMED_OUT } else { 1 }
 }
 
 const EXIT_FAULTY: u8 = 2;
+/// The same that clap ends with.
+const EXIT_USAGE: u8 = 2;
 const EXIT_TIMED_OUT: u8 = 27;
 
 #[cfg(test)]

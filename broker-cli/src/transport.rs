@@ -3,7 +3,7 @@
 mod tls;
 mod websocket;
 
-pub(crate) use tls::TlsOptions;
+pub(crate) use tls::{TlsOptions, trusted_certificates};
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, ToSocketAddrs};

@@ -105,10 +105,22 @@ pub struct Ref<'a> {
     pub qos: QoS,
     /// RETAIN flag of the delivery.
     pub retain: bool,
+    /// A retained message for a new subscription: not to be sent once another has replaced it.
+    pub is_copy: bool,
     /// Subscription Identifiers.
     pub identifiers: Vec<u32>,
     /// Name and route of the shared subscription it was dealt out by.
     pub group: Option<(&'a str, &'a str)>,
+}
+
+/// The terms of a [`Ref`], to be written.
+#[derive(Default)]
+pub(crate) struct RefTerms<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) is_copy: bool,
+    pub(crate) identifiers: &'a [u32],
+    pub(crate) group: Option<(&'a str, &'a str)>,
 }
 
 /// A Will, or what is left of it.
@@ -427,17 +439,23 @@ mod tests {
             };
             check(&Record::Body(body));
             let mut entries = Vec::new();
-            put_ref(&mut entries, (7, 300), QoS::AtLeastOnce, true, &[], None);
-            put_ref(
-                &mut entries,
-                (1 << 40, 1),
-                QoS::ExactlyOnce,
-                false,
-                &[1, 70_000],
-                Some((text, text)),
-            );
+            let copy = RefTerms {
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                is_copy: true,
+                ..RefTerms::default()
+            };
+            put_ref(&mut entries, (7, 300), &copy);
+            let shared = RefTerms {
+                qos: QoS::ExactlyOnce,
+                identifiers: &[1, 70_000],
+                group: Some((text, text)),
+                ..RefTerms::default()
+            };
+            put_ref(&mut entries, (1 << 40, 1), &shared);
             let refs = Refs { raw: &entries };
-            assert_eq!(refs.iter().count(), 2);
+            let found: Vec<_> = refs.iter().map(|it| (it.retain, it.is_copy)).collect();
+            assert_eq!(found, [(true, true), (false, false)]);
             check(&Record::Refs { body: BodyAt::Here(70_000), refs: refs.clone() });
             check(&Record::Refs { body: BodyAt::Log { at: 1 << 50, len: 77 }, refs });
             let mut steps = Vec::new();

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use broker_codec::{QoS, topic};
+use broker_codec::topic;
 
 use crate::config::DurabilityConfig;
 use crate::message::{Message, Publication};
-use crate::record::{self, BodyAt, Record, Removal};
-use crate::router::share_group::ShareGroup;
+use crate::record::{self, BodyAt, Record, RefTerms, Removal};
 use crate::store::{BodyPlace, Dependency, Level, Lsn, Seal, Store};
 
 /// Fills the frame of a turn, which is handed to the [`Store`] at the end of the turn, before any socket is
@@ -126,6 +125,17 @@ impl Recorder {
         (self.is_on() && level > Level::Memory).then(|| Dependency { seal: self.seal(), level })
     }
 
+    /// The frame at work, if something was recorded for the packet at work.
+    pub(crate) fn frame(&mut self) -> Option<Arc<Seal>> {
+        self.has_recorded().then(|| self.seal())
+    }
+
+    /// True if a frame is in the log before the one at work, or is that one: whatever crash keeps this keeps
+    /// that.
+    pub(crate) fn is_ahead(&self, frame: &Arc<Seal>) -> bool {
+        frame.is_filled() || self.seal.as_ref().is_some_and(|seal| Arc::ptr_eq(seal, frame))
+    }
+
     fn seal(&mut self) -> Arc<Seal> {
         Arc::clone(self.seal.get_or_insert_default())
     }
@@ -190,29 +200,13 @@ impl Recorder {
         &mut self,
         publication: &Publication<'_>,
         session: (u64, u64),
-        qos: QoS,
-        retain: bool,
-        identifiers: Option<&[u32]>,
-        group: Option<&Arc<ShareGroup>>,
+        terms: &RefTerms<'_>,
     ) -> bool {
         if self.message(publication).is_none() {
             return false;
         }
-        self.put_ref(session, qos, retain, identifiers, group);
+        record::put_ref(&mut self.refs, session, terms);
         true
-    }
-
-    fn put_ref(
-        &mut self,
-        session: (u64, u64),
-        qos: QoS,
-        retain: bool,
-        identifiers: Option<&[u32]>,
-        group: Option<&Arc<ShareGroup>>,
-    ) {
-        let group = group.map(|group| (group.name(), &**group.route()));
-        let identifiers = identifiers.unwrap_or_default();
-        record::put_ref(&mut self.refs, session, qos, retain, identifiers, group);
     }
 
     /// The same for a message that only the log holds.
@@ -220,17 +214,14 @@ impl Recorder {
         &mut self,
         place: &BodyPlace,
         session: (u64, u64),
-        qos: QoS,
-        retain: bool,
-        identifiers: Option<&[u32]>,
-        group: Option<&Arc<ShareGroup>>,
+        terms: &RefTerms<'_>,
     ) {
         if !self.is_on() {
             return;
         }
         self.begin_message();
         self.body = Some(BodyAt::Log { at: place.at, len: place.len });
-        self.put_ref(session, qos, retain, identifiers, group);
+        record::put_ref(&mut self.refs, session, terms);
         self.begin_message();
     }
 

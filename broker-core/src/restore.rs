@@ -286,7 +286,7 @@ impl Restoring<'_> {
             identifiers: entry.identifiers,
             group,
             step,
-            is_copy: false,
+            is_copy: entry.is_copy,
         };
         self.restored.queued += 1;
         match entry.packet_id {

@@ -179,10 +179,17 @@ impl Retained {
         self.shards[shard_of(topic)].read().get(topic).cloned()
     }
 
-    /// True if `message` is still the retained one of its topic.
+    /// True if `message` is still the retained one of its topic, or says the same.
+    ///
+    /// One that was read back from the store is another copy.
     pub(crate) fn is_current(&self, message: &Arc<Message>) -> bool {
         let shard = self.shards[shard_of(&message.topic)].read();
-        shard.get(&message.topic).is_some_and(|kept| Arc::ptr_eq(kept, message))
+        shard.get(&message.topic).is_some_and(|kept| {
+            Arc::ptr_eq(kept, message)
+                || (kept.published_at_ms == message.published_at_ms
+                    && kept.qos == message.qos
+                    && kept.payload == message.payload)
+        })
     }
 
     /// The next messages whose topic matches `filter`, in the order of their topics.

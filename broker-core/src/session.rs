@@ -35,7 +35,7 @@ use crate::turn::{Out, Reply};
 use crate::will::Will;
 use inflight::{Inflight, Phase};
 use queue::{Delivery, Kept, Queue};
-use received::Received;
+use received::{Received, Routed};
 use replay::Replay;
 use subscriptions::Subscriptions;
 
@@ -640,8 +640,8 @@ impl Session {
             // Taken over this very moment: the message comes again in the new connection.
             return Receipt::TakenOver;
         }
-        if let Some(entry) = state.received.get(id) {
-            return Receipt::Duplicate(entry.dependency.clone());
+        if let Some(known) = state.received_before(id) {
+            return known;
         }
         state.received.insert(id, now_ms);
         Receipt::New
@@ -655,9 +655,9 @@ impl Session {
             let (session, step) = (state.number, state.next_step());
             out.records.put(&Record::Received { session, step, packet_id: id });
         }
-        let dependency = out.records.dependency();
+        let routed = Routed { frame: out.records.frame(), dependency: out.records.dependency() };
         if let Some(entry) = state.received.get_mut(id) {
-            (entry.is_recorded, entry.dependency) = (is_recorded, dependency);
+            (entry.is_recorded, entry.routed) = (is_recorded, Some(routed));
         }
     }
 
@@ -679,6 +679,8 @@ pub(crate) enum Receipt {
     New,
     /// It was; what its PUBREC waits for.
     Duplicate(Option<Dependency>),
+    /// It is being routed at this moment, for an earlier connection by another thread.
+    UnderWay,
     /// The connection it came in serves the session no more.
     TakenOver,
 }
@@ -735,6 +737,15 @@ impl State {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// A QoS 2 message that was received and not yet released, if there is one under that identifier.
+    pub(crate) fn received_before(&self, id: PacketId) -> Option<Receipt> {
+        let entry = self.received.get(id)?;
+        Some(match &entry.routed {
+            Some(routed) => Receipt::Duplicate(routed.dependency.clone()),
+            None => Receipt::UnderWay,
+        })
     }
 
     /// The step of a change of the session that is recorded now.

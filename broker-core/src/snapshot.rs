@@ -174,10 +174,7 @@ impl Snapshot {
             Kept::Lost => return,
         };
         let mut entry = Vec::new();
-        let group = delivery.group.as_ref().map(|group| (group.name(), &**group.route()));
-        let identifiers = delivery.identifiers.as_deref().unwrap_or_default();
-        let at = (session, delivery.step);
-        record::put_ref(&mut entry, at, delivery.qos, delivery.retain, identifiers, group);
+        record::put_ref(&mut entry, (session, delivery.step), &delivery.terms());
         record::put_refs(&mut self.records, body, &entry);
     }
 }

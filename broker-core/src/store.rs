@@ -190,6 +190,11 @@ impl Seal {
         }
     }
 
+    /// True if the frame was appended.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.end.load(Ordering::Acquire) > 0
+    }
+
     /// True if everything up to `safe` is safe and the frame belongs to it.
     pub(crate) fn is_safe(&self, safe: Lsn) -> bool {
         let end = self.end.load(Ordering::Acquire);

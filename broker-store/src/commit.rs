@@ -137,6 +137,18 @@ impl Committer {
     /// Syncs every file that holds what is not yet durable; then it is.
     fn sync(&mut self) -> Result<(), Fault> {
         let started = Instant::now();
+        self.shared.health.lock().syncing_since = Some(started).filter(|_| !self.held.is_empty());
+        let synced = self.sync_files();
+        self.shared.health.lock().syncing_since = None;
+        synced?;
+        self.shared.durable.store(self.end, Ordering::Release);
+        self.failures = 0;
+        self.synced(started);
+        self.release();
+        Ok(())
+    }
+
+    fn sync_files(&self) -> Result<(), Fault> {
         let mut numbers: Vec<u64> =
             self.held.iter().map(|held| self.shared.segments.place_of(held.run.start).0).collect();
         numbers.dedup();
@@ -152,10 +164,6 @@ impl Committer {
                 return Err(Fault::Broken(number, error));
             }
         }
-        self.shared.durable.store(self.end, Ordering::Release);
-        self.failures = 0;
-        self.synced(started);
-        self.release();
         Ok(())
     }
 
@@ -173,7 +181,10 @@ impl Committer {
         }
         let mut health = self.shared.health.lock();
         health.last_sync = took;
-        health.is_slow = took > self.shared.options.slow_sync;
+        if took > self.shared.options.slow_sync {
+            health.slow_syncs += 1;
+            health.last_slow_sync = took;
+        }
         health.slowest_sync = health.slowest_sync.max(took);
     }
 

@@ -36,6 +36,12 @@ pub trait File: Send + Sync {
     /// # Errors
     /// Those of fstat(2).
     fn len(&self) -> io::Result<u64>;
+
+    /// Bytes that it takes on the disk: less than its length where nothing was ever written.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    fn allocated(&self) -> io::Result<u64>;
 }
 
 /// A file system, or what a test makes of one. Paths are those of the data folder.

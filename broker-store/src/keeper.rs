@@ -5,6 +5,7 @@
 //! snapshot begins while bodies are on the move.
 
 mod compaction;
+mod disk;
 mod journal;
 mod recycling;
 mod room;
@@ -46,6 +47,7 @@ pub(crate) struct Keeper {
     recycle: recycling::Due,
     compact: compaction::Due,
     room: room::Room,
+    disk: disk::Disk,
     stats: Arc<Mutex<KeeperStats>>,
 }
 
@@ -125,6 +127,7 @@ impl Keeper {
             recycle: recycling::Due::default(),
             compact: compaction::Due::default(),
             room: room::Room::default(),
+            disk: disk::Disk::default(),
             stats: Arc::default(),
             folder,
         };
@@ -205,6 +208,10 @@ impl Keeper {
 
     fn begin(&mut self, now_ms: u64) -> u64 {
         if self.is_snapshot_due(now_ms) {
+            return self.begin_snapshot(now_ms);
+        }
+        if self.would_snapshot_free(now_ms) {
+            self.make_news(now_ms);
             return self.begin_snapshot(now_ms);
         }
         if self.is_stopping {

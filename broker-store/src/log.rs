@@ -37,6 +37,10 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Retired segments that are kept for reuse.
     pub spare_segments: usize,
+    /// Spares are kept and made only as long as the log takes no more than this with them.
+    pub max_bytes: u64,
+    /// They are kept and made only as long as so much of the disk is free besides.
+    pub min_free_bytes: u64,
     /// With more than this appended and not durable the log is [`Condition::Congested`].
     pub max_unsynced_bytes: usize,
     /// When it is written and synced.
@@ -54,6 +58,8 @@ impl LogOptions {
             store_id,
             segment_bytes: 64 << 20,
             spare_segments: 8,
+            max_bytes: u64::MAX,
+            min_free_bytes: 0,
             max_unsynced_bytes: 64 << 20,
             policy: CommitPolicy::default(),
             slow_sync: Duration::from_millis(100),
@@ -207,11 +213,28 @@ impl Log {
         segments.retire(number)
     }
 
-    /// Makes a spare file if there are too few.
+    /// Says how far the log may grow: with more than `max_segments` in use, or with a segment behind number
+    /// `last_segment`, it [is full](Self::is_full). So it is from now on if `is_full`.
+    pub(crate) fn set_growth(&self, max_segments: u64, last_segment: u64, is_full: bool) {
+        self.shared.segments.growth.set(max_segments, last_segment, is_full);
+    }
+
+    /// There is no room for what would have to be kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.segments.growth.is_full()
+    }
+
+    /// Bytes that segments in use have yet to take from the disk.
+    pub(crate) fn untaken_bytes(&self) -> u64 {
+        self.shared.segments.untaken_bytes()
+    }
+
+    /// Makes a spare file if there are too few and the disk has space. Returns whether it has.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn prepare_spare(&self) -> io::Result<()> {
+    pub fn prepare_spare(&self) -> io::Result<bool> {
         self.shared.segments.prepare_spare()
     }
 

@@ -131,15 +131,8 @@ impl StoppedLog {
         if options.segment_bytes < 4096 || !options.segment_bytes.is_multiple_of(4096) {
             return Err(OpenError::SegmentBytes(options.segment_bytes));
         }
-        let folder = options.dir.join("log");
-        let segments = Segments::open(
-            files,
-            folder.clone(),
-            options.store_id,
-            options.segment_bytes,
-            options.spare_segments,
-        )
-        .map_err(|error| OpenError::Io(folder, error))?;
+        let segments = Segments::open(files, &options)
+            .map_err(|error| OpenError::Io(options.dir.join("log"), error))?;
         Ok(Self { options, segments: Arc::new(segments) })
     }
 

@@ -13,10 +13,13 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::files::{File, Files};
 use crate::frame::Salt;
+use crate::log::LogOptions;
 
+mod growth;
 mod names;
 mod spares;
 
+pub(crate) use growth::Growth;
 pub(crate) use names::Name;
 use spares::Fill;
 
@@ -33,6 +36,8 @@ pub struct SegmentInfo {
     pub pins: usize,
     /// Its files in order; more than one after a failure to write.
     pub paths: Vec<PathBuf>,
+    /// Writing or syncing one of them has failed since the start.
+    pub is_damaged: bool,
 }
 
 /// A segment that cannot be given up.
@@ -68,6 +73,7 @@ struct SegmentPin;
 struct Segment {
     parts: Vec<Part>,
     pin: Arc<SegmentPin>,
+    is_damaged: bool,
 }
 
 #[derive(Clone)]
@@ -94,19 +100,20 @@ pub(crate) struct Segments {
     store_id: [u8; 16],
     segment_bytes: u64,
     spares_max: usize,
+    /// No spare is kept or made that would let the log take more than so many files.
+    files_max: u64,
+    /// Nor one that would leave less than this of the disk.
+    spares_leave_bytes: u64,
+    pub(crate) growth: Growth,
     table: Mutex<Table>,
     spare_taken: Condvar,
 }
 
 impl Segments {
     /// Looks at a folder; changes nothing.
-    pub(crate) fn open(
-        files: Arc<dyn Files>,
-        folder: PathBuf,
-        store_id: [u8; 16],
-        segment_bytes: u64,
-        spares_max: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn open(files: Arc<dyn Files>, options: &LogOptions) -> io::Result<Self> {
+        let LogOptions { store_id, segment_bytes, spare_segments, .. } = *options;
+        let folder = options.dir.join("log");
         let mut table = Table::default();
         let listed = match files.list(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -136,7 +143,11 @@ impl Segments {
             folder,
             store_id,
             segment_bytes,
-            spares_max,
+            spares_max: spare_segments,
+            files_max: options.max_bytes / segment_bytes,
+            // Something must be left for snapshots, without which no segment is ever given back.
+            spares_leave_bytes: options.min_free_bytes.max(segment_bytes),
+            growth: Growth::default(),
             table: Mutex::new(table),
             spare_taken: Condvar::new(),
         })
@@ -151,10 +162,11 @@ impl Segments {
             }
         }
         let spares = std::mem::take(&mut self.table.lock().spares);
+        let in_use = self.numbers().len() as u64;
+        let most = self.files_max.saturating_sub(in_use).min(self.spares_max as u64);
         let mut good = Vec::new();
         for path in spares {
-            if self.files.open(&path)?.len()? == self.segment_bytes && good.len() < self.spares_max
-            {
+            if self.files.open(&path)?.len()? == self.segment_bytes && (good.len() as u64) < most {
                 good.push(path);
             } else {
                 self.files.remove(&path)?;
@@ -222,6 +234,7 @@ impl Segments {
             end: self.start_of(number + 1),
             pins: segment.pins(),
             paths: segment.parts.iter().map(|part| part.path.clone()).collect(),
+            is_damaged: segment.is_damaged,
         };
         table.segments.iter().map(info).collect()
     }
@@ -236,7 +249,29 @@ impl Segments {
     /// Enters a segment that has no file yet.
     pub(crate) fn enter(&self, number: u64) -> Pin {
         let mut table = self.table.lock();
-        table.segments.entry(number).or_insert_with(Segment::new).pin.clone()
+        let pin = table.segments.entry(number).or_insert_with(Segment::new).pin.clone();
+        self.growth.began(number, table.segments.len());
+        pin
+    }
+
+    /// Bytes that the files of the segments in use have yet to take from the disk.
+    pub(crate) fn untaken_bytes(&self) -> u64 {
+        let last: Vec<_> = {
+            let table = self.table.lock();
+            // All before were written to their end.
+            table
+                .segments
+                .values()
+                .rev()
+                .take(UNTAKEN_LOOK)
+                .map(|it| it.parts.last().cloned())
+                .collect()
+        };
+        let untaken = |part: Option<Part>| {
+            let taken = part.and_then(|part| part.file).and_then(|file| file.allocated().ok());
+            self.segment_bytes.saturating_sub(taken.unwrap_or(0))
+        };
+        last.into_iter().map(untaken).sum()
     }
 
     /// Reads what lies at a place of a segment; less than asked for where its files end.
@@ -345,21 +380,25 @@ impl Segments {
     /// The file written to is never to be trusted again.
     pub(crate) fn distrust(&self, number: u64) {
         let mut table = self.table.lock();
-        if let Some(part) = table.segments.get_mut(&number).and_then(|found| found.parts.last_mut())
-        {
-            part.is_broken = true;
+        if let Some(segment) = table.segments.get_mut(&number) {
+            segment.is_damaged = true;
+            if let Some(part) = segment.parts.last_mut() {
+                part.is_broken = true;
+            }
         }
     }
 
     /// Gives up a segment that nobody holds: its file becomes a spare or goes.
     pub(crate) fn retire(&self, number: u64) -> Result<(), RetireError> {
+        let is_disk_short = !self.is_free(self.spares_leave_bytes);
         let (segment, wants_spare) = {
             let mut table = self.table.lock();
             let segment = table.segments.get(&number).ok_or(RetireError::Unknown(number))?;
             if segment.pins() > 0 {
                 return Err(RetireError::Pinned { number, pins: segment.pins() });
             }
-            let wants_spare = table.spares.len() < self.spares_max;
+            let wants_spare =
+                !is_disk_short && table.has_room_for_spare(self.spares_max, self.files_max);
             (table.segments.remove(&number).ok_or(RetireError::Unknown(number))?, wants_spare)
         };
         let io = |error| RetireError::Io { number, error };
@@ -379,7 +418,14 @@ impl Segments {
         for part in &segment.parts {
             self.files.remove(&part.path).map_err(io)?;
         }
+        // There may be room for a spare now.
+        self.spare_taken.notify_one();
         self.files.sync_dir(&self.folder).map_err(io)
+    }
+
+    /// True if so much of the disk is free, or the system does not say.
+    fn is_free(&self, bytes: u64) -> bool {
+        self.files.free_bytes(&self.folder).map_or(true, |free| free >= bytes)
     }
 
     fn is_whole(&self, path: &Path) -> bool {
@@ -393,9 +439,17 @@ impl Segments {
     }
 }
 
+impl Table {
+    /// True if there are fewer than `most` spares, and the log with them takes fewer than `files_max` files.
+    fn has_room_for_spare(&self, most: usize, files_max: u64) -> bool {
+        let files = (self.segments.len() + self.spares.len()) as u64;
+        self.spares.len() < most && files < files_max
+    }
+}
+
 impl Segment {
     fn new() -> Self {
-        Self { parts: Vec::new(), pin: Arc::new(SegmentPin) }
+        Self { parts: Vec::new(), pin: Arc::new(SegmentPin), is_damaged: false }
     }
 
     fn pins(&self) -> usize {
@@ -408,6 +462,9 @@ impl Segment {
         Some((self.parts[at].clone(), later.unwrap_or(segment_bytes)))
     }
 }
+
+/// Segments from the end that may have files with something to take.
+const UNTAKEN_LOOK: usize = 64;
 
 /// Writes all of `bytes`, however often the system takes less.
 pub(crate) fn write_all(file: &dyn File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {

@@ -464,6 +464,10 @@ impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.lock().files[self.at].seen.len() as u64)
     }
+
+    fn allocated(&self) -> io::Result<u64> {
+        Ok((self.disk.lock().files[self.at].taken.len() * SECTOR) as u64)
+    }
 }
 
 impl Files for SimFiles {

@@ -1,7 +1,7 @@
 //! Stats: what the log counts, and how it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker_core::store::Lsn;
 
@@ -115,8 +115,12 @@ pub struct Health {
     pub last_error: Option<String>,
     /// How long the last sync took.
     pub last_sync: Duration,
-    /// That was longer than [`slow_sync`](crate::log::LogOptions::slow_sync).
-    pub is_slow: bool,
+    /// Syncs that took longer than [`slow_sync`](crate::log::LogOptions::slow_sync).
+    pub slow_syncs: u64,
+    /// How long the last of those took.
+    pub last_slow_sync: Duration,
+    /// When the sync began that is under way, if one is.
+    pub syncing_since: Option<Instant>,
     /// How long the slowest took.
     pub slowest_sync: Duration,
 }

@@ -78,8 +78,6 @@ pub struct EmbeddedStore {
     faults: Vec<SnapshotFault>,
     stopped: Mutex<Option<StoppedLog>>,
     log: OnceLock<Arc<Log>>,
-    /// No room for more, as the housekeeping says.
-    is_full: Arc<AtomicBool>,
     threads: Threads,
     keeper: OnceLock<KeeperThread>,
     keeper_stats: Mutex<Arc<Mutex<KeeperStats>>>,
@@ -132,7 +130,6 @@ impl EmbeddedStore {
             faults,
             stopped: Mutex::new(Some(stopped)),
             log: OnceLock::new(),
-            is_full: Arc::default(),
             threads,
             keeper: OnceLock::new(),
             keeper_stats: Mutex::default(),
@@ -260,7 +257,6 @@ impl EmbeddedStore {
     pub(crate) fn keeper(&self, broker: Weak<dyn State>) -> Result<Keeper, Failure> {
         let journal = RealJournal {
             log: self.log.get().ok_or(Failure::NotReplayed)?.clone(),
-            is_full: self.is_full.clone(),
             segment_bytes: self.folder.identity().segment_bytes,
         };
         let keeper = Keeper::new(
@@ -405,10 +401,10 @@ impl Store for EmbeddedStore {
     }
 
     fn condition(&self) -> Condition {
-        if self.is_full.load(Ordering::Relaxed) {
-            return Condition::Unavailable;
+        match self.log.get() {
+            Some(log) if !log.is_full() => log.condition(),
+            _ => Condition::Unavailable,
         }
-        self.log.get().map_or(Condition::Unavailable, |log| log.condition())
     }
 }
 
@@ -450,6 +446,8 @@ pub(crate) fn log_options(folder: &Folder, options: &StoreOptions, level: Level)
     LogOptions {
         segment_bytes: folder.identity().segment_bytes,
         spare_segments: options.spare_segments,
+        max_bytes: options.max_log_bytes,
+        min_free_bytes: options.min_free_bytes,
         max_unsynced_bytes: options.max_unsynced_bytes,
         policy: CommitPolicy {
             level,

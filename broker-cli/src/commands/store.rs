@@ -1,4 +1,6 @@
 //! `store`: looks after the data folder of a broker: statistics, checks, dumps, backups, repair.
+//!
+//! Statistics and backups come from a running broker too, by its API from anywhere.
 
 mod json;
 
@@ -6,13 +8,15 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use broker_store::files::{Files, RealFiles};
 use broker_store::inspect::{DumpError, Inspection};
 use broker_store::{FolderLock, LockError, Manifest, backup, control, repair};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::context::{Context, parse_rows};
+use crate::api::{Answer, ApiOptions};
 use crate::output::{self, Faulty};
 
 /// Look after the store of a broker
@@ -26,17 +30,17 @@ pub(crate) struct Store {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what the store holds, or what it does if a broker runs it
-    Stats(Look),
+    Stats(LookOrAsk),
     /// Read every checksum
     Verify(Look),
     /// Print every record as a line of JSON: of the newest snapshot, then of the log
     Dump(Folder),
     /// Copy the store to an empty folder; the broker may run
     Backup {
-        /// The folder, which is made if it is not there
+        /// The folder, which is made if it is not there; on the machine of the broker
         target: PathBuf,
         #[command(flatten)]
-        look: Look,
+        look: LookOrAsk,
     },
     /// Make a store of a backup; the data folder must be empty
     Restore {
@@ -71,18 +75,37 @@ struct Look {
     json: bool,
 }
 
+/// A folder to look at, or else a running broker to ask.
+#[derive(Debug, Args)]
+struct LookOrAsk {
+    /// Data folder of the broker, its `node.data_dir` [default: ask the broker by the API]
+    #[arg(short, long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
 const AFTER_HELP: &str = "\
-Exit status: 0 if all is well, 2 if something is wrong with the store, 1 if it could not be done.
+Exit status: 0 if all is well, 2 if something is wrong with the store, 1 if it could not be done,
+3 if the broker that was to be asked does not answer.
 Copying the folder with other tools is safe only while no broker runs.";
 
 impl Store {
     pub(crate) fn run(&self) -> Result<()> {
         let files: Arc<dyn Files> = Arc::new(RealFiles);
         match &self.command {
-            Command::Stats(look) => stats(files, look),
+            Command::Stats(LookOrAsk { data_dir: Some(root), api }) => {
+                stats(files, root, api.is_json())
+            }
+            Command::Stats(LookOrAsk { data_dir: None, api }) => ask_stats(api),
             Command::Verify(look) => verify(files, look),
             Command::Dump(folder) => dump(files, &folder.data_dir),
-            Command::Backup { target, look } => back_up(&files, look, target),
+            Command::Backup { target, look: LookOrAsk { data_dir: Some(root), api } } => {
+                back_up(&files, root, target, api.is_json())
+            }
+            Command::Backup { target, look: LookOrAsk { data_dir: None, api } } => {
+                ask_backup(api, target)
+            }
             Command::Restore { source, look } => restore(&files, source, look),
             Command::Repair { folder, yes } => mend(&files, &folder.data_dir, *yes),
         }
@@ -91,8 +114,7 @@ impl Store {
 
 type Values = Vec<(String, String)>;
 
-fn stats(files: Arc<dyn Files>, look: &Look) -> Result<()> {
-    let root = &look.folder.data_dir;
+fn stats(files: Arc<dyn Files>, root: &Path, as_json: bool) -> Result<()> {
     let values = match control::ask(root, "stats").context("asking the broker")? {
         Some(values) => values,
         None => {
@@ -100,7 +122,35 @@ fn stats(files: Arc<dyn Files>, look: &Look) -> Result<()> {
             Inspection::open(files, root)?.values()
         }
     };
-    print(&values, look.json)
+    print(&values, as_json)
+}
+
+fn ask_stats(options: &ApiOptions) -> Result<()> {
+    let mut context = Context::open(options, false)?;
+    let result = context.node_path().and_then(|node| {
+        let answer = context.api.get(&node.join("store").join("stats"))?;
+        print_answer(&mut context, &answer)
+    });
+    context.finish(result)
+}
+
+fn ask_backup(options: &ApiOptions, target: &Path) -> Result<()> {
+    let target = target.to_str().context("the path is not UTF-8")?;
+    let mut context = Context::open(options, false)?;
+    let result = context.node_path().and_then(|node| {
+        let path = node.join("store").join("backup");
+        let answer = context.api.post(&path, &json!({ "target": target }))?;
+        print_answer(&mut context, &answer)
+    });
+    context.finish(result)
+}
+
+fn print_answer(context: &mut Context, answer: &Answer) -> Result<()> {
+    let rows = answer.data.as_deref().map(parse_rows).unwrap_or_default();
+    let row = rows.into_iter().next().unwrap_or_default();
+    context.object(answer.data.as_deref(), &row, &[], || {
+        row.keys(&[]).map(|key| format!("{key} {}", row.raw(key))).collect()
+    })
 }
 
 fn verify(files: Arc<dyn Files>, look: &Look) -> Result<()> {
@@ -140,8 +190,7 @@ fn dump(files: Arc<dyn Files>, root: &Path) -> Result<()> {
     }
 }
 
-fn back_up(files: &Arc<dyn Files>, look: &Look, target: &Path) -> Result<()> {
-    let root = &look.folder.data_dir;
+fn back_up(files: &Arc<dyn Files>, root: &Path, target: &Path, as_json: bool) -> Result<()> {
     // The broker has a working directory of its own.
     let target = std::path::absolute(target).context("the folder of the backup")?;
     let order = format!("backup {}", target.to_str().context("the path is not UTF-8")?);
@@ -152,7 +201,7 @@ fn back_up(files: &Arc<dyn Files>, look: &Look, target: &Path) -> Result<()> {
             backup::copy(files, root, &target)?.values()
         }
     };
-    print(&values, look.json)
+    print(&values, as_json)
 }
 
 fn restore(files: &Arc<dyn Files>, source: &Path, look: &Look) -> Result<()> {

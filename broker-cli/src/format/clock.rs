@@ -18,13 +18,12 @@ impl Timestamp {
         Self { seconds: since.as_secs(), nanos: since.subsec_nanos() }
     }
 
-    #[cfg(test)]
-    pub(super) const fn from_unix(seconds: u64, nanos: u32) -> Self {
+    pub(crate) const fn from_unix(seconds: u64, nanos: u32) -> Self {
         Self { seconds, nanos }
     }
 
     /// `2024-02-29T12:34:56Z`.
-    pub(super) fn iso_8601(self) -> String {
+    pub(crate) fn iso_8601(self) -> String {
         format!("{}T{}Z", self.part('F'), self.part('T'))
     }
 

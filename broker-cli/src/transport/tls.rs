@@ -62,16 +62,29 @@ impl TlsOptions {
     }
 
     fn roots(&self) -> Result<RootCertStore> {
-        if let Some(path) = &self.ca_file {
-            return root_store(path, "--cafile");
+        match &self.ca_file {
+            Some(path) => root_store(path, "--cafile"),
+            None => root_store(&system_ca_file("--cafile")?, SYSTEM),
         }
-        let from_env = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-        let known = SYSTEM_CA_FILES.iter().map(PathBuf::from);
-        let found = from_env.into_iter().chain(known).find(|path| path.exists());
-        let path = found.context("no CA certificates of the system found; give --cafile")?;
-        root_store(&path, "CA certificates of the system")
     }
 }
+
+/// The CA certificates in the file of `--ca-file`, or those of the system.
+pub(crate) fn trusted_certificates(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
+    match ca_file {
+        Some(path) => certificates(path, "--ca-file"),
+        None => certificates(&system_ca_file("--ca-file")?, SYSTEM),
+    }
+}
+
+fn system_ca_file(flag: &str) -> Result<PathBuf> {
+    let from_env = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM_CA_FILES.iter().map(PathBuf::from);
+    let found = from_env.into_iter().chain(known).find(|path| path.exists());
+    found.with_context(|| format!("no CA certificates of the system found; give {flag}"))
+}
+
+const SYSTEM: &str = "CA certificates of the system";
 
 fn chain_verifier(
     path: &Path,

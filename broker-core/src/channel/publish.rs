@@ -34,8 +34,8 @@ impl Channel {
         let aliased = self.resolve_alias(publish)?;
         let topic = aliased.as_deref().unwrap_or(publish.topic);
 
-        if self.is_duplicate(publish, turn)? {
-            return Ok(Flow::Next);
+        if let Some(flow) = self.check_received(publish, turn)? {
+            return Ok(flow);
         }
         let decision = self.authorize(Action::Publish, topic, turn)?;
         let decision = match decision {
@@ -52,6 +52,7 @@ impl Channel {
                     self.acknowledge_after(dependency, kind, id, code, turn);
                     return Ok(Flow::Next);
                 }
+                Receipt::UnderWay => return Ok(self.pause_until(turn.now.mono_ms + UNDER_WAY_MS)),
                 Receipt::TakenOver => return Err(Close::from(CloseCause::TakenOver)),
             }
         }
@@ -80,20 +81,31 @@ impl Channel {
     /// A QoS 2 message that was received and not yet released is acknowledged but not passed on again
     /// [MQTT-4.3.3-10]. One too many is the client's fault [MQTT-3.3.4-9]: the Receive Maximum counts what
     /// the client has no PUBACK and no PUBCOMP for.
-    fn is_duplicate(&mut self, publish: &Publish<'_>, turn: &mut Turn) -> Result<bool, Close> {
-        let Some(id) = publish.packet_id else { return Ok(false) };
+    fn check_received(
+        &mut self,
+        publish: &Publish<'_>,
+        turn: &mut Turn,
+    ) -> Result<Option<Flow>, Close> {
+        let Some(id) = publish.packet_id else { return Ok(None) };
         let unacknowledged = self.pending_acks.as_ref().map_or(0, |acks| acks.n_pubacks());
         if publish.qos != QoS::ExactlyOnce && unacknowledged == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let Connected { session, receive_maximum, .. } = self.connected()?;
         let (known, held) = {
             let state = session.lock();
-            (state.received.get(id).map(|entry| entry.dependency.clone()), state.received.len())
+            (state.received_before(id), state.received.len())
         };
-        if let (Some(dependency), QoS::ExactlyOnce) = (known, publish.qos) {
-            self.acknowledge_after(dependency, AckKind::PubRec, id, ReasonCode::Success, turn);
-            return Ok(true);
+        match known.filter(|_| publish.qos == QoS::ExactlyOnce) {
+            Some(Receipt::Duplicate(dependency)) => {
+                self.acknowledge_after(dependency, AckKind::PubRec, id, ReasonCode::Success, turn);
+                return Ok(Some(Flow::Next));
+            }
+            // What its PUBREC will have to wait for is not known yet.
+            Some(Receipt::UnderWay) => {
+                return Ok(Some(self.pause_until(turn.now.mono_ms + UNDER_WAY_MS)));
+            }
+            _ => {}
         }
         let is_full = held >= usize::from(*receive_maximum);
         if is_full && publish.qos == QoS::ExactlyOnce {
@@ -106,10 +118,10 @@ impl Channel {
             }
             if publish.qos == QoS::ExactlyOnce && is_full {
                 // An older client knows no limit. It is not acknowledged, so it keeps its message.
-                return Ok(true);
+                return Ok(Some(Flow::Next));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// What no client may publish to, whatever its rights.
@@ -224,7 +236,7 @@ impl Channel {
                     && !self.version.is_v5()
                     && let Ok(connected) = self.connected()
                 {
-                    connected.session.lock().received.insert(id, turn.now.mono_ms);
+                    connected.session.lock().received.insert_refused(id, turn.now.mono_ms);
                 }
                 self.acknowledge(AckKind::PubRec, id, reason_code, turn);
             }
@@ -239,13 +251,22 @@ impl Channel {
             self.allowance = count;
         }
         if self.allowance == 0 {
-            self.is_paused = true;
-            return Some(Flow::Pause);
+            return Some(self.pause_until(self.allowance_until_ms));
         }
         self.allowance -= 1;
         None
     }
+
+    /// The packet at work is to be handled again then.
+    fn pause_until(&mut self, ms: u64) -> Flow {
+        self.allowance_until_ms = self.allowance_until_ms.max(ms);
+        self.is_paused = true;
+        Flow::Pause
+    }
 }
+
+/// When to look again at a message that another thread is routing.
+const UNDER_WAY_MS: u64 = 5;
 
 /// What the zone does not offer must not be used [MQTT-3.2.2-11] [MQTT-3.2.2-14].
 fn check_capabilities(

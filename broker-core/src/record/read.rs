@@ -144,6 +144,7 @@ impl<'a> Refs<'a> {
             step,
             qos: Fields::qos(flags)?,
             retain: flags & 4 > 0,
+            is_copy: flags & 32 > 0,
             identifiers,
             group,
         })

@@ -1,8 +1,8 @@
 //! Writing records.
 
-use broker_codec::{PacketId, QoS};
+use broker_codec::PacketId;
 
-use super::{Body, BodyAt, Record, Removal, SessionStart, WillRecord, kind};
+use super::{Body, BodyAt, Record, RefTerms, Removal, SessionStart, WillRecord, kind};
 
 pub(crate) fn put_number(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
@@ -100,21 +100,16 @@ impl Body<'_> {
 }
 
 /// Appends one receiver to the entries of a Refs record.
-pub(crate) fn put_ref(
-    out: &mut Vec<u8>,
-    (session, step): (u64, u64),
-    qos: QoS,
-    retain: bool,
-    identifiers: &[u32],
-    group: Option<(&str, &str)>,
-) {
+pub(crate) fn put_ref(out: &mut Vec<u8>, (session, step): (u64, u64), terms: &RefTerms<'_>) {
+    let RefTerms { qos, retain, is_copy, identifiers, group } = *terms;
     put_number(out, session);
     put_number(out, step);
     out.push(
         qos as u8
             | u8::from(retain) << 2
             | u8::from(!identifiers.is_empty()) << 3
-            | u8::from(group.is_some()) << 4,
+            | u8::from(group.is_some()) << 4
+            | u8::from(is_copy) << 5,
     );
     if !identifiers.is_empty() {
         put_number(out, identifiers.len() as u64);

@@ -8,7 +8,7 @@ use broker_codec::{
 };
 use bytes::Bytes;
 
-use super::inflight::Phase;
+use super::inflight::{Entry, Phase};
 use super::queue::{Delivery, Kept};
 use super::{Connection, Session, State};
 use crate::client::ClientInfo;
@@ -98,14 +98,8 @@ impl Session {
             return false;
         }
         delivery.step = state.next_step();
-        out.records.reference_stored(
-            place,
-            (state.number, delivery.step),
-            delivery.qos,
-            delivery.retain,
-            delivery.identifiers.as_deref(),
-            delivery.group.as_ref(),
-        );
+        let at = (state.number, delivery.step);
+        out.records.reference_stored(place, at, &delivery.terms());
         state.accept(delivery, out);
         self.pump(state, out);
         self.touch(state, out);
@@ -163,6 +157,15 @@ impl Session {
     }
 }
 
+impl Delivery {
+    /// True for a retained message that another has replaced meanwhile: what has replaced it went out when it
+    /// was published.
+    pub(super) fn is_outdated_copy(&self, out: &Out) -> bool {
+        let is_current = |message: &Arc<Message>| out.broker.retained.is_current(message);
+        self.is_copy && self.message.here().is_some_and(|message| !is_current(message))
+    }
+}
+
 impl State {
     /// No Local, or its counterpart for older clients.
     fn skips_own(&self, terms: &Terms) -> bool {
@@ -180,15 +183,8 @@ impl State {
             return;
         }
         let step = self.steps + 1;
-        let is_recorded = out.records.reference(
-            publication,
-            (self.number, step),
-            delivery.qos,
-            delivery.retain,
-            delivery.identifiers.as_deref(),
-            delivery.group.as_ref(),
-        );
-        if is_recorded {
+        let at = (self.number, step);
+        if out.records.reference(publication, at, &delivery.terms()) {
             (self.steps, delivery.step) = (step, step);
         }
     }
@@ -336,9 +332,11 @@ impl State {
                 }
             } else if let Some(next) = self.queue.front() {
                 if next.message.is_expired(out.now) {
-                    self.drop_next(Removal::Expired, Metric::MessagesExpired, out);
+                    self.drop_next(Removal::Expired, Some(Metric::MessagesExpired), out);
+                } else if next.is_outdated_copy(out) {
+                    self.drop_next(Removal::Expired, None, out);
                 } else if matches!(next.message, Kept::Lost) {
-                    self.drop_next(Removal::Damaged, Metric::DroppedDamaged, out);
+                    self.drop_next(Removal::Damaged, Some(Metric::DroppedDamaged), out);
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
@@ -356,9 +354,9 @@ impl State {
     }
 
     /// Drops the first message of the queue.
-    fn drop_next(&mut self, why: Removal, metric: Metric, out: &mut Out) {
+    fn drop_next(&mut self, why: Removal, metric: Option<Metric>, out: &mut Out) {
         if let Some(delivery) = self.queue.pop() {
-            out.counters.inc(metric);
+            metric.into_iter().for_each(|metric| out.counters.inc(metric));
             self.record_removed(delivery.step, why, out);
         }
     }
@@ -422,12 +420,29 @@ impl State {
         match lost {
             None => self.inflight.resent(out.now.mono_ms),
             Some((of, why, metric)) => {
-                self.inflight.remove(id);
                 metric.into_iter().for_each(|metric| out.counters.inc(metric));
-                self.record_removed(of, why, out);
+                if entry_holds_id(self.inflight.next_resend()) {
+                    self.release_unsent(id, of, out);
+                } else {
+                    self.inflight.remove(id);
+                    self.record_removed(of, why, out);
+                }
             }
         }
         true
+    }
+
+    /// A QoS 2 message has reached the client once, perhaps, and cannot be sent again: the exchange goes on
+    /// with PUBREL, as if PUBREC had come [MQTT-3.1.2-25]. Were the identifier just free, a client that has it
+    /// would take the next message under it for a duplicate.
+    fn release_unsent(&mut self, id: PacketId, of: u64, out: &mut Out) {
+        let is_recorded = self.is_durable && of > 0;
+        if let Some(entry) = self.inflight.find_mut(id) {
+            entry.phase = Phase::Released;
+        }
+        if is_recorded {
+            self.hold_pubrel_in_turn(id, out);
+        }
     }
 
     /// Sends again what was sent `interval_ms` ago or earlier and is still unacknowledged.
@@ -586,6 +601,13 @@ impl Connection {
             out.counters.inc(Metric::message_sent(header.qos));
         }
     }
+}
+
+/// True if the client may hold the identifier of an entry that is to be sent again.
+fn entry_holds_id(entry: Option<&Entry>) -> bool {
+    entry.is_some_and(|entry| {
+        entry.was_sent && matches!(&entry.phase, Phase::Published(d) if d.qos == QoS::ExactlyOnce)
+    })
 }
 
 /// `$SYS/…` is not counted as sent. The first byte decides for nearly all topics.

@@ -51,12 +51,11 @@ pub(crate) enum Phase {
 
 impl Entry {
     /// The step of a retained message that has yet to leave for the first time, and that another has replaced
-    /// meanwhile: what has replaced it went out when it was published.
+    /// meanwhile.
     pub(crate) fn outdated_copy(&self, out: &Out) -> Option<u64> {
         match &self.phase {
-            Phase::Published(delivery) if delivery.is_copy && !self.was_sent => {
-                let message = delivery.message.here()?;
-                (!out.broker.retained.is_current(message)).then_some(delivery.step)
+            Phase::Published(delivery) if !self.was_sent => {
+                delivery.is_outdated_copy(out).then_some(delivery.step)
             }
             _ => None,
         }

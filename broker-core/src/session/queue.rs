@@ -8,6 +8,7 @@ use broker_codec::QoS;
 use crate::clock::Now;
 use crate::config::ZoneConfig;
 use crate::message::Message;
+use crate::record::RefTerms;
 use crate::router::share_group::ShareGroup;
 use crate::store::BodyPlace;
 
@@ -25,6 +26,19 @@ pub(crate) struct Delivery {
     pub(crate) step: u64,
     /// A retained message for a new subscription: not to be sent once another has replaced it.
     pub(crate) is_copy: bool,
+}
+
+impl Delivery {
+    /// Its terms as they are recorded.
+    pub(crate) fn terms(&self) -> RefTerms<'_> {
+        RefTerms {
+            qos: self.qos,
+            retain: self.retain,
+            is_copy: self.is_copy,
+            identifiers: self.identifiers.as_deref().unwrap_or_default(),
+            group: self.group.as_ref().map(|group| (group.name(), &**group.route())),
+        }
+    }
 }
 
 /// A message, or where to read it.

@@ -9,6 +9,7 @@ use super::subscriptions::Subscription;
 use crate::message::Publication;
 use crate::record::{self, Record, Removal, SessionStart};
 use crate::recorder::Recorder;
+use crate::store::Dependency;
 use crate::turn::Out;
 
 impl State {
@@ -64,14 +65,9 @@ impl State {
             if delivery.qos > QoS::AtMostOnce {
                 let step = next_step();
                 out.records.begin_message();
-                let is_recorded = out.records.reference(
-                    &Publication::of(message),
-                    (number, step),
-                    delivery.qos,
-                    delivery.retain,
-                    delivery.identifiers.as_deref(),
-                    delivery.group.as_ref(),
-                );
+                let publication = Publication::of(message);
+                let (at, terms) = ((number, step), delivery.terms());
+                let is_recorded = out.records.reference(&publication, at, &terms);
                 delivery.step = if is_recorded { step } else { 0 };
             }
         };
@@ -95,7 +91,8 @@ impl State {
                 None => Record::Released { session, step, packet_id },
             });
         }
-        for packet_id in self.received.record_all() {
+        // Without its message an identifier must not come back: the message would be taken for a duplicate.
+        for packet_id in self.received.record_all(|frame| out.records.is_ahead(frame)) {
             out.records.put(&Record::Received { session: number, step: next_step(), packet_id });
         }
         self.steps = steps;
@@ -160,17 +157,29 @@ impl State {
     /// PUBREL waits until it is safe that the message is the client's: else a crash would bring PUBLISH
     /// back to a client that has forgotten it.
     pub(super) fn hold_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
-        let (session, step) = (self.number, self.next_step());
-        out.records.put(&Record::Released { session, step, packet_id });
-        match (out.records.session_dependency(), &self.connection) {
-            (Some(dependency), Some(connection)) => {
-                if let Some(store) = out.records.store() {
-                    dependency.wake(&connection.sink, &**store);
-                }
-                self.inflight.hold(packet_id, dependency);
-            }
+        match (self.put_released(packet_id, out), &self.connection) {
+            (Some(dependency), Some(_)) => drop(self.inflight.hold(packet_id, dependency)),
             (_, Some(_)) => self.send_pubrel(packet_id, out),
             (_, None) => {}
         }
+    }
+
+    /// The same for one that is to be sent when its turn comes, among those that are sent again.
+    pub(super) fn hold_pubrel_in_turn(&mut self, packet_id: PacketId, out: &mut Out) {
+        let held = self.put_released(packet_id, out);
+        if let Some(entry) = self.inflight.find_mut(packet_id) {
+            entry.held = held.map(Box::new);
+        }
+    }
+
+    /// Returns what PUBREL has to wait for; the connection is woken then.
+    fn put_released(&mut self, packet_id: PacketId, out: &mut Out) -> Option<Dependency> {
+        let (session, step) = (self.number, self.next_step());
+        out.records.put(&Record::Released { session, step, packet_id });
+        let dependency = out.records.session_dependency()?;
+        if let (Some(store), Some(connection)) = (out.records.store(), &self.connection) {
+            dependency.wake(&connection.sink, &**store);
+        }
+        Some(dependency)
     }
 }

@@ -20,7 +20,7 @@ struct Log {
     end: Lsn,
     durable: Lsn,
     waiting: Vec<(Lsn, Arc<dyn Sink>)>,
-    /// Payload to the end of the last frame that holds it.
+    /// Payload to the end of the first frame that holds it.
     bodies: BTreeMap<String, Lsn>,
     fetches: VecDeque<(Vec<BodyPlace>, FetchDone)>,
     /// The newest last.
@@ -121,8 +121,8 @@ impl Disk {
         self.0.lock().durable
     }
 
-    /// The end of the last frame that holds a message with this payload.
-    pub fn end_of(&self, payload: &str) -> Option<Lsn> {
+    /// The end of the first frame that holds a message with this payload.
+    pub fn first_end_of(&self, payload: &str) -> Option<Lsn> {
         self.0.lock().bodies.get(payload).copied()
     }
 
@@ -283,7 +283,7 @@ impl Disk {
 fn note_bodies(bodies: &mut BTreeMap<String, Lsn>, payload: &[u8], end: Lsn) {
     for record in Records::new(payload) {
         if let (_, _, Record::Body(body)) = record.expect("a frame is made of records") {
-            bodies.insert(String::from_utf8_lossy(body.payload).into_owned(), end);
+            bodies.entry(String::from_utf8_lossy(body.payload).into_owned()).or_insert(end);
         }
     }
 }

@@ -242,6 +242,19 @@ impl Rig {
         Self { disk: Some(disk), ..Self::build(change, Extensions::default(), Some(store)) }
     }
 
+    /// Another thread of the same broker, with connections of its own.
+    pub fn beside(&self) -> Self {
+        Self {
+            broker: Arc::clone(&self.broker),
+            turn: self.broker.turn(),
+            now: self.now,
+            zone: Arc::clone(&self.zone),
+            conns: Vec::new(),
+            config: self.config.clone(),
+            disk: self.disk.clone(),
+        }
+    }
+
     pub fn disk(&self) -> Arc<Disk> {
         Arc::clone(self.disk.as_ref().expect("a durable rig"))
     }
@@ -388,6 +401,14 @@ impl Rig {
         self.turn.begin(self.now);
         (0..self.conns.len()).for_each(|c| self.feed(c));
         self.settle();
+    }
+
+    /// What a client has posted is read by another thread, which has yet to end its pass.
+    pub fn feed_in(&mut self, turn: &mut Turn, c: C) {
+        turn.begin(self.now);
+        std::mem::swap(&mut self.turn, turn);
+        self.feed(c);
+        std::mem::swap(&mut self.turn, turn);
     }
 
     /// Packets of one pass over one connection, as a shell makes it.

@@ -175,6 +175,38 @@ fn what_was_in_flight_at_the_crash_comes_again() {
     rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q1 #1 a=one", "PUBLISH dup q2 #2 a=two"]);
 }
 
+/// [MQTT-3.1.2-25] What cannot be sent again is let go of by PUBREL, once that is on the disk.
+#[test]
+fn what_has_become_too_large_is_released_over_a_crash() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", &"x".repeat(100), Q2, 1);
+    rig.sync();
+    rig.check(s, &["PUBLISH q2 #1 a=<100 bytes>"]);
+    rig.crash();
+    let small = || Hello::v5("s").lasting(1000).with(Property::MaximumPacketSize(50));
+    let s = rig.hello(small());
+    rig.check(s, &["CONNACK present=1 0x00"]);
+    rig.crash();
+    let s = rig.hello(small());
+    rig.sync();
+    rig.check(s, &["CONNACK present=1 0x00", "PUBREL #1 0x00"]);
+    for _ in 0..2 {
+        rig.crash();
+        // However much it takes: the message does not come back.
+        let s = rig.back("s");
+        rig.check(s, &["CONNACK present=1 0x00", "PUBREL #1 0x00"]);
+    }
+    let s = rig.back("s");
+    rig.pubcomp(s, 1);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    assert_eq!(rig.broker.session("s").unwrap().inflight, 0);
+    rig.check(s, &["CONNACK present=1 0x00"]);
+}
+
 /// Nothing acknowledged is lost, and nothing that was not is owed.
 #[test]
 fn what_was_not_synced_was_not_acknowledged() {
@@ -225,6 +257,93 @@ fn routed_once_over_a_crash(level: Level) {
     rig.out(p);
     let s = rig.back("s");
     rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=once", "PUBLISH q2 #2 a=another"]);
+}
+
+/// A session that only now is to last is recorded while another thread has yet to end the pass in which it took a
+/// message of it: the identifier must not come back without the message.
+#[test]
+fn an_identifier_does_not_outlive_its_message() {
+    for level in [Level::Memory, Level::Written, Level::Fsync] {
+        let mut rig = rig_with(|config, _| config.durability.level = level);
+        let s = rig.lasting("s", "#", Q2);
+        rig.lose(s);
+        let p = rig.client("p");
+        let mut other = rig.broker.turn();
+        rig.post(p, &publish("a", "once", Q2, 9));
+        rig.feed_in(&mut other, p);
+        // Taken over by a connection in another thread, whose frame stands in the log first.
+        rig.hello(Hello::v5("p").lasting(1000));
+        let frames = rig.disk().frames();
+        rig.crash_keeping(frames, 0);
+        drop(other);
+        let p = rig.back("p");
+        let mut again = message("a", "once", Q2, 9);
+        again.dup = true;
+        rig.send(p, &Packet::Publish(again));
+        rig.sync();
+        rig.check(p, &["CONNACK present=1 0x00", "PUBREC #9 0x00"]);
+        let s = rig.back("s");
+        rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=once"]);
+    }
+}
+
+/// The same within one pass, and when the other thread's frame comes first: the identifier is known.
+#[test]
+fn an_identifier_comes_back_with_its_message() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q2);
+    rig.lose(s);
+    for (id, is_one_pass) in [("p", true), ("q", false)] {
+        let p = rig.client(id);
+        rig.post(p, &publish("a", id, Q2, 9));
+        if is_one_pass {
+            let mut turn = rig.broker.turn();
+            rig.feed_in(&mut turn, p);
+            std::mem::swap(&mut rig.turn, &mut turn);
+            rig.hello(Hello::v5(id).lasting(1000));
+        } else {
+            rig.feed_all();
+            rig.hello(Hello::v5(id).lasting(1000));
+        }
+        let frames = rig.disk().frames();
+        rig.crash_keeping(frames, 0);
+        let p = rig.back(id);
+        let mut again = message("a", id, Q2, 9);
+        again.dup = true;
+        rig.send(p, &Packet::Publish(again));
+        rig.sync();
+        rig.check(p, &["CONNACK present=1 0x00", "PUBREC #9 0x00"]);
+    }
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=p", "PUBLISH q2 #2 a=q"]);
+}
+
+/// A retained message that was on its way for a new subscription at the crash is not sent once it was replaced; one
+/// that stands still is.
+#[test]
+fn a_retained_message_on_its_way_comes_back_unless_it_was_replaced() {
+    for with_snapshot in [false, true] {
+        let mut rig = rig();
+        let p = rig.client("p");
+        for topic in ["a", "b"] {
+            let old = Publish { retain: true, ..message(topic, "old", Q1, 1) };
+            rig.send(p, &Packet::Publish(old));
+        }
+        rig.sync();
+        rig.lasting("s", "#", Q1);
+        rig.sync();
+        rig.crash();
+        if with_snapshot {
+            rig.disk().snapshot(&rig.broker);
+            rig.crash();
+        }
+        let p = rig.client("p");
+        rig.retain(p, "a", "new");
+        let s = rig.back("s");
+        let expected = ["CONNACK present=1 0x00", "PUBLISH retain q1 #1 b=old", "PUBLISH q0 a=new"];
+        rig.check(s, &expected);
+        assert_eq!(rig.broker.session("s").unwrap().inflight, 1);
+    }
 }
 
 /// The session expiry interval counts through the time that the broker was down.

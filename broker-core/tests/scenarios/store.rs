@@ -1,9 +1,13 @@
 //! What waits for a disk, and everything else, which does not (docs/durability.md).
 
+use std::sync::Arc;
+
 use broker_codec::{Packet, Property};
-use broker_core::ReasonCode;
 use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::extension::Consumer;
 use broker_core::store::{Condition, Level};
+use broker_core::{Message, ReasonCode};
+use parking_lot::Mutex;
 
 use crate::rig::*;
 
@@ -467,4 +471,48 @@ fn a_message_of_a_connection_that_is_being_taken_over_is_routed_once() {
     again.dup = true;
     rig.send(q, &Packet::Publish(again));
     assert_eq!(rig.out(s).len(), 1);
+}
+
+/// Does something in the middle of routing a message.
+struct InBetween(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Consumer for InBetween {
+    fn consume(&self, _: &Arc<Message>) {
+        if let Some(act) = self.0.lock().take() {
+            act();
+        }
+    }
+}
+
+/// A client is taken over while another thread routes its message, and repeats it: what the answer depends on is
+/// not known before the routing is through.
+#[test]
+fn a_duplicate_of_what_is_being_routed_is_not_acknowledged_before_it() {
+    let (mut rig, s, _) = rig();
+    let p = rig.join(Hello::v5("pub").lasting(100));
+    rig.sync();
+    let mut other = rig.beside();
+    let second = other.open(V5);
+    let other = Arc::new(Mutex::new(other));
+    let within = Arc::clone(&other);
+    let act = move || {
+        let mut rig = within.lock();
+        rig.say_hello(second, &Hello::v5("pub").lasting(100));
+        let mut again = message("d/1", "once", Q2, 9);
+        again.dup = true;
+        rig.send(second, &Packet::Publish(again));
+        rig.sync();
+        rig.check(second, &["CONNACK present=1 0x00"]);
+    };
+    let in_between = Arc::new(InBetween(Mutex::new(Some(Box::new(act)))));
+    let attachment = rig.broker.attach("d/1", in_between).unwrap();
+    rig.publish(p, "d/1", "once", Q2, 9);
+    drop(attachment);
+    let mut other = other.lock();
+    other.pass_ms(10);
+    other.check(second, &[]);
+    other.sync();
+    other.check(second, &["PUBREC #9 0x00"]);
+    rig.settle();
+    rig.check(s, &["PUBLISH q2 #1 d/1=once"]);
 }

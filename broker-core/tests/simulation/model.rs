@@ -43,7 +43,7 @@ pub struct Model {
     /// What the next crash decides on.
     fresh: Vec<Fresh>,
     /// What was retained for each topic, the present last; before a crash it is not known what will be.
-    retained: BTreeMap<String, Vec<(Pass, Option<String>)>>,
+    retained: BTreeMap<String, Vec<(Pass, Option<Kept>)>>,
     /// When a payload was retained and when no more, in routings.
     retentions: BTreeMap<String, Retention>,
     shares: Vec<Share>,
@@ -56,8 +56,8 @@ pub struct Model {
     /// Groups that have had a member at QoS 0 or 1.
     groups_below_q2: BTreeSet<String>,
     wills: BTreeMap<String, Fate>,
-    /// Messages whose acknowledgement must wait for the store.
-    recorded: BTreeSet<String>,
+    /// Messages whose acknowledgement must wait for the store, and for which pass.
+    recorded: BTreeMap<String, Pass>,
     store_is_on: bool,
     pub n_received: u64,
     pub is_traced: bool,
@@ -81,6 +81,11 @@ struct Retention {
     topic: String,
     qos: QoS,
     until: u64,
+}
+
+/// One publication with RETAIN. The same payload may be published again and expire at another time.
+struct Kept {
+    payload: String,
     expires_at_ms: Option<u64>,
 }
 
@@ -162,6 +167,8 @@ struct Expected {
     plain: [usize; 2],
     shared: usize,
     got: [usize; 2],
+    /// Those of QoS 2.
+    got_once: [usize; 2],
     /// Copies beyond `plain` that crashes may have caused.
     spare: [usize; 2],
     routings: Vec<Routing>,
@@ -169,6 +176,8 @@ struct Expected {
     is_once: bool,
     /// When the client took it over.
     done: Vec<When>,
+    /// It came as a retained message too: which of the two the client took over is not known.
+    was_copied: bool,
     /// The life from which on it must not come again, for its acknowledgement is on the disk.
     finished_in: Option<u32>,
     qos: BTreeSet<QoS>,
@@ -246,6 +255,12 @@ pub struct Connecting<'a> {
     pub expiry_s: u32,
     pub will: Option<PlannedWill>,
     pub max_packet_size: usize,
+}
+
+impl Kept {
+    fn is_alive(&self, now: Now) -> bool {
+        self.expires_at_ms.is_none_or(|at| at > now.wall_ms)
+    }
 }
 
 impl State {

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File as StdFile, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,9 @@ use super::{File, Files};
 pub struct RealFiles;
 
 struct RealFile(StdFile);
+
+/// Bytes of what stat(2) counts in.
+const STAT_BLOCK: u64 = 512;
 
 impl File for RealFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -38,6 +41,10 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks() * STAT_BLOCK)
     }
 }
 

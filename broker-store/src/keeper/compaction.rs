@@ -50,13 +50,20 @@ impl Keeper {
         let segments = self.log.segments();
         let log_bytes = segments.len() as u64 * self.folder.identity().segment_bytes;
         let is_large = log_bytes > self.options.log_min_bytes || self.is_room_short();
-        if now_ms < self.compact.at_ms || !is_large || self.log.is_congested() {
+        if now_ms < self.compact.at_ms || self.log.is_congested() {
             return false;
         }
         let is_candidate = |it: &&Segment| {
             it.end <= horizon && it.is_pinned && !self.compact.stuck.contains(&it.number)
         };
-        let candidates: Vec<_> = segments.iter().filter(is_candidate).copied().collect();
+        let mut candidates: Vec<_> = segments.iter().filter(is_candidate).copied().collect();
+        let has_failed = |it: &Segment| self.is_to_leave(now_ms, it);
+        let must_move = candidates.iter().any(has_failed);
+        if must_move {
+            candidates.retain(has_failed);
+        } else if !is_large {
+            return false;
+        }
         let Some(state) = self.state.upgrade().filter(|_| !candidates.is_empty()) else {
             return false;
         };
@@ -66,10 +73,16 @@ impl Keeper {
         let live_bytes = live.bytes();
         self.stats.lock().live_bytes = live_bytes;
         let is_sparse = log_bytes > self.options.log_min_bytes.max(2 * live_bytes);
-        if !is_sparse && !self.is_room_short() {
+        if !is_sparse && !self.is_room_short() && !must_move {
             return false;
         }
-        let Some((victim, bodies)) = self.victim(&candidates, &live) else { return false };
+        let most_percent = match must_move {
+            true => 100,
+            false if self.is_room_short() => 80,
+            false => 50,
+        };
+        let victim = self.victim(&candidates, &live, most_percent);
+        let Some((victim, bodies)) = victim else { return false };
         let pin = self.log.pin(victim.number);
         log::debug!("compacting segment={} bodies={}", victim.number, bodies.len());
         self.job = KeeperJob::Compact(Box::new(Job {
@@ -86,8 +99,12 @@ impl Keeper {
     }
 
     /// The segment with the least in it.
-    fn victim(&self, candidates: &[Segment], live: &Live) -> Option<(Segment, Vec<(Lsn, u32)>)> {
-        let most_percent = if self.is_room_short() { 80 } else { 50 };
+    fn victim(
+        &self,
+        candidates: &[Segment],
+        live: &Live,
+        most_percent: u64,
+    ) -> Option<(Segment, Vec<(Lsn, u32)>)> {
         let most = self.folder.identity().segment_bytes / 100 * most_percent;
         let found = candidates.iter().map(|it| (live.bytes_in(it), it));
         // One without any is held for another reason, a message on its way, and goes by itself.

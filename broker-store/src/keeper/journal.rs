@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::store::{Appended, BodyPlace, Condition, FetchError, Lsn, Pin, Store};
 use bytes::Bytes;
@@ -21,6 +20,8 @@ pub(crate) struct Segment {
     pub(crate) end: Lsn,
     /// Somebody may still read in it.
     pub(crate) is_pinned: bool,
+    /// Its disk has failed: it is to be left behind.
+    pub(crate) is_damaged: bool,
 }
 
 /// The log.
@@ -47,11 +48,18 @@ pub(crate) trait Journal: Send + Sync {
     /// open.
     fn retire(&self, number: u64) -> io::Result<bool>;
 
+    /// Closes the open segment; what is appended next begins another.
+    fn roll(&self);
+
     /// Segments that lie ready for use.
     fn spares(&self) -> usize;
 
-    /// There is no room, or there is again: what must be kept is to be refused.
-    fn set_full(&self, is_full: bool);
+    /// Bytes that the segments in use have yet to take from the disk.
+    fn untaken_bytes(&self) -> u64;
+
+    /// Sets how many segments there may be, and the number of the last one there is space for: with the next one
+    /// what must be kept is refused. At once if `is_full`.
+    fn set_growth(&self, max_segments: u64, last_segment: u64, is_full: bool);
 
     /// How it is.
     fn health(&self) -> Health;
@@ -65,10 +73,9 @@ pub(crate) trait Journal: Send + Sync {
     }
 }
 
-/// The log, and whether there is room for it to grow.
+/// The log.
 pub(crate) struct RealJournal {
     pub(crate) log: Arc<Log>,
-    pub(crate) is_full: Arc<AtomicBool>,
     pub(crate) segment_bytes: u64,
 }
 
@@ -95,6 +102,7 @@ impl Journal for RealJournal {
             start: info.start,
             end: info.end,
             is_pinned: info.pins > 0,
+            is_damaged: info.is_damaged,
         };
         self.log.segments().into_iter().map(segment).collect()
     }
@@ -111,12 +119,20 @@ impl Journal for RealJournal {
         }
     }
 
+    fn roll(&self) {
+        self.log.roll();
+    }
+
     fn spares(&self) -> usize {
         self.log.stats().spares
     }
 
-    fn set_full(&self, is_full: bool) {
-        self.is_full.store(is_full, Ordering::Relaxed);
+    fn untaken_bytes(&self) -> u64 {
+        self.log.untaken_bytes()
+    }
+
+    fn set_growth(&self, max_segments: u64, last_segment: u64, is_full: bool) {
+        self.log.set_growth(max_segments, last_segment, is_full);
     }
 
     fn health(&self) -> Health {

@@ -1,7 +1,7 @@
-//! Room: how much the log takes and how much it may, how its disk is, and what is said about both.
+//! Room: how much the log takes and how much it may, and what is said about it.
 
 use super::{IDLE_MS, Keeper};
-use crate::alarm::{STORE_DISK_LOW, STORE_FAILED, STORE_FULL, STORE_IO_ERROR, STORE_SLOW};
+use crate::alarm::{STORE_DISK_LOW, STORE_FULL};
 use crate::stats::State;
 
 /// What was seen last.
@@ -13,20 +13,24 @@ pub(super) struct Room {
 }
 
 impl Keeper {
-    /// Looks, once a second; raises and clears alarms.
+    /// Looks, once a second; says how far the log may grow until then; raises and clears alarms.
     pub(super) fn watch_room(&mut self, now_ms: u64) {
         if now_ms < self.room.next_ms {
             return;
         }
         self.room.next_ms = now_ms + IDLE_MS;
         let segment_bytes = self.folder.identity().segment_bytes;
-        let used = self.log.segments().len() as u64 * segment_bytes;
+        // First, so that what is begun meanwhile counts as growth.
+        let segments = self.log.segments();
+        let used = segments.len() as u64 * segment_bytes;
         self.stats.lock().log_bytes = used;
         let max = self.options.max_log_bytes;
-        let percent = |of: u64| max / 100 * of;
+        let percent = |of: u64| max / 100 * of + max % 100 * of / 100;
         // A spare is room that is taken already. If the system does not say, it is not what stops us.
         let free = self.folder.files().free_bytes(self.folder.root()).unwrap_or(u64::MAX);
-        let free = free.saturating_add(self.log.spares() as u64 * segment_bytes);
+        let free = free
+            .saturating_add(self.log.spares() as u64 * segment_bytes)
+            .saturating_sub(self.log.untaken_bytes());
         let floor = self.options.min_free_bytes;
         // Down by a step before it is over, or it would come and go.
         let (low_at, full_at, floor) = (
@@ -38,31 +42,20 @@ impl Keeper {
         let takes = format!("the log takes {used} of {max} bytes, {free} are free on its disk");
         self.tell(self.room.is_low, STORE_DISK_LOW, || takes.clone());
         self.room.is_full = used > full_at || free < floor;
-        self.log.set_full(self.room.is_full);
-        self.watch_disk(&takes, floor);
-    }
-
-    fn watch_disk(&self, takes: &str, floor: u64) {
+        let newest = segments.last().map_or(0, |segment| segment.number);
+        let space_for = free.saturating_sub(floor) / segment_bytes;
+        let last = newest.saturating_add(space_for);
+        self.log.set_growth(full_at / segment_bytes, last, self.room.is_full);
         let health = self.log.health();
-        let error = || health.last_error.clone().unwrap_or_default();
         let is_out_of_space = health.state == State::Full;
         self.tell(self.room.is_full || is_out_of_space, STORE_FULL, || match is_out_of_space {
-            true => format!("the disk is full: {}", error()),
+            true => format!("the disk is full: {}", health.last_error.unwrap_or_default()),
             false => format!("{takes}, {floor} must be"),
         });
-        self.tell(health.state == State::Failed, STORE_FAILED, || {
-            format!("nothing more is kept: {}", error())
-        });
-        self.tell(health.rescues > 0, STORE_IO_ERROR, || {
-            format!("the disk has failed, the log went on in another file: {}", error())
-        });
-        let slow_ms = u128::from(self.options.slow_sync_ms);
-        self.tell(health.last_sync.as_millis() > slow_ms, STORE_SLOW, || {
-            format!("a sync has taken {} ms", health.last_sync.as_millis())
-        });
+        self.watch_disk(now_ms, &segments);
     }
 
-    fn tell(&self, is_up: bool, name: &'static str, why: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, is_up: bool, name: &'static str, why: impl FnOnce() -> String) {
         let is_told = self.alarms.is_up(name);
         if is_up && !is_told {
             self.alarms.raise(name, why());

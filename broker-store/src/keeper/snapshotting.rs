@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use broker_core::record::Record;
 use broker_core::store::{Lsn, TurnsUnderWay};
 
 use super::{Job as KeeperJob, Keeper, POLL_MS, Segment, Taken};
@@ -40,10 +41,6 @@ impl Keeper {
         if self.is_stopping {
             return self.is_snapshot_news();
         }
-        // Nothing can go before there are two, and a log that is refused what it would grow by waits for ever.
-        if self.is_room_short() && self.kept.len() < 2 {
-            return self.is_snapshot_news();
-        }
         let newest = self.kept.first().map(|kept| &kept.snapshot);
         let grown = self.log.end().saturating_sub(newest.map_or(0, |it| it.from));
         let last = newest.map_or(0, |it| it.file_bytes);
@@ -54,6 +51,40 @@ impl Keeper {
             self.options.snapshot_log_bytes.max(3 * last).min(self.options.max_log_bytes / 4)
         };
         grown > most.max(self.folder.identity().segment_bytes)
+    }
+
+    /// There is little room, and another snapshot or two would give more back than they take. Without one the log
+    /// would be full for ever: it is refused what it would have to grow by for the next. Or a segment is to be
+    /// given up that the disk has failed on.
+    pub(super) fn would_snapshot_free(&self, now_ms: u64) -> bool {
+        if now_ms < self.snapshot_retry_ms || self.is_stopping {
+            return false;
+        }
+        let horizon = self.horizon();
+        let segments = self.log.segments();
+        if segments.iter().any(|it| it.end > horizon && self.is_to_leave(now_ms, it)) {
+            return true;
+        }
+        if !self.is_room_short() {
+            return false;
+        }
+        let closed = segments.split_last().map_or(&[][..], |(_, closed)| closed);
+        let free = closed.iter().filter(|it| it.end > horizon && !it.is_pinned).count() as u64;
+        let last = self.kept.first().map_or(0, |kept| kept.snapshot.file_bytes);
+        free * self.folder.identity().segment_bytes > 2 * last
+    }
+
+    /// Makes sure that the log leads on behind the last snapshot, so that there may be another, and not in a
+    /// segment that is to be given up.
+    pub(super) fn make_news(&self, now_ms: u64) {
+        if self.log.segments().last().is_some_and(|open| self.is_to_leave(now_ms, open)) {
+            self.log.roll();
+        }
+        if !self.is_snapshot_news() {
+            let mut nothing = Vec::new();
+            Record::KeptUntil { step: 0, session: 0 }.encode(&mut nothing);
+            self.log.append(&nothing);
+        }
     }
 
     /// Something was appended since the last one began.

@@ -1,6 +1,6 @@
 //! Tests of the keeper: against a log in memory, and a broker that knows delayed messages only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::*;
 use crate::alarm::{STORE_DISK_LOW, STORE_FULL, STORE_SNAPSHOT_FAILED};
 use crate::folder::Identity;
 use crate::sim::{Call, Fault, SimFiles};
+use crate::stats::Health;
 
 const SEGMENT: u64 = 4096;
 
@@ -30,12 +31,15 @@ struct Inner {
     durable: Lsn,
     /// By number: what it holds, and who may read it.
     segments: BTreeMap<u64, (BTreeMap<Lsn, Vec<u8>>, Arc<()>)>,
+    damaged: BTreeSet<u64>,
+    health: Health,
 }
 
 impl FakeLog {
     fn new() -> Arc<Self> {
         let segments = BTreeMap::from([(1, Default::default())]);
-        let inner = Inner { end: SEGMENT, durable: SEGMENT, segments };
+        let (damaged, health) = (BTreeSet::new(), Health::default());
+        let inner = Inner { end: SEGMENT, durable: SEGMENT, segments, damaged, health };
         Arc::new(Self {
             inner: Mutex::new(inner),
             spares: AtomicU64::new(0),
@@ -96,6 +100,7 @@ impl Journal for FakeLog {
             start: number * SEGMENT,
             end: (number + 1) * SEGMENT,
             is_pinned: Arc::strong_count(pin) > 1,
+            is_damaged: inner.damaged.contains(number),
         };
         inner.segments.iter().map(segment).collect()
     }
@@ -115,16 +120,27 @@ impl Journal for FakeLog {
         Ok(true)
     }
 
+    fn roll(&self) {
+        let mut inner = self.inner.lock();
+        let number = inner.end / SEGMENT + 1;
+        inner.end = number * SEGMENT;
+        inner.segments.entry(number).or_default();
+    }
+
     fn spares(&self) -> usize {
         self.spares.load(Ordering::Relaxed) as usize
     }
 
-    fn set_full(&self, is_full: bool) {
+    fn untaken_bytes(&self) -> u64 {
+        0
+    }
+
+    fn set_growth(&self, _: u64, _: u64, is_full: bool) {
         self.is_full.store(u64::from(is_full), Ordering::Relaxed);
     }
 
-    fn health(&self) -> crate::stats::Health {
-        crate::stats::Health::default()
+    fn health(&self) -> Health {
+        self.inner.lock().health.clone()
     }
 
     fn is_congested(&self) -> bool {
@@ -502,6 +518,24 @@ fn a_log_that_filled_before_its_first_snapshot_resumes_when_it_is_drained() {
     ids.into_iter().for_each(|id| world.done(id));
     (0..4).for_each(|_| world.settle_synced());
     assert_eq!(world.log.is_full.load(Ordering::Relaxed), 0);
+}
+
+/// The same with snapshots from before, and when nothing more is appended at all.
+#[test]
+fn a_log_that_filled_after_its_snapshots_resumes_when_it_is_drained() {
+    let mut world = World::new(|options| options.max_log_bytes = 20 * SEGMENT);
+    for _ in 0..2 {
+        world.pass(1);
+        world.snapshot_now();
+    }
+    let ids: Vec<_> = (0..240).map(|_| world.publish(300)).collect();
+    ids.into_iter().for_each(|id| world.done(id));
+    (0..4).for_each(|_| world.settle_synced());
+    assert_eq!(world.log.is_full.load(Ordering::Relaxed), 0);
+    assert!(!world.keeper.alarms.is_up(STORE_FULL));
+    let n_snapshots = world.keeper.stats.lock().snapshots;
+    (0..10).for_each(|_| world.settle_synced());
+    assert_eq!(world.keeper.stats.lock().snapshots, n_snapshots, "no more than needed");
 }
 
 #[test]

@@ -42,14 +42,19 @@ impl Segments {
         Ok(path)
     }
 
-    /// Makes one spare and puts it into the list, unless there are enough.
-    pub(crate) fn prepare_spare(&self) -> io::Result<()> {
-        if self.n_spares() >= SPARES_READY.min(self.spares_max.max(1)) {
-            return Ok(());
+    /// Makes one spare and puts it into the list, unless there are enough, or too little would be left of the
+    /// disk. Returns whether it has.
+    pub(crate) fn prepare_spare(&self) -> io::Result<bool> {
+        let most = SPARES_READY.min(self.spares_max.max(1));
+        if !self.table.lock().has_room_for_spare(most, self.files_max) {
+            return Ok(false);
+        }
+        if !self.is_free(self.spares_leave_bytes.saturating_add(self.segment_bytes)) {
+            return Ok(false);
         }
         let path = self.make_spare(Fill::Zeros)?;
         self.table.lock().spares.push(path);
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps spares ready until [`Self::close`]: writing into blocks that are there takes half the time of
@@ -57,15 +62,19 @@ impl Segments {
     pub(crate) fn keep_spares(&self) {
         loop {
             let mut table = self.table.lock();
-            while table.spares.len() >= SPARES_READY.min(self.spares_max) && !table.is_closing {
+            let most = SPARES_READY.min(self.spares_max);
+            while !table.has_room_for_spare(most, self.files_max) && !table.is_closing {
                 self.spare_taken.wait(&mut table);
             }
             if table.is_closing {
                 return;
             }
             drop(table);
-            if let Err(error) = self.prepare_spare() {
+            let made = self.prepare_spare();
+            if let Err(error) = &made {
                 ::log::warn!("no spare segment could be made error={error}");
+            }
+            if !made.is_ok_and(|is_made| is_made) {
                 let mut table = self.table.lock();
                 if !table.is_closing {
                     self.spare_taken.wait_for(&mut table, SPARE_RETRY);

@@ -13,7 +13,9 @@ use crate::repair;
 use crate::sim::{Keep, SimFiles};
 
 mod crash;
+mod disk;
 mod life;
+mod room;
 
 const SEGMENT: u64 = 4096;
 

@@ -142,6 +142,7 @@ fn reference(it: &Ref<'_>) -> Value {
         "step": it.step,
         "qos": it.qos as u8,
         "retain": it.retain,
+        "is_copy": it.is_copy,
         "identifiers": it.identifiers,
         "group": it.group.map(|(name, route)| json!({ "name": name, "route": route })),
     })

@@ -164,16 +164,17 @@ impl Model {
 
     fn settle_retained(&mut self) {
         for values in self.retained.values_mut() {
-            for (pass, payload) in values.iter() {
-                if let Some(retention) = payload.as_ref().and_then(|p| self.retentions.get_mut(p))
+            for (pass, kept) in values.iter() {
+                if let Some(retention) =
+                    kept.as_ref().and_then(|kept| self.retentions.get_mut(&kept.payload))
                     && !self.passes.is_kept(*pass)
                 {
                     retention.until = retention.until.min(self.n_routed);
                 }
             }
             values.retain(|(pass, _)| self.passes.is_kept(*pass));
-            if let Some((_, Some(payload))) = values.last()
-                && let Some(retention) = self.retentions.get_mut(payload)
+            if let Some((_, Some(kept))) = values.last()
+                && let Some(retention) = self.retentions.get_mut(&kept.payload)
             {
                 retention.until = u64::MAX;
             }
@@ -214,7 +215,7 @@ impl Expected {
             assert!(!self.is_once || got <= most, "{payload} got before it was safe");
         }
         self.done.retain(|when| when.is_kept(passes));
-        if !self.done.is_empty() && self.routings.len() == 1 {
+        if !self.done.is_empty() && self.routings.len() == 1 && !self.was_copied {
             self.finished_in.get_or_insert(life);
         }
         n_lost

@@ -64,11 +64,9 @@ impl Model {
         let alive: BTreeMap<_, _> = self
             .retained
             .iter()
-            .filter_map(|(topic, values)| Some((topic.clone(), values.last()?.1.clone()?)))
-            .filter(|(_, payload)| {
-                let at = self.retentions[payload].expires_at_ms;
-                at.is_none_or(|at| at > self.now.wall_ms)
-            })
+            .filter_map(|(topic, values)| Some((topic, values.last()?.1.as_ref()?)))
+            .filter(|(_, kept)| kept.is_alive(self.now))
+            .map(|(topic, kept)| (topic.clone(), kept.payload.clone()))
             .collect();
         assert_eq!(*retained, alive, "retained messages");
     }

@@ -49,7 +49,7 @@ impl Model {
         }
         // Copies with RETAIN may be live ones of a subscription that keeps the flag, or those that a
         // SUBSCRIBE asked for: nothing tells them apart, so they are counted together.
-        let mut grants = retention.map_or(0, |retention| {
+        let grants = retention.map_or(0, |retention| {
             assert_eq!(retention.topic, r.topic, "{what}");
             assert!(r.qos <= retention.qos, "{what}: published at {}", retention.qos);
             let is_owed = |grant: &&Grant| {
@@ -57,14 +57,13 @@ impl Model {
             };
             if r.retain { session.grants.iter().filter(is_owed).count() } else { 0 }
         });
-        if r.qos < Q2 {
-            // Each may come again after a crash.
-            grants *= 1 + session.crashes;
-        }
         let flag = usize::from(r.retain);
         let e = session.expected.entry(r.payload.to_owned()).or_default();
-        let most = e.plain[flag] + e.spare[flag] + grants;
+        // Below QoS 2 each may come again after a crash.
+        let most = e.plain[flag] + e.spare[flag] + grants * (1 + session.crashes);
+        let most_once = e.plain[flag] + e.spare[flag] + grants;
         let is_shared = e.shared > 0;
+        e.was_copied |= grants > 0;
         assert!(is_shared || most > 0, "{what} with RETAIN {}: nobody asked for it", r.retain);
         if grants == 0 && !is_shared {
             assert!(e.qos.contains(&r.qos), "{what}: {:?}", e.qos);
@@ -93,10 +92,13 @@ impl Model {
             return;
         }
         e.got[flag] += 1;
+        e.got_once[flag] += usize::from(r.qos == Q2);
         // Of shares the sum over all members counts, in the end.
         if !is_shared {
-            let got = e.got[flag];
+            let (got, once) = (e.got[flag], e.got_once[flag]);
             assert!(got <= most, "{what} with RETAIN {}: {got} times of {most}", r.retain);
+            let what = format!("{what} with RETAIN {}", r.retain);
+            assert!(once <= most_once, "{what}: exactly once, {once} times of {most_once}");
         }
         let newest = session.newest_live.entry(r.topic.to_owned()).or_insert((*life, 0));
         if newest.0 < *life {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use broker_codec::{QoS, topic};
 use broker_core::Message;
 
-use super::{Expected, Fresh, FreshKind, Model, Retention, Routing, Session, Share, ids};
+use super::{
+    Expected, Fresh, FreshKind, Kept, Model, Pass, Retention, Routing, Session, Share, ids,
+};
 use crate::rig::{Q0, Q2};
 
 /// Bytes of a PUBLISH beyond topic and payload, at most.
@@ -21,7 +23,7 @@ fn is_delayed(payload: &str) -> bool {
 impl Model {
     /// A message was taken from its publisher to be published later.
     pub fn delayed(&mut self, id: &str, payload: &str) {
-        self.recorded.insert(payload.to_owned());
+        self.recorded.insert(payload.to_owned(), self.passes.now);
         self.taken(id, payload, Some(true));
     }
 
@@ -52,7 +54,10 @@ impl Model {
         let n = self.n_routed;
         let topic = &*message.topic;
         // A message published again at QoS 1 is another one: what becomes of it now is what counts.
-        self.recorded.remove(&payload);
+        // Of a delayed one that was settled when it came.
+        if !is_delayed(&payload) {
+            self.recorded.remove(&payload);
+        }
         if message.retain {
             self.retain(topic, &payload, message);
         }
@@ -103,12 +108,12 @@ impl Model {
             let qos = qos.min(message.qos);
             let flag = usize::from(retain_as_published && message.retain);
             if session.owe(&payload, (qos, flag), message, expiry_s, self.passes.now) {
-                self.recorded.insert(payload.clone());
+                self.recorded.entry(payload.clone()).or_insert(self.passes.now);
             }
             let e = session.expected.get_mut(&payload).expect("it was put there");
             e.identifiers.insert(ids(&identifiers));
         }
-        let is_recorded = self.recorded.contains(&payload);
+        let is_recorded = self.recorded.contains_key(&payload);
         let is_known = groups.is_empty() || is_recorded;
         for (filter, candidates) in groups {
             self.shares.push(Share {
@@ -134,20 +139,18 @@ impl Model {
         let (n, pass) = (self.n_routed, self.passes.now);
         let values = self.retained.entry(topic.to_owned()).or_default();
         if let Some((_, Some(old))) = values.last()
-            && let Some(retention) = self.retentions.get_mut(old)
+            && let Some(retention) = self.retentions.get_mut(&old.payload)
         {
             retention.until = n;
         }
         let is_clear = payload.is_empty();
-        values.push((pass, (!is_clear).then(|| payload.to_owned())));
+        let expires_at_ms = message.expires_at_ms;
+        let kept = || Kept { payload: payload.to_owned(), expires_at_ms };
+        values.push((pass, (!is_clear).then(kept)));
         if !is_clear {
-            self.recorded.insert(payload.to_owned());
-            let retention = Retention {
-                topic: topic.to_owned(),
-                qos: message.qos,
-                until: u64::MAX,
-                expires_at_ms: message.expires_at_ms,
-            };
+            self.recorded.entry(payload.to_owned()).or_insert(pass);
+            let retention =
+                Retention { topic: topic.to_owned(), qos: message.qos, until: u64::MAX };
             self.retentions.insert(payload.to_owned(), retention);
         }
     }
@@ -155,10 +158,8 @@ impl Model {
     /// True if a message is retained for the topic now, and has not expired.
     pub fn is_retained(&self, topic: &str) -> bool {
         let values = self.retained.get(topic);
-        let Some((_, Some(payload))) = values.and_then(|values| values.last()) else {
-            return false;
-        };
-        self.retentions[payload].expires_at_ms.is_none_or(|at| at > self.now.wall_ms)
+        let kept = values.and_then(|values| values.last()).and_then(|(_, kept)| kept.as_ref());
+        kept.is_some_and(|kept| kept.is_alive(self.now))
     }
 
     /// A client has acknowledged a delivery: the message is the client's.
@@ -172,8 +173,9 @@ impl Model {
         }
     }
 
-    pub fn must_be_recorded(&self, payload: &str) -> bool {
-        self.store_is_on && self.recorded.contains(payload)
+    /// The pass that has recorded a message, if its acknowledgement must wait for that.
+    pub fn must_be_recorded(&self, payload: &str) -> Option<Pass> {
+        self.recorded.get(payload).copied().filter(|_| self.store_is_on)
     }
 }
 
@@ -185,7 +187,7 @@ impl Session {
         (qos, flag): (QoS, usize),
         message: &Message,
         expiry_s: Option<u32>,
-        pass: super::Pass,
+        pass: Pass,
     ) -> bool {
         let when = self.when(pass);
         let lasts = self.state.lasts();

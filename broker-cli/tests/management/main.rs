@@ -1,0 +1,7 @@
+//! The commands of the management API against the real broker, with real MQTT clients connected.
+
+#![forbid(unsafe_code)]
+
+mod broker;
+mod counts;
+mod node;
