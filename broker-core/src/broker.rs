@@ -75,6 +75,17 @@ pub struct Broker {
     pub(crate) id_seed: std::hash::RandomState,
 }
 
+impl Drop for Broker {
+    /// Lets go of what sessions hold: a group has its members, and their messages remember the group they were
+    /// dealt out by, so that neither would ever be freed.
+    fn drop(&mut self) {
+        for shard in 0.. {
+            let Some(sessions) = self.sessions.snapshot(shard) else { break };
+            sessions.iter().for_each(|session| session.lock().discard(self));
+        }
+    }
+}
+
 /// Makes a [`Broker`].
 #[derive(Default)]
 pub struct BrokerBuilder {

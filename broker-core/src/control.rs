@@ -52,6 +52,8 @@ pub struct ListenerInfo {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: String,
+    /// The same as it was configured: a port alone stays one.
+    pub listen_on: String,
     /// True while it accepts.
     pub is_running: bool,
     /// `acceptors`.
@@ -60,8 +62,8 @@ pub struct ListenerInfo {
     pub max_connections: usize,
     /// Connections it has now.
     pub connections: usize,
-    /// How many connections ended for which reason.
-    pub shutdown_counts: Vec<(&'static str, u64)>,
+    /// How many connections ended for which reason; an orderly end is not counted.
+    pub shutdown_counts: Vec<(String, u64)>,
 }
 
 /// What the control plane may do with listeners; filled by the shell, which has them.
@@ -69,17 +71,40 @@ pub trait Listeners: Send + Sync {
     /// All listeners, running or stopped.
     fn list(&self) -> Vec<ListenerInfo>;
 
-    /// Stops accepting at a listener; its connections go on.
+    /// Stops accepting at a listener and closes its connections with 0x98 Administrative action. Waits for that.
     ///
     /// # Errors
-    /// There is none of that name, or it is stopped; the text says which.
-    fn stop(&self, name: &str) -> Result<(), String>;
+    /// There is none of that name, or it is stopped.
+    fn stop(&self, name: &str) -> Result<(), ListenerError>;
 
     /// Opens a stopped listener again.
     ///
     /// # Errors
-    /// There is none of that name, it runs, or its address cannot be had; the text says which.
-    fn start(&self, name: &str) -> Result<(), String>;
+    /// There is none of that name, it runs, or cannot be opened.
+    fn start(&self, name: &str) -> Result<(), ListenerError>;
+
+    /// Stops a listener if it runs, and opens it with what its certificates are now.
+    ///
+    /// # Errors
+    /// There is none of that name, or it cannot be opened: it runs on if that shows before it is stopped.
+    fn restart(&self, name: &str) -> Result<(), ListenerError>;
+}
+
+/// Why nothing was done with a listener.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListenerError {
+    /// There is none of that name.
+    #[error("there is no such listener")]
+    Unknown,
+    /// It was to be started.
+    #[error("the listener runs already")]
+    Running,
+    /// It was to be stopped.
+    #[error("the listener does not run")]
+    Stopped,
+    /// It cannot be opened; the text says why.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Broker {

@@ -68,7 +68,7 @@ pub use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};
 pub use channel::{Answered, Channel, Close, CloseCause, Flow};
 pub use client::{Certificate, ClientId, ClientInfo, Peer, Transport};
 pub use clock::Now;
-pub use control::{ListenerInfo, Listeners, SessionView};
+pub use control::{ListenerError, ListenerInfo, Listeners, SessionView};
 pub use local::{Attachment, LocalClient, LocalSubscription};
 pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics, Snapshot};

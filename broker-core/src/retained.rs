@@ -67,6 +67,17 @@ pub(crate) struct Set {
     pub(crate) outlived: bool,
 }
 
+/// What became of a topic that has no retained message any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// The step of that.
+    pub(crate) step: u64,
+    /// There was one.
+    pub(crate) was_there: bool,
+    /// It had expired.
+    pub(crate) has_expired: bool,
+}
+
 /// The store of retained messages is full, or the message too large for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
@@ -160,19 +171,16 @@ impl Retained {
         }
     }
 
-    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. Returns the step of that if there was one, and
-    /// whether it had expired.
-    pub(crate) fn remove(
-        &self,
-        topic: &str,
-        now: Now,
-        next_step: impl FnOnce() -> u64,
-    ) -> Option<(u64, bool)> {
+    /// Forgets the retained message of a topic [MQTT-3.3.1-6].
+    pub(crate) fn remove(&self, topic: &str, now: Now, next_step: impl FnOnce() -> u64) -> Removed {
         let mut shard = self.shards[shard_of(topic)].write();
-        let message = shard.remove(topic)?;
-        self.len.sub(1);
-        self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
-        Some((next_step(), message.is_expired(now)))
+        let old = shard.remove(topic);
+        if let Some(message) = &old {
+            self.len.sub(1);
+            self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
+        }
+        let has_expired = old.as_ref().is_some_and(|message| message.is_expired(now));
+        Removed { step: next_step(), was_there: old.is_some(), has_expired }
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
@@ -358,7 +366,10 @@ mod tests {
         assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_err());
         assert!(retained.set(&message("a", b"22"), Now::default(), || 0).is_ok());
         assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
-        assert_eq!(retained.remove("a", Now::default(), || 7), Some((7, false)));
+        for (step, was_there) in [(7, true), (8, false)] {
+            let removed = retained.remove("a", Now::default(), || step);
+            assert_eq!(removed, Removed { step, was_there, has_expired: false });
+        }
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
         assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_ok());
     }

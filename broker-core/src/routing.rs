@@ -9,7 +9,7 @@ use crate::delayed::DelayedError;
 use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::record::Record;
-use crate::retained::Set;
+use crate::retained::{Removed, Set};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
@@ -45,9 +45,11 @@ impl Turn {
         let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
         if publication.payload.is_empty() {
             let removed = broker.retained.remove(topic, self.now, || broker.next_kept_step());
-            let Some((step, has_expired)) = removed else { return };
+            let Removed { step, was_there, has_expired } = removed;
             self.out.counters.add(Metric::MessagesExpired, has_expired.into());
-            if is_recorded {
+            // Another thread may have cleared it a moment ago, and the record of that be lost in a crash: who is
+            // told that there is nothing must be told the truth.
+            if is_recorded && (was_there || publication.qos > QoS::AtMostOnce) {
                 records.put_with_message(&Record::RetainedClear { step, topic }, topic);
             }
             return;

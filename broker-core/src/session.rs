@@ -664,12 +664,14 @@ impl Session {
     /// PUBREL came in: the identifier is free. Returns whether it was in use.
     pub(crate) fn release(&self, id: PacketId, out: &mut Out) -> bool {
         let mut state = self.lock();
-        let Some(entry) = state.received.remove(id) else { return false };
-        if entry.is_recorded {
+        let entry = state.received.remove(id);
+        // Of one that is not in use the record of its release may not be safe yet, if that was asked for in an
+        // earlier connection: told that it is free, the client may use it for another message.
+        if state.is_durable && entry.as_ref().is_none_or(|entry| entry.is_recorded) {
             let (session, step) = (state.number, state.next_step());
             out.records.put_awaited(&Record::ReceivedDone { session, step, packet_id: id });
         }
-        true
+        entry.is_some()
     }
 }
 

@@ -3,6 +3,7 @@
 mod alarms;
 mod apps;
 mod brokers;
+mod listeners;
 mod metrics;
 mod nodes;
 mod stats;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::applications::Applications;
 use crate::auth::Authentication;
+use crate::listeners::HttpListeners;
 use crate::ports::NodeFacts;
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
@@ -27,6 +29,7 @@ pub(crate) struct Api {
     pub(crate) applications: Arc<Applications>,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) max_row_limit: usize,
+    pub(crate) listeners: HttpListeners,
 }
 
 impl Api {
@@ -36,8 +39,15 @@ impl Api {
 }
 
 /// The groups, in the order of the document's list.
-const GROUPS: &[&[Route]] =
-    &[alarms::ROUTES, apps::ROUTES, brokers::ROUTES, metrics::ROUTES, nodes::ROUTES, stats::ROUTES];
+const GROUPS: &[&[Route]] = &[
+    alarms::ROUTES,
+    apps::ROUTES,
+    brokers::ROUTES,
+    listeners::ROUTES,
+    metrics::ROUTES,
+    nodes::ROUTES,
+    stats::ROUTES,
+];
 
 const ROOT: &Route =
     &get("list_api", "/", "List the routes of the API", list).unlisted().lists::<RouteRow>();

@@ -15,6 +15,7 @@ mod applications;
 mod auth;
 mod dispatch;
 mod error;
+mod listeners;
 mod options;
 mod page;
 pub mod ports;
@@ -25,5 +26,5 @@ mod route;
 mod server;
 mod text;
 
-pub use options::{ListenerOptions, ManagementOptions, Secret};
+pub use options::{ListenerOptions, ManagementOptions, Secret, TlsOptions};
 pub use server::{Bound, Management, StartError};

@@ -23,6 +23,8 @@ pub struct ListenerOptions {
     pub name: String,
     /// Where it listens; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Whether it was configured by its port alone, and is shown so.
+    pub is_port_alone: bool,
     /// Threads that serve its connections, at least 1.
     pub acceptors: usize,
     /// Connections at a time.
@@ -34,7 +36,22 @@ pub struct ListenerOptions {
     /// Whether small answers leave at once.
     pub nodelay: bool,
     /// Makes it HTTPS.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<TlsOptions>,
+}
+
+/// TLS of a listener.
+#[derive(Clone)]
+pub struct TlsOptions {
+    /// What handshakes go by.
+    pub server: Arc<rustls::ServerConfig>,
+    /// Reads certificate, key and authorities again, for handshakes to come; says why the old ones stay.
+    pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsOptions")
+    }
 }
 
 /// A text that is not to be shown.

@@ -17,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// Who asks.
     pub(crate) principal: Principal,
+    /// Name of the listener.
+    pub(crate) came_by: String,
 }
 
 impl Request {
@@ -140,7 +142,8 @@ mod tests {
 
     fn request(body: &str) -> Request {
         let principal = Principal { app_id: "admin".into(), role: Role::Admin };
-        Request { segments: Vec::new(), query: Vec::new(), body: body.into(), principal }
+        let (segments, query) = (Vec::new(), Vec::new());
+        Request { segments, query, body: body.into(), principal, came_by: String::new() }
     }
 
     fn check(body: &str, expected: &str) {

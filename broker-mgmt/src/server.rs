@@ -1,29 +1,25 @@
-//! HTTP: listeners on threads of their own, bounds on what a client may send, and the way of a request.
+//! HTTP: a thread of its own with the listeners, bounds on what a client may send, and the way of a request.
 
-use std::any::Any;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
-use actix_web::rt::System;
-use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::timeout;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use parking_lot::Mutex;
-use socket2::SockRef;
 
 use crate::api::{self, Api};
 use crate::applications::{Applications, PUBLIC, Role};
 use crate::auth::{Authentication, Refused};
 use crate::dispatch::{self, Found};
 use crate::error::{ApiError, Code};
-use crate::options::{ListenerOptions, ManagementOptions};
+use crate::listeners::{CameBy, HttpListeners};
+use crate::options::{ListenerOptions, ManagementOptions, TlsOptions};
 use crate::ports::Ports;
 use crate::prometheus;
 use crate::reply::Reply;
@@ -32,8 +28,9 @@ use crate::route::Method;
 
 /// The management API at work. It ends when it is dropped.
 pub struct Management {
-    bound: Vec<Bound>,
-    handles: Vec<ServerHandle>,
+    api: Arc<Api>,
+    /// Of the listeners that have certificates.
+    tls: Vec<TlsOptions>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -98,36 +95,44 @@ impl Management {
         check_exposure(&options.listeners, &applications)?;
         let authentication =
             Authentication::new(Arc::clone(&applications)).ok_or_else(no_random)?;
-        let api = Arc::new(Api {
+        let api = Arc::new_cyclic(|api| Api {
             broker,
             node,
             applications,
             authentication: Arc::new(authentication),
             max_row_limit: options.max_row_limit,
+            listeners: HttpListeners::new(api.clone()),
         });
         let (tell, told) = mpsc::sync_channel(1);
         let listeners = options.listeners;
-        let thread = thread::Builder::new()
-            .name("management".into())
-            .spawn(move || serve(listeners, api, &tell))?;
-        let ended = || io::Error::other("its thread ended");
-        let (bound, handles) = told.recv().map_err(|_| ended())??;
-        Ok(Self { bound, handles, thread: Mutex::new(Some(thread)) })
+        let tls = listeners.iter().filter_map(|listener| listener.tls.clone()).collect();
+        let thread = thread::Builder::new().name("management".into()).spawn({
+            let api = Arc::clone(&api);
+            move || api.listeners.serve(listeners, &tell)
+        })?;
+        told.recv().map_err(|_| io::Error::other("its thread ended"))??;
+        Ok(Self { api, tls, thread: Mutex::new(Some(thread)) })
     }
 
     /// Where it listens.
     #[must_use]
-    pub fn listeners(&self) -> &[Bound] {
-        &self.bound
+    pub fn listeners(&self) -> Vec<Bound> {
+        self.api.listeners.bound()
+    }
+
+    /// Reads all certificates again, for connections to come.
+    ///
+    /// # Errors
+    /// One of them cannot be used; the old ones stay in force there. One text for each listener.
+    pub fn reload_certificates(&self) -> Result<(), Vec<String>> {
+        let errors: Vec<_> = self.tls.iter().filter_map(|tls| (tls.reload)().err()).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// Stops accepting, lets requests at work end for a second, and waits for it.
     pub fn shut_down(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
-        for handle in &self.handles {
-            // The order is given by the call; what it returns only tells of the end.
-            drop(handle.stop(true));
-        }
+        self.api.listeners.shut_down();
         let _ = thread.join();
     }
 }
@@ -152,81 +157,13 @@ fn check_exposure(
     Err(StartError::PublicSecret { name: open.name.clone(), bind: open.bind, applications })
 }
 
-type Started = Result<(Vec<Bound>, Vec<ServerHandle>), StartError>;
-
-/// The thread of the API: opens its listeners, tells where, and runs until they are stopped.
-fn serve(listeners: Vec<ListenerOptions>, api: Arc<Api>, tell: &SyncSender<Started>) {
-    System::new().block_on(async move {
-        let (mut bound, mut servers) = (Vec::new(), Vec::new());
-        for listener in listeners {
-            match open(listener, &api) {
-                Ok((place, server)) => {
-                    bound.push(place);
-                    servers.push(server);
-                }
-                Err(error) => {
-                    let _ = tell.send(Err(error));
-                    return;
-                }
-            }
-        }
-        let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
-        if tell.send(Ok((bound, handles))).is_err() {
-            return;
-        }
-        let servers: Vec<_> = servers.into_iter().map(actix_web::rt::spawn).collect();
-        for server in servers {
-            if let Ok(Err(error)) = server.await {
-                log::error!("the management API ended: {error}");
-            }
-        }
-    });
-}
-
-fn open(
-    listener: ListenerOptions,
-    api: &Arc<Api>,
-) -> Result<(Bound, actix_web::dev::Server), StartError> {
-    let ListenerOptions { name, bind, acceptors, max_clients, backlog, send_timeout, nodelay, tls } =
-        listener;
-    let workers = acceptors.max(1);
-    let api = web::Data::from(Arc::clone(api));
-    let server = HttpServer::new(move || {
-        App::new().app_data(web::Data::clone(&api)).default_service(web::to(answer))
-    })
-    .workers(workers)
-    .max_connections(max_clients.div_ceil(workers).max(1))
-    .worker_max_blocking_threads(HANDLERS_MAX.div_ceil(workers))
-    .backlog(backlog)
-    .tcp_nodelay(nodelay)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .client_disconnect_timeout(Duration::from_secs(1))
-    .shutdown_timeout(1)
-    .disable_signals()
-    .on_connect(move |socket, _| cut_off_idle_readers(socket, send_timeout));
-    let server = match tls {
-        None => server.bind(bind),
-        Some(tls) => server.bind_rustls_0_23(bind, rustls::ServerConfig::clone(&tls)),
-    };
-    let server = server.map_err(|error| StartError::Bind { name: name.clone(), bind, error })?;
-    let address = server.addrs().first().copied().unwrap_or(bind);
-    Ok((Bound { name, address }, server.run()))
-}
-
-/// A client that does not read its answer costs the answer's memory until then.
-fn cut_off_idle_readers(socket: &dyn Any, timeout: Duration) {
-    let plain = socket.downcast_ref::<TcpStream>();
-    let secure = socket.downcast_ref::<actix_tls::accept::rustls_0_23::TlsStream<TcpStream>>();
-    if let Some(socket) = plain.or_else(|| secure.map(|tls| tls.get_ref().0))
-        && let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
-    {
-        log::debug!("no timeout for a client of the management API: {error}");
-    }
-}
-
 /// Answers one request.
-async fn answer(http: HttpRequest, payload: web::Payload, api: web::Data<Api>) -> HttpResponse {
+pub(crate) async fn answer(
+    http: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+    came_by: web::Data<CameBy>,
+) -> HttpResponse {
     let path = http.uri().path();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let is_exposition = match (segments.next(), segments.next(), segments.next()) {
@@ -276,7 +213,8 @@ async fn answer(http: HttpRequest, payload: web::Payload, api: web::Data<Api>) -
         Ok(Err(_)) => return close(too_large()),
         Err(_) => return close(plain(StatusCode::REQUEST_TIMEOUT, "The body took too long.")),
     };
-    let request = Request { segments: named, query, body, principal };
+    let came_by = came_by.0.to_string();
+    let request = Request { segments: named, query, body, principal, came_by };
     let handled = web::block(move || (route.handler)(&api, &request)).await;
     match handled {
         Ok(Ok(reply)) => send(reply),
@@ -357,7 +295,3 @@ const TEXT: &str = "text/plain";
 /// As the original reads.
 const BODY_MAX: usize = 8 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Handlers at work at a time; further requests wait.
-const HANDLERS_MAX: usize = 8;

@@ -1,6 +1,7 @@
 //! What a listener is made of; validated values, named as EMQ X 3.1 names its keys.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// One listener, `listener.<protocol>.<name>`.
@@ -58,6 +59,8 @@ pub enum Protocol {
 pub enum Bind {
     /// An IP address and port.
     Inet(SocketAddr),
+    /// A port of all IPv4 addresses.
+    Port(u16),
     /// A path in the file system.
     Unix(PathBuf),
 }
@@ -189,6 +192,37 @@ impl ListenerConfig {
     /// Whether `peer` may speak for others, in a PROXY header or an HTTP one.
     pub fn trusts_proxy(&self, peer: IpAddr) -> bool {
         self.proxy_protocol_peers.iter().any(|block| block.contains(peer))
+    }
+}
+
+impl Bind {
+    /// The address; `None` for a path.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(addr) => Some(*addr),
+            Self::Port(port) => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port))),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same way to say it with the port that the system chose.
+    #[must_use]
+    pub fn bound_at(&self, addr: SocketAddr) -> Self {
+        match self {
+            Self::Inet(_) => Self::Inet(addr),
+            Self::Port(_) => Self::Port(addr.port()),
+            Self::Unix(path) => Self::Unix(path.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(addr) => addr.fmt(f),
+            Self::Port(port) => port.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
     }
 }
 

@@ -353,6 +353,11 @@ impl Connection {
 
     /// The listener's count of why connections ended.
     pub(crate) fn count_shutdown(&self, cause: CloseCause) {
-        self.admission.setup().count_shutdown(cause.name());
+        self.admission.setup().count_shutdown(cause);
+    }
+
+    /// True if its listener was stopped and it has not been closed yet.
+    pub(crate) fn is_to_go(&self) -> bool {
+        !self.is_lingering() && self.admission.setup().is_stopped()
     }
 }

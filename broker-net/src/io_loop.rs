@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Adopt(Box<Connection>),
     /// An extension has answered.
     Answer(u64, Answered),
+    /// A listener was stopped: its connections go.
+    CloseStopped,
     /// End when no connection is left.
     Stop,
 }
@@ -83,12 +85,16 @@ pub(crate) struct IoLoop {
     scratch: Vec<u8>,
     /// Connections with more to read than one pass takes.
     again: Vec<u64>,
+    /// Connections of stopped listeners, which go a few in each pass.
+    going: Vec<u64>,
     is_stopping: bool,
 }
 
 const WAKER: Token = Token(usize::MAX);
 const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
+/// Closed in one pass when a listener is stopped; the rest waits for the next.
+const GOING_PER_PASS: usize = 256;
 /// How long a closed socket is read on for the sake of its last words.
 const LINGER_MS: u64 = 1000;
 
@@ -114,6 +120,7 @@ impl IoLoop {
             timers: Timers::new(clock::now().mono_ms),
             scratch: vec![0; SCRATCH_BYTES],
             again: Vec::new(),
+            going: Vec::new(),
             is_stopping: false,
         })
     }
@@ -179,6 +186,7 @@ impl IoLoop {
             while let Ok(command) = self.commands.try_recv() {
                 self.handle_command(command);
             }
+            self.close_going();
             self.handle_timers();
             self.turn.finish();
             balance.look(Instant::now(), self.connections.len());
@@ -189,7 +197,7 @@ impl IoLoop {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || self.turn.has_work() {
+        if !self.again.is_empty() || !self.going.is_empty() || self.turn.has_work() {
             return Some(Duration::ZERO);
         }
         self.timers.wait_ms(self.turn.now.mono_ms).map(Duration::from_millis)
@@ -210,6 +218,11 @@ impl IoLoop {
                     connection.channel.handle_answer(answered);
                     self.handle_readable(key);
                 }
+            }
+            Command::CloseStopped => {
+                let going = self.connections.iter().filter(|(_, (_, it))| it.is_to_go());
+                let keys = going.map(|(at, (generation, _))| key_of(*generation, at));
+                self.going = keys.collect();
             }
             Command::Stop => self.is_stopping = true,
         }
@@ -251,7 +264,7 @@ impl IoLoop {
     /// The key of the connection that is settled next.
     fn next_key(&mut self) -> u64 {
         self.generation = self.generation.wrapping_add(1) & 0x7FFF_FFFF;
-        u64::from(self.generation) << 32 | self.connections.vacant_key() as u64
+        key_of(self.generation, self.connections.vacant_key())
     }
 
     /// Puts a connection into its slot and its socket into the poll.
@@ -288,8 +301,21 @@ impl IoLoop {
     fn adopt(&mut self, connection: Connection) {
         let key = self.next_key();
         connection.link.home.lock().key = key;
+        // Its listener may have been stopped while it was on its way.
+        if connection.is_to_go() {
+            self.going.push(key);
+        }
         self.settle(key, connection);
         self.wake(key);
+    }
+
+    fn close_going(&mut self) {
+        for _ in 0..GOING_PER_PASS {
+            let Some(key) = self.going.pop() else { return };
+            if self.get(key).is_some_and(|connection| connection.is_to_go()) {
+                self.close(key, &Close::from(CloseCause::Kicked));
+            }
+        }
     }
 
     fn handle_readable(&mut self, key: u64) {
@@ -417,4 +443,8 @@ impl IoLoop {
         let _ = connection.link.writer.socket().deregister(self.poll.registry());
         self.handle.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn key_of(generation: u32, at: usize) -> u64 {
+    u64::from(generation) << 32 | at as u64
 }

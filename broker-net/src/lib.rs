@@ -29,6 +29,7 @@ mod transport;
 
 pub use listener_set::{ListenerSet, ListenerView};
 pub use server::{Server, ServerOptions, StartError};
+pub use tls_setup::{ReloadableTls, TlsSetupError};
 
 /// The parsers of outside bytes, for the fuzz targets only.
 #[doc(hidden)]

@@ -4,7 +4,7 @@ mod gate;
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -39,10 +39,12 @@ pub(crate) struct ListenError {
 
 /// Binds and listens as configured.
 pub(crate) fn bind(config: &ListenerConfig) -> Result<Listener, ListenError> {
-    let (address, bound) = match &config.bind {
-        Bind::Inet(addr) => (addr.to_string(), bind_tcp(*addr, &config.tcp)),
-        Bind::Unix(path) => (path.display().to_string(), bind_unix(path, config.tcp.backlog)),
+    let bound = match &config.bind {
+        Bind::Inet(addr) => bind_tcp(*addr, &config.tcp),
+        Bind::Port(port) => bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into(), &config.tcp),
+        Bind::Unix(path) => bind_unix(path, config.tcp.backlog),
     };
+    let address = config.bind.to_string();
     bound.map_err(|source| ListenError { key: config.key(), address, source })
 }
 

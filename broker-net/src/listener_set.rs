@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use broker_core::{Broker, ListenerInfo, Listeners};
+use broker_core::{Broker, ListenerError, ListenerInfo, Listeners};
 use parking_lot::Mutex;
 
 use crate::acceptor::{AcceptorHandle, Opened, Order};
-use crate::config::ListenerConfig;
+use crate::config::{Bind, ListenerConfig};
+use crate::io_loop::{Command, LoopHandle};
 use crate::listener::{self, ListenerSetup};
 use crate::server::StartError;
 
@@ -21,12 +23,14 @@ pub struct ListenerView {
     pub config: Arc<ListenerConfig>,
     /// The address it is bound to, with the port the system chose for port 0.
     pub address: String,
+    /// The same in the way it was configured.
+    pub listen_on: Bind,
     /// True while it accepts.
     pub is_running: bool,
     /// Connections it has now.
     pub connections: usize,
     /// How many connections ended for which reason.
-    pub shutdown_counts: Vec<(&'static str, u64)>,
+    pub shutdown_counts: Vec<(String, u64)>,
 }
 
 /// The listeners of a server.
@@ -35,20 +39,30 @@ pub struct ListenerSet {
     broker: Weak<Broker>,
     data_dir: PathBuf,
     acceptor: AcceptorHandle,
+    loops: Vec<Arc<LoopHandle>>,
     entries: Mutex<Vec<Entry>>,
+    /// Held for an order, which may take its time: one after the other, while `entries` can be looked at.
+    orders: Mutex<()>,
 }
 
 struct Entry {
     name: Arc<str>,
     setup: Arc<ListenerSetup>,
     address: String,
+    listen_on: Bind,
     is_running: bool,
 }
 
 impl ListenerSet {
-    pub(crate) fn new(broker: &Arc<Broker>, data_dir: PathBuf, acceptor: AcceptorHandle) -> Self {
+    pub(crate) fn new(
+        broker: &Arc<Broker>,
+        data_dir: PathBuf,
+        acceptor: AcceptorHandle,
+        loops: Vec<Arc<LoopHandle>>,
+    ) -> Self {
         let broker = Arc::downgrade(broker);
-        Self { broker, data_dir, acceptor, entries: Mutex::default() }
+        let (entries, orders) = (Mutex::default(), Mutex::default());
+        Self { broker, data_dir, acceptor, loops, entries, orders }
     }
 
     pub(crate) fn stop_accepting(&self) {
@@ -56,18 +70,23 @@ impl ListenerSet {
     }
 
     pub(crate) fn run(&self, opened: Opened) {
-        let address = opened
-            .listener
-            .local_addr()
-            .map_or_else(|| bind_text(opened.setup.config()), |addr| addr.to_string());
-        let mut entries = self.entries.lock();
-        entries.retain(|entry| entry.name != opened.name);
-        entries.push(Entry {
+        let bind = &opened.setup.config().bind;
+        let (address, listen_on) = match opened.listener.local_addr() {
+            Some(addr) => (addr.to_string(), bind.bound_at(addr)),
+            None => (bind.to_string(), bind.clone()),
+        };
+        let entry = Entry {
             name: Arc::clone(&opened.name),
             setup: Arc::clone(&opened.setup),
             address,
+            listen_on,
             is_running: true,
-        });
+        };
+        let mut entries = self.entries.lock();
+        match entries.iter_mut().find(|other| other.name == entry.name) {
+            Some(stopped) => *stopped = entry,
+            None => entries.push(entry),
+        }
         self.acceptor.send(Order::Open(Box::new(opened)));
     }
 
@@ -79,6 +98,7 @@ impl ListenerSet {
             name: Arc::clone(&entry.name),
             config: Arc::clone(entry.setup.config()),
             address: entry.address.clone(),
+            listen_on: entry.listen_on.clone(),
             is_running: entry.is_running,
             connections: entry.setup.n_connections(),
             shutdown_counts: entry.setup.shutdown_counts(),
@@ -91,35 +111,19 @@ impl ListenerSet {
     /// # Errors
     /// It cannot be opened, or one of its name runs.
     pub fn add(&self, config: ListenerConfig) -> Result<(), StartError> {
-        let name = listener_name(&config);
-        if self.entries.lock().iter().any(|entry| *entry.name == *name && entry.is_running) {
-            return Err(StartError::State { name: name.to_string(), what: "runs already" });
-        }
-        let Some(broker) = self.broker.upgrade() else {
-            return Err(StartError::State { name: name.to_string(), what: "the broker is gone" });
-        };
-        self.run(open(&broker, config, &self.data_dir)?);
-        Ok(())
+        let _one = self.orders.lock();
+        self.open(config)
     }
 
-    /// Stops accepting at a listener; its connections go on.
+    /// Stops accepting at a listener and closes its connections with 0x98 Administrative action; waits up to
+    /// 5 seconds for them to be gone.
     ///
     /// # Errors
     /// There is none of that name, or it is stopped.
     pub fn stop(&self, name: &str) -> Result<(), StartError> {
-        let mut entries = self.entries.lock();
-        let entry = entries
-            .iter_mut()
-            .find(|entry| *entry.name == *name && entry.is_running)
-            .ok_or_else(|| StartError::State { name: name.to_owned(), what: "does not run" })?;
-        entry.is_running = false;
-        let name = Arc::clone(&entry.name);
-        drop(entries);
-        // The address is free once the acceptor has let go of it.
-        let (done, closed) = crossbeam_channel::bounded(1);
-        self.acceptor.send(Order::Close(name, done));
-        let _ = closed.recv_timeout(Duration::from_secs(5));
-        Ok(())
+        let _one = self.orders.lock();
+        self.find(name)?;
+        if self.close(name) { Ok(()) } else { Err(StartError::Stopped { name: name.to_owned() }) }
     }
 
     /// Opens a stopped listener again, with its old settings.
@@ -127,15 +131,65 @@ impl ListenerSet {
     /// # Errors
     /// There is none of that name, it runs, or cannot be opened.
     pub fn start(&self, name: &str) -> Result<(), StartError> {
-        let config = {
-            let entries = self.entries.lock();
-            let entry = entries.iter().find(|entry| *entry.name == *name);
-            let Some(entry) = entry else {
-                return Err(StartError::State { name: name.to_owned(), what: "does not exist" });
-            };
-            entry.setup.config().as_ref().clone()
-        };
-        self.add(config)
+        let _one = self.orders.lock();
+        let config = self.find(name)?;
+        self.open(ListenerConfig::clone(&config))
+    }
+
+    /// Stops a listener if it runs, and opens it again with its old settings and what is in its files now.
+    ///
+    /// # Errors
+    /// There is none of that name, or it cannot be opened. What is wrong with its files shows before it is stopped:
+    /// then it runs on.
+    pub fn restart(&self, name: &str) -> Result<(), StartError> {
+        let _one = self.orders.lock();
+        let config = self.find(name)?;
+        let setup = ListenerSetup::new(ListenerConfig::clone(&config), &self.data_dir)?;
+        self.close(name);
+        let listener = listener::bind(&config)?;
+        self.run(Opened { name: name.into(), listener, setup: Arc::new(setup) });
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<ListenerConfig>, StartError> {
+        let entries = self.entries.lock();
+        let entry = entries.iter().find(|entry| *entry.name == *name);
+        entry
+            .map(|entry| Arc::clone(entry.setup.config()))
+            .ok_or_else(|| StartError::Unknown { name: name.to_owned() })
+    }
+
+    fn open(&self, config: ListenerConfig) -> Result<(), StartError> {
+        let name = listener_name(&config);
+        if self.entries.lock().iter().any(|entry| *entry.name == *name && entry.is_running) {
+            return Err(StartError::Running { name: name.to_string() });
+        }
+        let broker = self.broker.upgrade().ok_or(StartError::Ended)?;
+        self.run(open(&broker, config, &self.data_dir)?);
+        Ok(())
+    }
+
+    /// Returns false if it does not run.
+    fn close(&self, name: &str) -> bool {
+        let mut entries = self.entries.lock();
+        let running = |entry: &&mut Entry| *entry.name == *name && entry.is_running;
+        let Some(entry) = entries.iter_mut().find(running) else { return false };
+        entry.is_running = false;
+        let (name, setup) = (Arc::clone(&entry.name), Arc::clone(&entry.setup));
+        drop(entries);
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        // The address is free once the acceptor has let go of it; what it has accepted the loops have by then.
+        let (done, closed) = crossbeam_channel::bounded(1);
+        self.acceptor.send(Order::Close(name, done));
+        let _ = closed.recv_deadline(until);
+        setup.set_stopped();
+        for handle in &self.loops {
+            handle.send(Command::CloseStopped);
+        }
+        while setup.n_connections() > 0 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
     }
 
     /// Reads all certificates again. New connections get the new ones; where one cannot be read, the old
@@ -158,6 +212,7 @@ impl Listeners for ListenerSet {
         let info = |view: ListenerView| ListenerInfo {
             name: view.name,
             address: view.address,
+            listen_on: view.listen_on.to_string(),
             is_running: view.is_running,
             acceptors: view.config.acceptors,
             max_connections: view.config.max_connections,
@@ -167,24 +222,32 @@ impl Listeners for ListenerSet {
         self.views().into_iter().map(info).collect()
     }
 
-    fn stop(&self, name: &str) -> Result<(), String> {
-        Self::stop(self, name).map_err(|error| error.to_string())
+    fn stop(&self, name: &str) -> Result<(), ListenerError> {
+        Ok(Self::stop(self, name)?)
     }
 
-    fn start(&self, name: &str) -> Result<(), String> {
-        Self::start(self, name).map_err(|error| error.to_string())
+    fn start(&self, name: &str) -> Result<(), ListenerError> {
+        Ok(Self::start(self, name)?)
+    }
+
+    fn restart(&self, name: &str) -> Result<(), ListenerError> {
+        Ok(Self::restart(self, name)?)
+    }
+}
+
+impl From<StartError> for ListenerError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Unknown { .. } => Self::Unknown,
+            StartError::Running { .. } => Self::Running,
+            StartError::Stopped { .. } => Self::Stopped,
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 
 fn listener_name(config: &ListenerConfig) -> Arc<str> {
     format!("mqtt:{}:{}", config.protocol.as_str(), config.name).as_str().into()
-}
-
-fn bind_text(config: &ListenerConfig) -> String {
-    match &config.bind {
-        crate::config::Bind::Inet(addr) => addr.to_string(),
-        crate::config::Bind::Unix(path) => path.display().to_string(),
-    }
 }
 
 pub(crate) fn open(
@@ -200,3 +263,6 @@ pub(crate) fn open(
     let setup = Arc::new(ListenerSetup::new(config, data_dir)?);
     Ok(Opened { name, listener, setup })
 }
+
+/// A socket that was closed lingers for a second at most, if its peer does not close it too.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -48,14 +48,27 @@ pub enum StartError {
         /// The zone it names.
         zone: String,
     },
-    /// There is no such listener, or it runs already.
-    #[error("listener {name}: {what}")]
-    State {
+    /// There is no such listener.
+    #[error("listener {name}: does not exist")]
+    Unknown {
         /// `mqtt:tcp:external`.
         name: String,
-        /// What is the matter.
-        what: &'static str,
     },
+    /// It runs already.
+    #[error("listener {name}: runs already")]
+    Running {
+        /// `mqtt:tcp:external`.
+        name: String,
+    },
+    /// It is stopped already.
+    #[error("listener {name}: does not run")]
+    Stopped {
+        /// `mqtt:tcp:external`.
+        name: String,
+    },
+    /// The broker is gone.
+    #[error("the broker has ended")]
+    Ended,
     /// The system refuses threads or polls.
     #[error("starting threads: {0}")]
     Io(#[from] io::Error),
@@ -117,7 +130,8 @@ impl Server {
         threads.push(acceptor.start()?);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let housekeeper = keep_house(broker, &is_stopping)?;
-        let listeners = Arc::new(ListenerSet::new(broker, data_dir, acceptor_handle));
+        let listeners =
+            Arc::new(ListenerSet::new(broker, data_dir, acceptor_handle, handles.clone()));
         let server = Self {
             broker: Arc::clone(broker),
             loops: handles,

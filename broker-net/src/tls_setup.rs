@@ -1,5 +1,7 @@
 //! From the TLS keys of a listener to what rustls wants, and the certificate made at first start.
 
+mod reloadable;
+
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,15 +14,19 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{
+    NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+pub use self::reloadable::ReloadableTls;
 use crate::config::TlsConfig;
 
 /// What is wrong with the TLS of a listener; the operator's to fix.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} = {value}: {cause}")]
-pub(crate) struct TlsSetupError {
+pub struct TlsSetupError {
     /// `listener.ssl.external.certfile`.
     key: String,
     value: String,
@@ -56,6 +62,15 @@ impl From<pem::Error> for Cause {
     }
 }
 
+/// What is read from the files, and the key of session tickets that goes with it.
+#[derive(Debug, Clone)]
+struct Material {
+    certified_key: Arc<CertifiedKey>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// A fresh key for each: it ends sessions that an earlier list of authorities had let in.
+    ticketer: Arc<dyn ProducesTickets>,
+}
+
 /// Reads the files and builds the configuration. `key` is `listener.ssl.external`; `data_dir` is
 /// where the certificate is made if none is configured.
 pub(crate) fn load(
@@ -63,6 +78,12 @@ pub(crate) fn load(
     key: &str,
     data_dir: &Path,
 ) -> Result<Arc<ServerConfig>, TlsSetupError> {
+    let Material { certified_key, verifier, ticketer } = read(config, key, data_dir)?;
+    let resolver = Arc::new(SingleCertAndKey::from(certified_key));
+    build(config, verifier, resolver, ticketer).map_err(|error| unusable(config, key, error))
+}
+
+fn read(config: &TlsConfig, key: &str, data_dir: &Path) -> Result<Material, TlsSetupError> {
     let error = |name: &str, value: &Path, cause: Cause| TlsSetupError {
         key: format!("{key}.{name}"),
         value: value.display().to_string(),
@@ -90,26 +111,39 @@ pub(crate) fn load(
         let path = config.cacertfile.as_deref().unwrap_or_else(|| Path::new(""));
         error("cacertfile", path, cause)
     })?;
-    build(config, verifier, chain, private_key).map_err(|cause| error("certfile", &certfile, cause))
+    let certified_key = CertifiedKey::from_der(chain, private_key, &ring::default_provider())
+        .map_err(|cause| error("certfile", &certfile, cause.into()))?;
+    let ticketer =
+        ring::Ticketer::new().map_err(|cause| error("certfile", &certfile, cause.into()))?;
+    Ok(Material { certified_key: Arc::new(certified_key), verifier, ticketer })
 }
 
 fn build(
     config: &TlsConfig,
     verifier: Arc<dyn ClientCertVerifier>,
-    chain: Vec<CertificateDer<'static>>,
-    private_key: PrivateKeyDer<'static>,
-) -> Result<Arc<ServerConfig>, Cause> {
+    resolver: Arc<dyn ResolvesServerCert>,
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&versions(config))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, private_key)?;
-    // Sessions are kept by clients, in tickets: no memory here, nothing shared between threads. A
-    // fresh key per load ends sessions that an earlier list of authorities had let in.
-    server.ticketer = ring::Ticketer::new()?;
+        .with_cert_resolver(resolver);
+    // Sessions are kept by clients, in tickets: no memory here, nothing shared between threads.
+    server.ticketer = ticketer;
     server.session_storage = Arc::new(NoServerSessionStorage {});
     // A client of MQTT holds one connection: one ticket to come back with is enough.
     server.send_tls13_tickets = 1;
     Ok(Arc::new(server))
+}
+
+/// What no file is to blame for.
+fn unusable(config: &TlsConfig, key: &str, error: rustls::Error) -> TlsSetupError {
+    let certfile = config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
+    TlsSetupError {
+        key: format!("{key}.certfile"),
+        value: certfile.display().to_string(),
+        cause: error.into(),
+    }
 }
 
 fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use broker_core::Broker;
+use broker_core::{Broker, ListenerError, Listeners};
 use broker_net::config::ListenerConfig;
 use broker_net::{Server, ServerOptions};
 
@@ -21,6 +21,18 @@ fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// The same of MQTT 5.0; returns when it is connected.
+fn connect_v5(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 0]).unwrap();
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[0], 0x20);
+    stream.read_exact(&mut vec![0; head[1].into()]).unwrap();
+    stream
+}
+
 #[test]
 fn the_control_plane_stops_and_starts_a_listener() {
     let broker = Broker::builder().build().unwrap();
@@ -32,22 +44,31 @@ fn the_control_plane_stops_and_starts_a_listener() {
     let server = Server::start(&broker, options).unwrap();
     let port = broker.listeners().expect("the server has made them known");
     let address: SocketAddr = port.list()[0].address.parse().unwrap();
-    let mut before = connect(address).unwrap();
+    let mut before = connect_v5(address);
+    let mut silent = TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    while port.list()[0].connections < 2 {
+        std::thread::yield_now();
+    }
 
     port.stop("mqtt:tcp:a").unwrap();
     assert!(!port.list()[0].is_running);
     assert!(TcpStream::connect(address).is_err(), "nobody listens");
-    assert_eq!(port.stop("mqtt:tcp:a").unwrap_err(), "listener mqtt:tcp:a: does not run");
-    // A client that is connected is served on.
-    before.write_all(&[0xC0, 0]).unwrap();
-    let mut pong = [0; 2];
-    before.read_exact(&mut pong).unwrap();
-    assert_eq!(pong, [0xD0, 0]);
+    assert_eq!(port.stop("mqtt:tcp:a"), Err(ListenerError::Stopped));
+    // Its clients are told and closed, those that have not said CONNECT are closed.
+    assert_eq!(port.list()[0].connections, 0);
+    let mut told = Vec::new();
+    before.read_to_end(&mut told).unwrap();
+    assert_eq!(told, [0xE0, 1, 0x98]);
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(port.list()[0].shutdown_counts, [("kicked".to_owned(), 2)]);
 
     port.start("mqtt:tcp:a").unwrap();
     connect(port.list()[0].address.parse().unwrap()).unwrap();
-    assert_eq!(port.start("mqtt:tcp:a").unwrap_err(), "listener mqtt:tcp:a: runs already");
-    assert_eq!(port.start("mqtt:tcp:z").unwrap_err(), "listener mqtt:tcp:z: does not exist");
+    assert_eq!(port.start("mqtt:tcp:a"), Err(ListenerError::Running));
+    for order in [Listeners::start, Listeners::stop, Listeners::restart] {
+        assert_eq!(order(&*port, "mqtt:tcp:z"), Err(ListenerError::Unknown));
+    }
 
     server.listener_set().add(ListenerConfig::tcp("b", any)).unwrap();
     let added = port.list().into_iter().find(|l| &*l.name == "mqtt:tcp:b").unwrap();
@@ -55,6 +76,29 @@ fn the_control_plane_stops_and_starts_a_listener() {
     let taken = ListenerConfig::tcp("c", added.address.parse().unwrap());
     let error = server.listener_set().add(taken).unwrap_err().to_string();
     assert!(error.starts_with(&format!("listener.tcp.c.bind = {}: ", added.address)), "{error}");
-    drop(before);
+    assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
+}
+
+#[test]
+fn a_restart_closes_connections_and_keeps_the_address() {
+    let broker = Broker::builder().build().unwrap();
+    // A port that was free a moment ago, so that the listener has one to come back to.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listeners = vec![ListenerConfig::tcp("a", free)];
+    let server =
+        Server::start(&broker, ServerOptions { listeners, ..ServerOptions::default() }).unwrap();
+    let mut clients: Vec<_> = (0..600).map(|_| connect(free).unwrap()).collect();
+    let port = broker.listeners().unwrap();
+    port.restart("mqtt:tcp:a").unwrap();
+    for client in &mut clients {
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "closed");
+    }
+    connect(free).unwrap();
+    let listed = &port.list()[0];
+    assert_eq!((&*listed.listen_on, listed.is_running), (&*free.to_string(), true));
+    // A stopped one is started by it.
+    port.stop("mqtt:tcp:a").unwrap();
+    port.restart("mqtt:tcp:a").unwrap();
+    connect(free).unwrap();
     assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
 }

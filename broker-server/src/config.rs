@@ -29,7 +29,7 @@ use log::LevelFilter;
 use self::error::{ConfigError, Origin};
 
 pub(crate) use self::error::ConfigErrors;
-pub(crate) use self::management::{HttpListener, ManagementConfig};
+pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
 pub(crate) use self::print::markdown;
 use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};

@@ -1,22 +1,34 @@
 //! The management API with the configuration and the facts of this program.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::Broker;
 use broker_mgmt::ports::Ports;
-use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, StartError};
+use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, TlsOptions};
+use broker_net::config::Bind;
+use broker_net::{ReloadableTls, TlsSetupError};
 
-use crate::config::{HttpListener, ManagementConfig};
+use crate::config::{HttpListener, HttpsListener, ManagementConfig};
 use crate::facts::Facts;
 
-/// Starts it, unless none of its listeners is enabled.
+/// Starts it, unless none of its listeners is enabled. `data_dir` is where a certificate is made if it needs one.
 pub(crate) fn start(
     config: ManagementConfig,
     broker: &Arc<Broker>,
     facts: Facts,
-) -> Result<Option<Management>, StartError> {
-    let listeners: Vec<_> = listener("http:management", &config.http).into_iter().collect();
+    data_dir: &Path,
+) -> anyhow::Result<Option<Management>> {
+    let mut listeners = Vec::new();
+    if config.http.enabled {
+        listeners.push(listener("http:management", &config.http, None));
+    }
+    let HttpsListener { listener: https, tls } = config.https;
+    if https.enabled {
+        let tls = ReloadableTls::load(tls, "management.listener.https", data_dir)?;
+        listeners.push(listener("https:management", &https, Some(tls)));
+    }
     if listeners.is_empty() {
         return Ok(None);
     }
@@ -33,15 +45,21 @@ pub(crate) fn start(
     Ok(Some(management))
 }
 
-fn listener(name: &str, config: &HttpListener) -> Option<ListenerOptions> {
-    config.enabled.then(|| ListenerOptions {
+fn listener(name: &str, config: &HttpListener, tls: Option<ReloadableTls>) -> ListenerOptions {
+    ListenerOptions {
         name: name.to_owned(),
-        bind: config.bind.0,
+        bind: config.bind.socket_addr(),
+        is_port_alone: matches!(config.bind.0, Bind::Port(_)),
         acceptors: config.acceptors,
         max_clients: config.max_clients,
         backlog: config.backlog,
         send_timeout: Duration::from_millis(config.send_timeout_ms),
         nodelay: config.nodelay,
-        tls: None,
-    })
+        tls: tls.map(|tls| TlsOptions {
+            server: Arc::clone(tls.server_config()),
+            reload: Arc::new(move || {
+                tls.reload().map_err(|error: TlsSetupError| error.to_string())
+            }),
+        }),
+    }
 }

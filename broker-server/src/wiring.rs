@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
 use broker_core::extension::Extensions;
+use broker_mgmt::Management;
 use broker_net::{Server, ServerOptions};
 
 use crate::auth::scram::ScramSha256;
@@ -47,14 +48,14 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
-        data_dir: config.node.data_dir,
+        data_dir: config.node.data_dir.clone(),
     };
     let server = Server::start(&broker, options)?;
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
     }
     let facts = Facts::new(config.node.name.clone(), begun);
-    let management = management::start(config.management, &broker, facts)?;
+    let management = management::start(config.management, &broker, facts, &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -63,7 +64,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, file),
+            Signal::Reload => reload(&server, management.as_ref(), file),
             Signal::Stop => break,
         }
     }
@@ -83,7 +84,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
 }
 
 /// What SIGHUP asks for: certificates and log levels. What cannot be read leaves the old in force.
-fn reload(server: &Server, file: Option<&Path>) {
+fn reload(server: &Server, management: Option<&Management>, file: Option<&Path>) {
     match config::load(file, crate::environment()) {
         Ok(config) => {
             logging::set_up(&config.log);
@@ -91,12 +92,12 @@ fn reload(server: &Server, file: Option<&Path>) {
         }
         Err(errors) => log::error!("log levels stay as they are: {errors}"),
     }
-    match server.listener_set().reload_certificates() {
-        Ok(()) => log::info!("certificates read again"),
-        Err(errors) => {
-            errors.iter().for_each(|error| log::error!("the old certificate stays: {error}"));
-        }
+    let mut errors = server.listener_set().reload_certificates().err().unwrap_or_default();
+    errors.extend(management.and_then(|it| it.reload_certificates().err()).into_iter().flatten());
+    if errors.is_empty() {
+        log::info!("certificates read again");
     }
+    errors.iter().for_each(|error| log::error!("the old certificate stays: {error}"));
 }
 
 /// Lets the process open as many files as the system allows it to.

@@ -90,6 +90,8 @@ impl Committer {
                     }
                     return true;
                 }
+                // A segment made in a hurry takes its space only as it is written.
+                Err(Fault::Full(_)) if self.shared.segments.give_up_spare() => {}
                 Err(Fault::Full(error)) => return self.wait_for_space(&error),
                 Err(Fault::Broken(number, error)) => {
                     self.failures += 1;

@@ -238,6 +238,11 @@ impl Log {
         self.shared.segments.prepare_spare()
     }
 
+    /// Gives the space of a spare back to the disk; false if there is none.
+    pub(crate) fn give_up_spare(&self) -> bool {
+        self.shared.segments.give_up_spare()
+    }
+
     /// How it is.
     #[must_use]
     pub fn health(&self) -> Health {

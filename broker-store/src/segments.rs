@@ -19,7 +19,8 @@ mod growth;
 mod names;
 mod spares;
 
-pub(crate) use growth::Growth;
+use growth::reserve_bytes;
+pub(crate) use growth::{Growth, floor_bytes};
 pub(crate) use names::Name;
 use spares::Fill;
 
@@ -104,6 +105,8 @@ pub(crate) struct Segments {
     files_max: u64,
     /// Nor one that would leave less than this of the disk.
     spares_leave_bytes: u64,
+    /// With less than this left there is no room for what must be kept.
+    reserve_bytes: u64,
     pub(crate) growth: Growth,
     table: Mutex<Table>,
     spare_taken: Condvar,
@@ -147,6 +150,7 @@ impl Segments {
             files_max: options.max_bytes / segment_bytes,
             // Something must be left for snapshots, without which no segment is ever given back.
             spares_leave_bytes: options.min_free_bytes.max(segment_bytes),
+            reserve_bytes: reserve_bytes(options.min_free_bytes, segment_bytes),
             growth: Growth::default(),
             table: Mutex::new(table),
             spare_taken: Condvar::new(),
@@ -325,6 +329,7 @@ impl Segments {
             table.spares.pop()
         };
         self.spare_taken.notify_one();
+        self.check_reserve();
         let from = match spare {
             Some(path) => path,
             None => self.make_spare(Fill::Sparse)?,
@@ -421,6 +426,15 @@ impl Segments {
         // There may be room for a spare now.
         self.spare_taken.notify_one();
         self.files.sync_dir(&self.folder).map_err(io)
+    }
+
+    /// A spare was taken. Others may have used up the disk since somebody looked.
+    fn check_reserve(&self) {
+        let Ok(free) = self.files.free_bytes(&self.folder) else { return };
+        let spares = self.n_spares() as u64 * self.segment_bytes;
+        if free.saturating_add(spares) < self.reserve_bytes {
+            self.growth.fill();
+        }
     }
 
     /// True if so much of the disk is free, or the system does not say.

@@ -184,6 +184,12 @@ impl SimFiles {
         self.0.lock().quota_bytes = Some(bytes);
     }
 
+    /// Bytes that all files take, in whole sectors.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.0.lock().used_bytes()
+    }
+
     /// True once the power has been cut.
     #[must_use]
     pub fn is_halted(&self) -> bool {

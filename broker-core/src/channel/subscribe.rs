@@ -274,14 +274,14 @@ pub(crate) fn unsubscribe_one(
         return ReasonCode::TopicFilterInvalid;
     }
     let mut state = session.lock();
-    let Some(subscription) = state.subscriptions.remove(filter) else {
-        return ReasonCode::NoSubscriptionExisted;
-    };
-    state.end_replay(subscription.route());
+    let subscription = state.subscriptions.remove(filter);
+    // Even if there is none: the record of why may not be safe yet, if an earlier connection asked before.
     if state.is_durable {
         let (session, step) = (session.number(), state.next_step());
         turn.out.records.put_awaited(&Record::Unsubscribed { session, step, filter });
     }
+    let Some(subscription) = subscription else { return ReasonCode::NoSubscriptionExisted };
+    state.end_replay(subscription.route());
     drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);

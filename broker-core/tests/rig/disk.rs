@@ -153,6 +153,11 @@ impl Disk {
         self.sync_frames(self.frames());
     }
 
+    /// How many hold a place in the log.
+    pub fn pins(&self) -> usize {
+        Arc::strong_count(&self.0.lock().pin) - 1
+    }
+
     /// Frames that are synced.
     pub fn synced(&self) -> usize {
         let log = self.0.lock();

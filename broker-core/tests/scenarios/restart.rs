@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
-use broker_codec::{Packet, Property, Publish, SubscriptionOptions};
+use broker_codec::{Packet, Properties, Property, Publish, SubscriptionOptions, Unsubscribe};
 use broker_core::config::{BrokerConfig, WillsKeep, ZoneConfig};
 use broker_core::restore::Restored;
 use broker_core::store::Level;
 use broker_core::{Ban, Metric, Who};
 
 use crate::rig::*;
+
+const NONE: Properties<'_> = Properties::EMPTY;
 
 fn rig() -> Rig {
     Rig::durable(|_, _| {})
@@ -285,6 +287,47 @@ fn an_identifier_does_not_outlive_its_message() {
         let s = rig.back("s");
         rig.check(s, &["CONNACK present=1 0x00", "PUBLISH q2 #1 a=once"]);
     }
+}
+
+/// What has changed nothing is answered when what had changed it before is safe, in whatever thread that was.
+#[test]
+fn who_is_told_that_there_is_nothing_is_told_the_truth() {
+    let mut rig = rig();
+    let p = rig.lasting("p", "a", Q1);
+    let kept = Publish { retain: true, ..message("r", "kept", Q1, 1) };
+    rig.send(p, &Packet::Publish(kept));
+    rig.publish(p, "a", "once", Q2, 2);
+    rig.sync();
+    rig.out(p);
+    // One thread has read it all, and not come to the end of its pass.
+    let mut other = rig.broker.turn();
+    let filters = || Unsubscribe { packet_id: packet_id(7), properties: NONE, filters: vec!["a"] };
+    let clear = || Packet::Publish(Publish { retain: true, ..message("r", "", Q1, 3) });
+    rig.post(p, &clear());
+    rig.post(p, &Packet::Unsubscribe(filters()));
+    rig.post(p, &Packet::PubRel(ack(2)));
+    rig.feed_in(&mut other, p);
+    // The client comes back, and asks for it all again.
+    let p = rig.back("p");
+    rig.out(p);
+    for packet in [clear(), Packet::Unsubscribe(filters()), Packet::PubRel(ack(2))] {
+        rig.send(p, &packet);
+        rig.check(p, &[]);
+    }
+    rig.sync();
+    rig.check(p, &["PUBACK #3 0x10", "UNSUBACK #7 11", "PUBCOMP #2 0x92"]);
+    let frames = rig.disk().frames();
+    rig.crash_keeping(frames, 0);
+    drop(other);
+    let p = rig.back("p");
+    rig.publish(p, "a", "another", Q2, 2);
+    rig.sync();
+    let expected = ["CONNACK present=1 0x00", "PUBLISH q1 #1 a=once", "PUBREC #2 0x10"];
+    rig.check(p, &expected);
+    assert_eq!(rig.broker.subscriptions("p").map(|list| list.len()), Some(0));
+    let s = rig.client("s");
+    rig.subscribed(s, "r", Q1);
+    rig.check(s, &[]);
 }
 
 /// The same within one pass, and when the other thread's frame comes first: the identifier is known.

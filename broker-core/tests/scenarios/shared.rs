@@ -1,8 +1,12 @@
 //! Shared subscriptions: who gets a message, and what becomes of those of a member that goes.
 
+use std::sync::{Arc, Weak};
+
 use broker_codec::Property;
 use broker_core::config::SharedStrategy;
-use broker_core::{Metric, QoS};
+use broker_core::extension::Consumer;
+use broker_core::{Message, Metric, QoS};
+use parking_lot::Mutex;
 
 use crate::rig::*;
 
@@ -265,4 +269,49 @@ fn a_share_has_the_options_of_its_member() {
     let p = rig.client("pub");
     rig.publish(p, "t", "x", Q2, 1);
     rig.check(c, &["PUBLISH q1 #1 t=x sub=9"]);
+}
+
+/// Remembers what it hears, without keeping it.
+#[derive(Default)]
+struct Faint(Mutex<Vec<Weak<Message>>>);
+
+impl Consumer for Faint {
+    fn consume(&self, message: &Arc<Message>) {
+        self.0.lock().push(Arc::downgrade(message));
+    }
+}
+
+/// A group has its members, and these have messages that remember their group.
+#[test]
+fn a_broker_that_is_dropped_takes_its_groups_along() {
+    for durable in [false, true] {
+        let mut rig = if durable { Rig::durable(|_, _| {}) } else { Rig::new() };
+        let faint = Arc::new(Faint::default());
+        let attachment = rig.broker.attach("t/#", faint.clone()).unwrap();
+        let list = [0, 1].map(|n| {
+            let c = rig.join(Hello::v5(&format!("m{n}")).lasting(1000));
+            rig.subscribe(c, "$share/g/t/+", Q2);
+            c
+        });
+        let pins = |rig: &Rig| rig.disk.as_ref().map_or(0, |disk| disk.pins());
+        let p = rig.client("pub");
+        rig.lose(list[0]);
+        for n in 1..=6 {
+            // In flight, and in queues.
+            rig.publish(p, "t/1", "x", if n % 2 == 0 { Q1 } else { Q2 }, n);
+        }
+        rig.lose(list[1]);
+        rig.publish(p, "t/1", "x", Q1, 7);
+        drop(attachment);
+        let heard = std::mem::take(&mut *faint.0.lock());
+        assert_eq!(heard.len(), 7);
+        assert!(heard.iter().all(|message| message.upgrade().is_some()));
+        let disk = rig.disk.clone();
+        assert_eq!(pins(&rig) > 0, durable);
+        let broker = Arc::downgrade(&rig.broker);
+        drop(rig);
+        assert!(broker.upgrade().is_none());
+        assert!(heard.iter().all(|message| message.upgrade().is_none()), "messages are left over");
+        assert_eq!(disk.map_or(0, |disk| disk.pins()), 0, "the store's segments are held for ever");
+    }
 }

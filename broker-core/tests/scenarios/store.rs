@@ -115,7 +115,8 @@ fn a_delivery_kept_back_goes_to_the_next_connection_once_it_is_safe() {
 fn an_acknowledgement_for_a_retained_message_waits_for_the_disk() {
     let (mut rig, _, _) = rig();
     let p = rig.client("pub");
-    for payload in ["x", ""] {
+    // The last clears nothing, which is true only when the record of why is safe.
+    for payload in ["x", "", ""] {
         let mut kept = message("r", payload, Q1, 1);
         kept.retain = true;
         rig.send(p, &Packet::Publish(kept));
@@ -123,11 +124,6 @@ fn an_acknowledgement_for_a_retained_message_waits_for_the_disk() {
         rig.sync();
         rig.check(p, &["PUBACK #1 0x10"]);
     }
-    // There was none any more: nothing to record, nothing to wait for.
-    let mut kept = message("r", "", Q1, 1);
-    kept.retain = true;
-    rig.send(p, &Packet::Publish(kept));
-    rig.check(p, &["PUBACK #1 0x10"]);
 }
 
 #[test]

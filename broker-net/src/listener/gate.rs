@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use broker_core::{CloseCause, ReasonCode};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 
@@ -22,7 +23,36 @@ pub(crate) struct ListenerSetup {
     n_connections: AtomicUsize,
     rate: Mutex<TokenBucket>,
     half_open: Mutex<HalfOpen>,
-    shutdown_counts: Mutex<BTreeMap<&'static str, u64>>,
+    shutdown_counts: Mutex<BTreeMap<Ended, u64>>,
+    /// Its connections are to go.
+    is_stopped: AtomicBool,
+}
+
+/// Why a connection ended or was not let in, as EMQ X 3.1 counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ended {
+    By(&'static str),
+    /// With what the client was told.
+    With(ReasonCode),
+}
+
+impl Ended {
+    /// `None` for an orderly end, which is not counted.
+    fn by(cause: CloseCause) -> Option<Self> {
+        match cause {
+            CloseCause::ClientDisconnected | CloseCause::ClientDisconnectedWithWill => None,
+            CloseCause::TakenOver => Some(Self::By("conflict")),
+            CloseCause::Refused(code) | CloseCause::Violation(code) => Some(Self::With(code)),
+            cause => Some(Self::By(cause.name())),
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::By(name) => name.to_owned(),
+            Self::With(code) => code.name().to_lowercase().replace([' ', '-'], "_"),
+        }
+    }
 }
 
 /// Why a connection is not let in.
@@ -73,6 +103,7 @@ impl ListenerSetup {
             n_connections: AtomicUsize::new(0),
             half_open: Mutex::default(),
             shutdown_counts: Mutex::default(),
+            is_stopped: AtomicBool::new(false),
         })
     }
 
@@ -117,7 +148,7 @@ impl ListenerSetup {
         peer: Option<IpAddr>,
         now_ms: u64,
     ) -> Result<Admission, Refused> {
-        self.try_admit(peer, now_ms).inspect_err(|refused| self.count_shutdown(refused.as_str()))
+        self.try_admit(peer, now_ms).inspect_err(|refused| self.count(Ended::By(refused.as_str())))
     }
 
     fn try_admit(
@@ -149,13 +180,33 @@ impl ListenerSetup {
     }
 
     /// Counts why a connection of this listener ended.
-    pub(crate) fn count_shutdown(&self, reason: &'static str) {
-        *self.shutdown_counts.lock().entry(reason).or_default() += 1;
+    pub(crate) fn count_shutdown(&self, cause: CloseCause) {
+        if let Some(ended) = Ended::by(cause) {
+            self.count(ended);
+        }
+    }
+
+    fn count(&self, ended: Ended) {
+        *self.shutdown_counts.lock().entry(ended).or_default() += 1;
     }
 
     /// How many connections ended for which reason, by name.
-    pub(crate) fn shutdown_counts(&self) -> Vec<(&'static str, u64)> {
-        self.shutdown_counts.lock().iter().map(|(reason, n)| (*reason, *n)).collect()
+    pub(crate) fn shutdown_counts(&self) -> Vec<(String, u64)> {
+        // Two ways to one name are one count.
+        let mut counts = BTreeMap::new();
+        for (ended, n) in &*self.shutdown_counts.lock() {
+            *counts.entry(ended.name()).or_default() += n;
+        }
+        counts.into_iter().collect()
+    }
+
+    /// Marks its connections as ones that are to go.
+    pub(crate) fn set_stopped(&self) {
+        self.is_stopped.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
     }
 
     fn check_access(&self, peer: Option<IpAddr>) -> Result<(), Refused> {
@@ -214,7 +265,7 @@ impl Admission {
                 Ok(())
             }
             Err(refused) => {
-                self.setup.count_shutdown(refused.as_str());
+                self.setup.count(Ended::By(refused.as_str()));
                 Err(refused)
             }
         }
@@ -363,7 +414,7 @@ mod tests {
         assert!(setup.admit(ip("fd12::1"), 0).is_ok());
         assert_eq!(setup.admit(ip("2001:db8::1"), 0).unwrap_err(), Refused::AccessDenied);
         assert!(setup.admit(None, 0).is_ok());
-        assert_eq!(setup.shutdown_counts(), [("access_denied", 2)]);
+        assert_eq!(setup.shutdown_counts(), [("access_denied".to_owned(), 2)]);
         assert_eq!(setup.n_connections(), 0);
     }
 

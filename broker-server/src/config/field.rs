@@ -1,13 +1,13 @@
 //! Between a key's value and the type of the field it fills, in both directions.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use broker_codec::{QoS, topic};
 use broker_core::config::{RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Cidr, PeerCertField};
+use broker_net::config::{AccessRule, Bind, Cidr, PeerCertField};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
@@ -327,17 +327,17 @@ fn bits(addr: IpAddr) -> u8 {
 
 /// `port`, `ip:port`, `[ip6]:port`; also `ip6:port` as the original writes it. A port alone is one of
 /// all IPv4 addresses.
-pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_address(text: &str) -> Result<Bind, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = port.parse().map_err(|_| format!("{} is no port", quote(port)))?;
     let ip = match host {
-        "" => Ipv4Addr::UNSPECIFIED.into(),
+        "" => return Ok(Bind::Port(port)),
         host => match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(host) => IpAddr::V6(host.parse::<Ipv6Addr>().map_err(|_| no_address(host))?),
             None => host.parse().map_err(|_| no_address(host))?,
         },
     };
-    Ok(SocketAddr::new(ip, port))
+    Ok(Bind::Inet(SocketAddr::new(ip, port)))
 }
 
 fn no_address(host: &str) -> String {
@@ -448,11 +448,11 @@ mod tests {
     #[test]
     fn addresses_take_the_originals_forms() {
         for (text, address) in [
-            ("1883", "0.0.0.0:1883"),
+            ("1883", "1883"),
             ("127.0.0.1:11883", "127.0.0.1:11883"),
             ("[::1]:1883", "[::1]:1883"),
             ("::1:1883", "[::1]:1883"),
-            ("0", "0.0.0.0:0"),
+            ("0", "0"),
         ] {
             assert_eq!(parse_address(text).unwrap().to_string(), address);
         }

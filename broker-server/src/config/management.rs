@@ -1,6 +1,8 @@
 //! What the management API is started with: `[management]`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use broker_net::config::{Bind, Protocol, TlsConfig};
 
 use super::field::{Field, Refusal, parse_address, refuse};
 use super::value::Value;
@@ -14,6 +16,8 @@ pub(crate) struct ManagementConfig {
     pub(crate) default_secret: Option<DefaultSecret>,
     /// `management.listener.http`.
     pub(crate) http: HttpListener,
+    /// `management.listener.https`.
+    pub(crate) https: HttpsListener,
 }
 
 /// `management.listener.<scheme>.*`.
@@ -30,9 +34,22 @@ pub(crate) struct HttpListener {
     pub(crate) nodelay: bool,
 }
 
+/// The same over TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpsListener {
+    pub(crate) listener: HttpListener,
+    pub(crate) tls: TlsConfig,
+}
+
 /// Where a listener for HTTP listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HttpAddress(pub(crate) SocketAddr);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpAddress(pub(crate) Bind);
+
+impl HttpAddress {
+    pub(crate) fn socket_addr(&self) -> SocketAddr {
+        self.0.socket_addr().expect("a path is no address of this kind of key")
+    }
+}
 
 /// A secret that is not in the configuration's `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,15 +63,35 @@ impl std::fmt::Debug for DefaultSecret {
 
 impl Default for ManagementConfig {
     fn default() -> Self {
-        Self { max_row_limit: 10_000, default_secret: None, http: HttpListener::new(8_080) }
+        Self {
+            max_row_limit: 10_000,
+            default_secret: None,
+            http: HttpListener::new(8_080),
+            https: HttpsListener {
+                listener: HttpListener {
+                    enabled: false,
+                    // The original's where its file leaves these keys out, as it does.
+                    acceptors: 8,
+                    max_clients: 64,
+                    ..HttpListener::new(8_081)
+                },
+                tls: listener_tls(),
+            },
+        }
     }
+}
+
+/// That of a listener for MQTT; of its keys only those of the files are here.
+fn listener_tls() -> TlsConfig {
+    let (tls, _) = super::table::listener_parts(Protocol::Ssl);
+    tls.expect("listeners over TLS have a TLS part")
 }
 
 impl HttpListener {
     fn new(port: u16) -> Self {
         Self {
             enabled: true,
-            bind: HttpAddress(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+            bind: HttpAddress(Bind::Inet((Ipv4Addr::LOCALHOST, port).into())),
             acceptors: 2,
             max_clients: 512,
             backlog: 512,

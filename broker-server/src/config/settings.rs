@@ -1,7 +1,6 @@
 //! All keys as fields, defaults filled in: what is printed, and what the server's configuration is made of.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use broker_codec::QoS;
@@ -156,11 +155,11 @@ impl Listener {
     pub(crate) fn new(protocol: Protocol, name: &str) -> Self {
         let internal = protocol == Protocol::Tcp && name == "internal";
         let bind = match (protocol, name) {
-            (Protocol::Tcp, "external") => Some(([0, 0, 0, 0], 1_883)),
-            (Protocol::Tcp, "internal") => Some(([127, 0, 0, 1], 11_883)),
-            (Protocol::Ssl, "external") => Some(([0, 0, 0, 0], 8_883)),
-            (Protocol::Ws, "external") => Some(([0, 0, 0, 0], 8_083)),
-            (Protocol::Wss, "external") => Some(([0, 0, 0, 0], 8_084)),
+            (Protocol::Tcp, "external") => Some(Bind::Inet(([0, 0, 0, 0], 1_883).into())),
+            (Protocol::Tcp, "internal") => Some(Bind::Inet(([127, 0, 0, 1], 11_883).into())),
+            (Protocol::Ssl, "external") => Some(Bind::Port(8_883)),
+            (Protocol::Ws, "external") => Some(Bind::Port(8_083)),
+            (Protocol::Wss, "external") => Some(Bind::Port(8_084)),
             _ => None,
         };
         let (acceptors, max_connections) = match protocol {
@@ -174,11 +173,11 @@ impl Listener {
         let open = protocol != Protocol::Unix && !internal;
         Self {
             enabled: true,
-            bind: bind.map(|(ip, port)| Bind::Inet(SocketAddr::from((ip, port)))),
+            bind,
             config: ListenerConfig {
                 name: name.to_owned(),
                 protocol,
-                bind: Bind::Inet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+                bind: Bind::Port(0),
                 zone: if internal { "internal".into() } else { "external".into() },
                 acceptors,
                 max_connections,
@@ -235,6 +234,11 @@ impl Settings {
         }
         settings.broker.node_name = settings.node.name.clone();
         settings.store.dir = settings.node.data_dir.clone();
+        // In the original this listener is there as soon as it has an address.
+        let has = |name: &str| settings.given.contains_key(&format!("management.listener.{name}"));
+        if has("https.bind") && !has("https.enabled") {
+            settings.management.https.listener.enabled = true;
+        }
         settings
     }
 

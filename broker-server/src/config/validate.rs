@@ -1,6 +1,6 @@
 //! What no key can tell alone: whether the settings fit each other.
 
-use broker_net::config::Bind;
+use broker_net::config::{Bind, TlsConfig};
 
 use super::error::{ConfigError, Origin};
 use super::settings::{Listener, Settings};
@@ -12,6 +12,7 @@ pub(crate) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
     for listener in &settings.listeners {
         check_listener(settings, listener, errors);
     }
+    check_tls(settings, HTTPS, &settings.management.https.tls, errors);
     check_addresses(settings, errors);
     if settings.store.enabled {
         check_store(settings, errors);
@@ -55,6 +56,7 @@ pub(crate) fn notes(settings: &Settings) -> Vec<String> {
     for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
         note_listener(settings, listener, &mut notes);
     }
+    note_tls(HTTPS, &settings.management.https.tls, &mut notes);
     if !settings.listeners.iter().any(|listener| listener.enabled) {
         notes.push("no listener is enabled: nobody can connect".into());
     }
@@ -88,7 +90,17 @@ fn check_listener(settings: &Settings, listener: &Listener, errors: &mut Vec<Con
         );
         errors.push(wrong(settings, key("proxy_protocol"), problem));
     }
-    let Some(tls) = &config.tls else { return };
+    if let Some(tls) = &config.tls {
+        check_tls(settings, &path, tls, errors);
+    }
+}
+
+fn check_tls(settings: &Settings, path: &str, tls: &TlsConfig, errors: &mut Vec<ConfigError>) {
+    let key = |name: &str| format!("{path}.{name}");
+    let refused = |name: &str, errors: &[ConfigError]| {
+        let key = key(name);
+        errors.iter().any(|error| error.key == key)
+    };
     for (name, file, other, other_file) in [
         ("certfile", &tls.certfile, "keyfile", &tls.keyfile),
         ("keyfile", &tls.keyfile, "certfile", &tls.certfile),
@@ -107,9 +119,7 @@ fn check_listener(settings: &Settings, listener: &Listener, errors: &mut Vec<Con
 fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<String>) {
     let path = listener.path();
     if let Some(tls) = &listener.config.tls {
-        if !tls.verify_peer && tls.fail_if_no_peer_cert {
-            notes.push(format!("{path}.fail_if_no_peer_cert does nothing without verify_peer"));
-        }
+        note_tls(&path, tls, notes);
         if !tls.verify_peer && tls.peer_cert_as_username.is_some() {
             notes.push(format!("{path}.peer_cert_as_username does nothing without verify_peer"));
         }
@@ -128,6 +138,12 @@ fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<Strin
         notes.push(format!(
             "{path}.proxy_address_header and proxy_port_header do nothing without proxy_protocol_peers"
         ));
+    }
+}
+
+fn note_tls(path: &str, tls: &TlsConfig, notes: &mut Vec<String>) {
+    if !tls.verify_peer && tls.fail_if_no_peer_cert {
+        notes.push(format!("{path}.fail_if_no_peer_cert does nothing without verify_peer"));
     }
 }
 
@@ -213,24 +229,28 @@ fn note_store(settings: &Settings, notes: &mut Vec<String>) {
 
 /// Two enabled listeners cannot have one address.
 fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
-    let mut seen: Vec<(&Bind, String)> = Vec::new();
-    for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
-        let Some(bind) = &listener.bind else { continue };
-        let key = format!("{}.bind", listener.path());
+    let mqtt = settings.listeners.iter().filter(|listener| listener.enabled);
+    let mqtt = mqtt.filter_map(|it| Some((it.bind.clone()?, format!("{}.bind", it.path()))));
+    let management = &settings.management;
+    let http = [(&management.http, HTTP), (&management.https.listener, HTTPS)];
+    let http = http.into_iter().filter(|(listener, _)| listener.enabled);
+    let http = http.map(|(it, path)| (it.bind.0.clone(), format!("{path}.bind")));
+    let mut seen: Vec<(Bind, String)> = Vec::new();
+    for (bind, key) in mqtt.chain(http) {
         if errors.iter().any(|error| error.key == key) {
             // What stands there is a default that was not wanted.
             continue;
         }
-        if let Some((other, taken)) = seen.iter().find(|(other, _)| overlap(other, bind)) {
+        if let Some((other, taken)) = seen.iter().find(|(other, _)| overlap(other, &bind)) {
             let (this, other, bind, taken) = if settings.given.contains_key(&key) {
-                (key.clone(), taken.clone(), bind, *other)
+                (&key, taken, &bind, other)
             } else {
                 // The one that was given is the one to correct.
-                (taken.clone(), key.clone(), *other, bind)
+                (taken, &key, other, &bind)
             };
-            let problem = format!("{} is taken by {other} ({})", shown(bind), shown(taken));
-            let mut error = wrong(settings, this, problem);
-            error.value = Some(format!("\"{}\"", shown(bind)));
+            let problem = format!("{} is taken by {other} ({})", bind, taken);
+            let mut error = wrong(settings, this.clone(), problem);
+            error.value = Some(format!("\"{bind}\""));
             errors.push(error);
         }
         seen.push((bind, key));
@@ -238,21 +258,14 @@ fn check_addresses(settings: &Settings, errors: &mut Vec<ConfigError>) {
 }
 
 fn overlap(a: &Bind, b: &Bind) -> bool {
-    match (a, b) {
-        (Bind::Inet(a), Bind::Inet(b)) => {
+    match (a.socket_addr(), b.socket_addr()) {
+        (Some(a), Some(b)) => {
             let same_ip = a.ip() == b.ip()
                 || (a.is_ipv4() == b.is_ipv4()
                     && (a.ip().is_unspecified() || b.ip().is_unspecified()));
             a.port() == b.port() && a.port() != 0 && same_ip
         }
-        (a, b) => a == b,
-    }
-}
-
-fn shown(bind: &Bind) -> String {
-    match bind {
-        Bind::Inet(address) => address.to_string(),
-        Bind::Unix(path) => path.display().to_string(),
+        _ => a == b,
     }
 }
 
@@ -273,3 +286,5 @@ fn missing(settings: &Settings, path: &str, key: String, problem: &str) -> Confi
 
 /// What one session takes in the list of them that a snapshot begins with.
 const SESSION_ENTRY_BYTES: u64 = 12;
+const HTTP: &str = "management.listener.http";
+const HTTPS: &str = "management.listener.https";

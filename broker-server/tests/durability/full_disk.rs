@@ -83,6 +83,18 @@ fn a_full_disk_refuses_what_has_to_be_kept_until_there_is_space() {
     disk.drain(accepted + 1);
 }
 
+/// Nobody makes room but the store itself, once what it holds was taken.
+#[test]
+fn on_a_full_disk_the_store_makes_room_of_what_was_taken() {
+    let Some(mut disk) = Disk::new(&[]) else { return };
+    disk.wait_for_spares();
+    disk.take_all_space();
+    let accepted = disk.fill();
+    disk.assert_others_go_on();
+    disk.drain(accepted);
+    disk.assert_recovers(accepted);
+}
+
 /// A small disk, a broker on it, a client that is away, and one that publishes for it.
 struct Disk {
     broker: Broker,
@@ -121,6 +133,23 @@ impl Disk {
         bystander.subscribe("free", 1);
         let publisher = v5().open();
         Some(Self { broker, bystander, publisher, _mount: mount, folder })
+    }
+
+    /// Publishes what is kept in one place, until the store has made spare segments.
+    fn wait_for_spares(&mut self) {
+        let log = self.folder.data().join("log");
+        let is_spare = |file: &std::fs::DirEntry| {
+            let name = file.file_name().into_string().unwrap();
+            name.starts_with("spare-") && name.ends_with(".seg")
+        };
+        let began = Instant::now();
+        while std::fs::read_dir(&log).unwrap().filter(|it| is_spare(it.as_ref().unwrap())).count()
+            < 2
+        {
+            let code = self.publisher.publish(publish("kept", 1, payload(0)).retain());
+            assert!(code < 0x80, "{code:#04x}");
+            assert!(began.elapsed() < DEADLINE, "there are no spares");
+        }
     }
 
     /// A file that leaves nothing for others.

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::http::Api;
 
@@ -24,7 +27,9 @@ pub(crate) struct Broker {
     folder: Folder,
     /// HOST:PORT by name: `mqtt:tcp:external`, `http:management`.
     addresses: BTreeMap<String, String>,
-    log: std::thread::JoinHandle<String>,
+    log: Arc<Mutex<String>>,
+    /// Reads on, so that the broker never writes into a full pipe.
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 /// A folder that goes when it is dropped.
@@ -70,11 +75,14 @@ impl Broker {
                 addresses.insert(name.to_owned(), address.to_owned());
             }
         }
-        // Read on, so that the broker never writes into a full pipe.
-        let log = std::thread::spawn(move || {
-            lines.lines().map_while(Result::ok).fold(log, |log, line| log + &line + "\n")
+        let log = Arc::new(Mutex::new(log));
+        let written = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                *written.lock() += &(line + "\n");
+            }
         });
-        Ok(Self { child, folder, addresses, log })
+        Ok(Self { child, folder, addresses, log, reader: Some(reader) })
     }
 
     /// HOST:PORT of a listener.
@@ -99,18 +107,39 @@ impl Broker {
         self.child.id()
     }
 
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// SIGHUP, and waits until it has logged this.
+    pub(crate) fn reload(&self, expected: &str) {
+        let before = self.log.lock().len();
+        self.signal("HUP");
+        let until = Instant::now() + DEADLINE;
+        while !self.log.lock()[before..].contains(expected) {
+            assert!(Instant::now() < until, "not logged: {expected}\n{}", self.log.lock());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM; returns its folder and all that it logged once it has ended.
     pub(crate) fn stop(mut self) -> (Folder, String) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        self.signal("TERM");
         let until = Instant::now() + DEADLINE;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < until, "it does not stop");
             std::thread::sleep(Duration::from_millis(10));
         }
         let folder = std::mem::replace(&mut self.folder, Folder(PathBuf::new()));
-        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
-        (folder, log.join().unwrap())
+        self.reader.take().unwrap().join().unwrap();
+        let log = std::mem::take(&mut *self.log.lock());
+        (folder, log)
     }
 }
 

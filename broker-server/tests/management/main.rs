@@ -5,7 +5,10 @@
 mod apps;
 mod auth;
 mod basics;
+mod bounds;
 mod broker;
 mod counts;
 mod http;
+mod https;
+mod listeners;
 mod start;

@@ -54,6 +54,9 @@ pub(crate) trait Journal: Send + Sync {
     /// Segments that lie ready for use.
     fn spares(&self) -> usize;
 
+    /// Gives the space of one of those back to the disk, which has none left. False if there is none.
+    fn give_up_spare(&self) -> bool;
+
     /// Bytes that the segments in use have yet to take from the disk.
     fn untaken_bytes(&self) -> u64;
 
@@ -125,6 +128,10 @@ impl Journal for RealJournal {
 
     fn spares(&self) -> usize {
         self.log.stats().spares
+    }
+
+    fn give_up_spare(&self) -> bool {
+        self.log.give_up_spare()
     }
 
     fn untaken_bytes(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use super::{IDLE_MS, Keeper};
 use crate::alarm::{STORE_DISK_LOW, STORE_FULL};
+use crate::segments::floor_bytes;
 use crate::stats::State;
 
 /// What was seen last.
@@ -31,7 +32,7 @@ impl Keeper {
         let free = free
             .saturating_add(self.log.spares() as u64 * segment_bytes)
             .saturating_sub(self.log.untaken_bytes());
-        let floor = self.options.min_free_bytes;
+        let floor = floor_bytes(self.options.min_free_bytes, segment_bytes);
         // Down by a step before it is over, or it would come and go.
         let (low_at, full_at, floor) = (
             percent(if self.room.is_low { 75 } else { 80 }),

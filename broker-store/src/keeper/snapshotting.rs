@@ -210,12 +210,20 @@ impl Keeper {
     }
 
     fn snapshot_failed(&mut self, error: &std::io::Error, now_ms: u64) -> u64 {
+        // By now nothing of it is left, and a snapshot is what frees space.
+        if is_out_of_space(error) && self.log.give_up_spare() {
+            return 0;
+        }
         let why = format!("writing a snapshot: {error}");
         self.refuse_orders(&why);
         self.alarms.raise(STORE_SNAPSHOT_FAILED, why);
         self.snapshot_retry_ms = now_ms + RETRY_MS;
         POLL_MS
     }
+}
+
+pub(crate) fn is_out_of_space(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Milliseconds from a snapshot that failed to the next.

@@ -131,6 +131,11 @@ impl Journal for FakeLog {
         self.spares.load(Ordering::Relaxed) as usize
     }
 
+    fn give_up_spare(&self) -> bool {
+        let less = |n: u64| n.checked_sub(1);
+        self.spares.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
     fn untaken_bytes(&self) -> u64 {
         0
     }

@@ -39,8 +39,25 @@ impl Growth {
         }
     }
 
+    /// There is no room, whatever was seen last.
+    pub(super) fn fill(&self) {
+        self.is_full.store(true, Ordering::Relaxed);
+    }
+
     /// What must be kept is to be refused.
     pub(crate) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
+}
+
+/// Bytes that are to be left, as spares or as free space, when a segment is begun; else what must be kept is refused.
+///
+/// The new segment is then for what makes room, such as acknowledgements, and another can be given up for a snapshot.
+pub(super) fn reserve_bytes(min_free_bytes: u64, segment_bytes: u64) -> u64 {
+    min_free_bytes.max(2 * segment_bytes)
+}
+
+/// The same for the rest of the time: where nobody else gives space back, snapshots take a little of the reserve.
+pub(crate) fn floor_bytes(min_free_bytes: u64, segment_bytes: u64) -> u64 {
+    min_free_bytes.max(segment_bytes + segment_bytes / 2)
 }

@@ -57,6 +57,18 @@ impl Segments {
         Ok(true)
     }
 
+    /// Gives the space of a spare back to the disk, which has none left; false if there is no spare.
+    pub(crate) fn give_up_spare(&self) -> bool {
+        let Some(path) = self.table.lock().spares.pop() else { return false };
+        if let Err(error) = self.files.remove(&path) {
+            ::log::warn!("giving up spare {}: {error}", path.display());
+            self.table.lock().spares.push(path);
+            return false;
+        }
+        ::log::info!("the disk is full: a spare segment is given up for what must be written");
+        true
+    }
+
     /// Keeps spares ready until [`Self::close`]: writing into blocks that are there takes half the time of
     /// growing a file, and space is taken before it is needed.
     pub(crate) fn keep_spares(&self) {

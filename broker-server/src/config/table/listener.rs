@@ -268,8 +268,8 @@ const fn optional_key(
 
 const BIND: Access<Listener> = Access {
     read: |listener| match &listener.bind {
-        Some(Bind::Inet(address)) => Value::Text(address.to_string()),
         Some(Bind::Unix(path)) => path.show(),
+        Some(address) => Value::Text(address.to_string()),
         None => Value::Unset,
     },
     write: |listener, value| {
@@ -277,7 +277,7 @@ const BIND: Access<Listener> = Access {
         listener.bind = Some(if listener.config.protocol == Protocol::Unix {
             Bind::Unix(PathBuf::parse(Value::Text(text))?)
         } else {
-            Bind::Inet(parse_address(&text).or_else(refuse)?)
+            parse_address(&text).or_else(refuse)?
         });
         Ok(())
     },

@@ -1,9 +1,10 @@
 //! Keys of the management API: `[management]`.
 
 use super::super::field::Field;
-use super::super::value::Kind;
+use super::super::settings::Settings;
+use super::super::value::{Kind, Value};
 use super::root::{DAY_MS, key};
-use super::{Access, Goes, Key, field};
+use super::{Access, Goes, Key, either, field};
 
 pub(super) static KEYS: &[Key] = &[
     key(
@@ -19,48 +20,109 @@ pub(super) static KEYS: &[Key] = &[
         goes: Goes::Root(field!(management.default_secret)),
         help: "Secret of applications that are made without one, and of the application admin at the first start of all; without it admin has \"public\" and the others get one made up.",
     },
-    key(
-        "management.listener.http.bind",
-        Kind::Address(ADDRESS),
-        field!(management.http.bind),
-        "Where the management API listens; elsewhere than on this host only when no application has the secret \"public\".",
+];
+
+/// Keys of a listener.
+macro_rules! listener_keys {
+    ($scheme:literal, $name:literal, $enabled:literal, $($listener:ident).+) => {
+        &[
+            key(
+                concat!("management.listener.", $scheme, ".bind"),
+                Kind::Address(ADDRESS),
+                field!($($listener).+.bind),
+                concat!(
+                    "Where the management API listens for ",
+                    $name,
+                    "; elsewhere than on this host only when no application has the secret \"public\"."
+                ),
+            ),
+            key(
+                concat!("management.listener.", $scheme, ".enabled"),
+                Kind::Flag,
+                field!($($listener).+.enabled),
+                $enabled,
+            ),
+            key(
+                concat!("management.listener.", $scheme, ".acceptors"),
+                Kind::Number(1, 64),
+                field!($($listener).+.acceptors),
+                "Threads that serve its connections.",
+            ),
+            key(
+                concat!("management.listener.", $scheme, ".max_clients"),
+                Kind::Number(1, 1_000_000),
+                field!($($listener).+.max_clients),
+                "Its connections at a time; further ones wait to be accepted.",
+            ),
+            key(
+                concat!("management.listener.", $scheme, ".backlog"),
+                Kind::Number(1, 65_535),
+                field!($($listener).+.backlog),
+                "Its connections that the system holds until they are accepted.",
+            ),
+            key(
+                concat!("management.listener.", $scheme, ".send_timeout"),
+                Kind::Duration(1, DAY_MS),
+                field!($($listener).+.send_timeout_ms),
+                "How long an answer may stay unread before the connection is cut.",
+            ),
+            key(
+                concat!("management.listener.", $scheme, ".nodelay"),
+                Kind::Flag,
+                field!($($listener).+.nodelay),
+                "Whether small answers leave at once (TCP_NODELAY).",
+            ),
+        ]
+    };
+}
+
+pub(super) static HTTP_KEYS: &[Key] = listener_keys!(
+    "http",
+    "HTTP",
+    "Whether the management API is served over HTTP.",
+    management.http
+);
+
+pub(super) static HTTPS_KEYS: &[Key] = listener_keys!(
+    "https",
+    "HTTPS",
+    "Whether the management API is served over HTTPS; once bind is given, it is unless this says no.",
+    management.https.listener
+);
+
+pub(super) static TLS_KEYS: &[Key] = &[
+    file_key(
+        "management.listener.https.certfile",
+        field!(management.https.tls.certfile),
+        "The server's certificate and its chain, PEM; without it one is made in node.data_dir.",
+    ),
+    file_key(
+        "management.listener.https.keyfile",
+        field!(management.https.tls.keyfile),
+        "The private key, PEM.",
+    ),
+    file_key(
+        "management.listener.https.cacertfile",
+        field!(management.https.tls.cacertfile),
+        "Who may sign client certificates, PEM.",
     ),
     key(
-        "management.listener.http.enabled",
+        "management.listener.https.verify",
+        Kind::Word(&["verify_none", "verify_peer"]),
+        either!(management.https.tls.verify_peer, "verify_peer" = true, "verify_none" = false),
+        "Whether a client certificate is asked for and checked, besides the application's secret.",
+    ),
+    key(
+        "management.listener.https.fail_if_no_peer_cert",
         Kind::Flag,
-        field!(management.http.enabled),
-        "Whether the management API is served over HTTP.",
-    ),
-    key(
-        "management.listener.http.acceptors",
-        Kind::Number(1, 64),
-        field!(management.http.acceptors),
-        "Threads that serve its connections.",
-    ),
-    key(
-        "management.listener.http.max_clients",
-        Kind::Number(1, 1_000_000),
-        field!(management.http.max_clients),
-        "Its connections at a time; further ones wait to be accepted.",
-    ),
-    key(
-        "management.listener.http.backlog",
-        Kind::Number(1, 65_535),
-        field!(management.http.backlog),
-        "Its connections that the system holds until they are accepted.",
-    ),
-    key(
-        "management.listener.http.send_timeout",
-        Kind::Duration(1, DAY_MS),
-        field!(management.http.send_timeout_ms),
-        "How long an answer may stay unread before the connection is cut.",
-    ),
-    key(
-        "management.listener.http.nodelay",
-        Kind::Flag,
-        field!(management.http.nodelay),
-        "Whether small answers leave at once (TCP_NODELAY).",
+        field!(management.https.tls.fail_if_no_peer_cert),
+        "Whether a client without a certificate is refused; with verify_peer.",
     ),
 ];
+
+const fn file_key(name: &'static str, access: Access<Settings>, help: &'static str) -> Key {
+    let kind = Kind::Text("the path of a file");
+    Key { name, kind, unset: Some("none"), goes: Goes::Root(access), help }
+}
 
 const ADDRESS: &str = "an address such as \"127.0.0.1:8080\" or a port";

@@ -53,3 +53,82 @@ fn a_disk_is_full_with_the_segment_that_leaves_less_than_it_should() {
     (0..4).for_each(|_| world.settle());
     assert!(!is_full(&world));
 }
+
+/// Whoever has taken it: not a byte is free, but for what the log has in its spares.
+fn take_all_space(files: &SimFiles) {
+    files.limit_space(files.used_bytes());
+}
+
+#[test]
+fn on_a_full_disk_a_spare_makes_room_for_the_snapshots_that_free_the_rest() {
+    for n_spares in [1, 2] {
+        let files = SimFiles::new(1);
+        let mut world = World::open(&files).unwrap();
+        world.settle();
+        let first: Vec<_> = (0..40).map(|_| world.publish(700)).collect();
+        world.commit();
+        while world.store.stats().unwrap().log.spares < n_spares {
+            assert!(world.store.started().prepare_spare().unwrap());
+        }
+        take_all_space(&files);
+        world.settle();
+        let taken = fill(&mut world);
+        assert!(files.free_bytes(Path::new("/data")).unwrap() < SEGMENT);
+        assert!(is_full(&world));
+        // Somebody takes all of it. Nobody gives space back but the store.
+        first.into_iter().chain(taken).for_each(|id| world.done(id));
+        assert!(world.commit(), "there is room for what makes room");
+        (0..4).for_each(|_| world.settle());
+        assert!(!is_full(&world), "{n_spares} spares: {:?}", world.store.alarms());
+        assert!(world.segments() < 4);
+        let id = world.publish(700);
+        assert!(world.commit());
+        drop(world);
+        let world = World::open(&files).unwrap();
+        assert_eq!(world.messages().into_iter().collect::<Vec<_>>(), [id]);
+    }
+}
+
+#[test]
+fn a_write_that_finds_no_space_gets_that_of_a_spare() {
+    let files = SimFiles::new(1);
+    let mut world = World::open(&files).unwrap();
+    // Without spares segments are made in a hurry, and take their space only as they are written.
+    while world.store.stats().unwrap().log.spares > 0 {
+        world.pass(4);
+    }
+    world.store.started().roll();
+    world.pass(1);
+    assert!(world.store.started().prepare_spare().unwrap());
+    take_all_space(&files);
+    let ids: Vec<_> = (0..4).map(|_| world.publish(700)).collect();
+    assert!(world.commit(), "{:?}", world.store.health());
+    assert_eq!(world.store.stats().unwrap().log.spares, 0);
+    drop(world);
+    files.heal();
+    let world = World::open(&files).unwrap();
+    assert!(ids.iter().all(|id| world.messages().contains(id)));
+}
+
+#[test]
+fn the_reserve_is_kept_whoever_fills_the_disk() {
+    let files = SimFiles::new(1);
+    let mut world = World::open(&files).unwrap();
+    for _ in 0..2 {
+        while world.store.started().prepare_spare().unwrap() {}
+        // The open segment has been a spare: it has taken its space.
+        world.store.started().roll();
+        world.pass(1);
+    }
+    while world.store.started().prepare_spare().unwrap() {}
+    world.settle();
+    assert_eq!(world.store.stats().unwrap().log.spares, 2);
+    // Between two looks.
+    take_all_space(&files);
+    let taken = fill(&mut world);
+    assert_eq!(world.store.stats().unwrap().log.spares, 1);
+    taken.into_iter().for_each(|id| world.done(id));
+    assert!(world.commit());
+    (0..4).for_each(|_| world.settle());
+    assert!(!is_full(&world), "{:?}", world.store.alarms());
+}

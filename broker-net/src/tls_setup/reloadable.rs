@@ -1,0 +1,139 @@
+//! TLS for a server that takes its configuration once: what was read from files is swapped inside.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+
+use super::{Material, TlsSetupError, build, read, unusable};
+use crate::config::TlsConfig;
+
+/// Certificate, key and authorities of a listener that others serve, read again when asked.
+#[derive(Debug)]
+pub struct ReloadableTls {
+    config: TlsConfig,
+    key: String,
+    data_dir: PathBuf,
+    current: Arc<Current>,
+    server: Arc<ServerConfig>,
+}
+
+/// In force for handshakes to come.
+#[derive(Debug)]
+struct Current(RwLock<Material>);
+
+impl ReloadableTls {
+    /// Reads the files. `key` begins the names of their keys, `listener.ssl.external`; `data_dir` is where a
+    /// certificate is made if none is configured.
+    ///
+    /// # Errors
+    /// A file cannot be used; the error names key and file.
+    pub fn load(config: TlsConfig, key: &str, data_dir: &Path) -> Result<Self, TlsSetupError> {
+        let current = Arc::new(Current(RwLock::new(read(&config, key, data_dir)?)));
+        let server = build(&config, current.clone(), current.clone(), current.clone())
+            .map_err(|error| unusable(&config, key, error))?;
+        Ok(Self { config, key: key.to_owned(), data_dir: data_dir.to_owned(), current, server })
+    }
+
+    /// What the server is started with; it stays the same when files are read again.
+    #[must_use]
+    pub const fn server_config(&self) -> &Arc<ServerConfig> {
+        &self.server
+    }
+
+    /// Reads the files again, for handshakes to come.
+    ///
+    /// # Errors
+    /// One cannot be used: then the old ones stay in force.
+    pub fn reload(&self) -> Result<(), TlsSetupError> {
+        let material = read(&self.config, &self.key, &self.data_dir)?;
+        *self.current.0.write() = material;
+        Ok(())
+    }
+}
+
+impl Current {
+    fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.0.read().verifier.clone()
+    }
+
+    fn ticketer(&self) -> Arc<dyn ProducesTickets> {
+        self.0.read().ticketer.clone()
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().certified_key.clone())
+    }
+}
+
+impl ProducesTickets for Current {
+    fn enabled(&self) -> bool {
+        self.ticketer().enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.ticketer().lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.ticketer().encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.ticketer().decrypt(cipher)
+    }
+}
+
+impl ClientCertVerifier for Current {
+    fn offer_client_auth(&self) -> bool {
+        self.verifier().offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier().client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // Those that are in force cannot be lent out; without hints a client offers what it has.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verifier().verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier().verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier().verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier().supported_verify_schemes()
+    }
+}
