@@ -88,10 +88,12 @@ class Client:
         if wait:
             self.connack = self._events.get(timeout=DEADLINE_S)
 
-    def _on_disconnect(self, _client, _userdata, flags, reason, _properties):
+    def _on_disconnect(self, client, _userdata, flags, _reason, _properties):
         self.disconnected.put(flags)
+        # paho overlooks a Reason Code behind which there are no properties.
+        packet = client._in_packet["packet"]  # pylint: disable=protected-access
         from_server = flags.is_disconnect_packet_from_server
-        self._disconnect_reasons.put(reason.value if from_server else None)
+        self._disconnect_reasons.put((packet[0] if packet else 0) if from_server else None)
 
     def _ack(self, mid, what):
         with self._acked:

@@ -1,6 +1,7 @@
 """What the management API orders, as real clients see it: publish, subscribe, kick, sessions, routes."""
 
 import base64
+import re
 
 import pytest
 
@@ -374,7 +375,8 @@ def test_topics_are_found_as_they_are(broker, api, paho, name):
     for end in "", "/":
         assert api.get(f"/routes/{segment(name)}{end}") == [{"topic": name, "node": NODE}]
     # Escapes are taken off once, in either case of letters; `+` is no blank.
-    assert api.get("/routes/" + segment(name).lower()) == [{"topic": name, "node": NODE}]
+    lower = re.sub("%..", lambda escape: escape[0].lower(), segment(name))
+    assert api.get(f"/routes/{lower}") == [{"topic": name, "node": NODE}]
     assert api.get(f"/routes/{segment(segment(name) + '%')}") == []
     api.post("/mqtt/unsubscribe", client_id="c", topic=name).done()
     assert api.get("/routes") == []
