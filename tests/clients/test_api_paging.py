@@ -135,6 +135,63 @@ def expected(path):
     return [name(n) + ("-banned" if path == "/banned/" else "") for n in range(N)]
 
 
+class Passers:
+    """Entries older than the permanent ones, and between them, that leave one by one; and others that come."""
+
+    def __init__(self, broker, api):
+        self.broker, self.api = broker, api
+        self.here = []
+        self.n = 0
+
+    def add(self, name):
+        wire = Wire(self.broker.tcp)
+        wire.send(connect(name), 4)
+        wire.send(subscribe(name), 5)
+        # A ban of nobody.
+        self.api.post("/banned", **{"who": f"{name}-banned", "as": "client_id"}).done()
+        return name, wire
+
+    def come(self):
+        self.n += 1
+        self.here.append(self.add(f"passer-{self.n:03}"))
+
+    def leave(self):
+        """The oldest goes, and is gone when this returns."""
+        gone, wire = self.here.pop(0)
+        wire.close()
+        self.api.delete(f"/banned/{gone}-banned", **{"as": "client_id"}).done()
+        wait_until(lambda: not self.api.get(f"/sessions/{gone}"), f"{gone} went")
+
+
+@EACH_LIST
+@pytest.mark.parametrize("limit", [2, 3, 7])
+def test_what_goes_and_comes_between_two_pages_moves_no_other(broker, api, path, limit):
+    """Counting from the front alone would skip entries when older ones go."""
+    passers, stays = Passers(broker, api), []
+    for n in range(15):
+        passers.come()
+        stays.append(passers.add(f"permanent-{n:03}"))
+    rows, number = [], 0
+    while True:
+        number += 1
+        page, meta = api.page(path, number, limit)
+        assert meta["page"] == number
+        if not page:
+            break
+        rows += [row[LISTS[path]] for row in page]
+        if len(passers.here) > 1:
+            passers.leave()
+        if number % 3 == 0 and passers.n < 25:
+            passers.come()
+    end = "-banned" if path == "/banned/" else ""
+    assert permanent(rows) == [name + end for name, _ in stays]
+    assert max(Counter(rows).values()) == 1
+    wires = [wire for _, wire in [*stays, *passers.here]]
+    assert meta["count"] == len(wires)
+    for wire in wires:
+        wire.close()
+
+
 def test_while_bans_come_and_go_every_permanent_one_is_seen_once(crowd):
     ended = threading.Event()
     failed = []
