@@ -113,7 +113,9 @@ DEVIATIONS = [
     as_printed(29, "stray text around it and two forms of placeholders are the parser's business"),
     later(30, "keys of an action's parameter are optional", "/actions?for=${hook_type}"),
     values(31, "two examples of one session differ: two moments", "/sessions/"),
-    as_printed(32, "loading what is active fails with 102 `already_started`"),
+    values(
+        32, "loading what is active fails; `emqx_recon` is not there, `emqx_management` is active"
+    ),
     values(33, "`recv_cnt` need not be `recv_pkt`; protocol name and version are real ones"),
 ]
 
