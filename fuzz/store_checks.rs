@@ -5,7 +5,7 @@
 use broker_core::record::{Record, Records};
 use broker_core::restore::BodySource;
 use broker_core::store::{BodyPlace, FetchError, Lsn, Pin};
-use broker_core::{Broker, Now};
+use broker_core::{Broker, Now, PageRequest};
 use broker_store::fuzzing::{Checksums, read_log, read_snapshot};
 
 /// A byte that says whether checksums fit, then up to four segments of 4096 bytes.
@@ -85,9 +85,15 @@ fn restore(bytes: &[u8]) {
         // And lets them go: a group and the messages that it has dealt out hold each other until then.
         let mut turn = broker.turn();
         turn.begin(NOW);
-        let ids: Vec<_> = (0..).map_while(|page| broker.sessions(page)).flatten().collect();
-        for session in ids {
-            broker.discard_session(session.client.client_id.as_str(), &mut turn);
+        loop {
+            let first = PageRequest { page: 1, limit: 1000, caller: 0 };
+            let sessions = broker.sessions_page(&first, NOW).rows;
+            for session in &sessions {
+                broker.discard_session(session.client.client_id.as_str(), &mut turn);
+            }
+            if sessions.is_empty() {
+                break;
+            }
         }
         turn.finish();
     }

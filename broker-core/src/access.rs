@@ -3,6 +3,7 @@
 pub(crate) mod banned;
 pub(crate) mod flapping;
 mod kept_bans;
+pub(crate) mod network;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Broker: the parts that every connection shares.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -13,6 +14,7 @@ use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::Listeners;
+use crate::control::cursors::Cursors;
 use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
@@ -69,6 +71,10 @@ pub struct Broker {
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
     connection_ids: AtomicU64,
+    /// Ends of the pages that operators have fetched.
+    pub(crate) cursors: Cursors,
+    /// When bans are next looked at for those that are over, on the monotonic clock.
+    pub(crate) ban_sweep_ms: AtomicU64,
     /// Filled by the shell; not held, for it holds the broker.
     pub(crate) listeners: RwLock<Option<Weak<dyn Listeners>>>,
     /// Makes assigned Client Identifiers unguessable from each other.
@@ -149,6 +155,8 @@ impl BrokerBuilder {
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
+            cursors: Cursors::default(),
+            ban_sweep_ms: AtomicU64::new(0),
             listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
@@ -267,7 +275,8 @@ impl Broker {
         let scheduled = self.schedule.lock().first_key_value().map(|((due_ms, _), _)| *due_ms);
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
         let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
-        [scheduled, delayed, sys, queues, self.retained.next_sweep_ms()].into_iter().flatten().min()
+        let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
+        [scheduled, delayed, sys, queues, retained, bans].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -288,6 +297,7 @@ impl Broker {
         }
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
+        self.sweep_bans(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         SysTopics::publish_due(turn);
     }
@@ -398,19 +408,21 @@ impl Broker {
                 self.record_connect(&mut state, turn);
                 let (connack, held) = (connack(true), self.ends_of(client));
                 let out = &mut turn.out;
+                if taken_over {
+                    self.sessions.note_disconnected(session.number(), &old_client);
+                }
+                self.sessions.note_connected(session.number(), client);
                 session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
                 let shared: Vec<_> =
                     state.subscriptions.iter().filter(|s| s.share().is_some()).cloned().collect();
                 drop(state);
                 self.wake_member(&session, &shared);
                 if taken_over {
-                    self.sessions.connected().sub(1);
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
                     route_will(&old_client, &old_will, turn);
                 }
-                self.sessions.connected().add(1);
                 return Ok((session, true));
             }
             if self.sessions.len() >= self.config.read().max_sessions {
@@ -421,31 +433,46 @@ impl Broker {
             let session =
                 Arc::new(Session::new(number, Arc::clone(client), asked.expiry_s, now_ms));
             let mut state = session.lock();
-            if !self.sessions.insert(&session) {
+            if !self.sessions.insert(&session, &state) {
                 continue;
             }
             state.will = will.cloned().map(Box::new);
             self.record_connect(&mut state, turn);
             let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
+            self.sessions.note_connected(number, client);
             session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
-            self.sessions.connected().add(1);
             return Ok((session, false));
         }
     }
 
     /// Ends a session: its connection is told why, its Will published, its subscriptions removed.
     pub(crate) fn end_session(&self, session: &Arc<Session>, cause: CloseCause, turn: &mut Turn) {
+        let Ok(()) = self.end_session_if(session, cause, turn, |_| Ok::<(), Infallible>(()));
+    }
+
+    /// The same for a session that `may_end`.
+    pub(crate) fn end_session_if<E>(
+        &self,
+        session: &Arc<Session>,
+        cause: CloseCause,
+        turn: &mut Turn,
+        may_end: impl FnOnce(&State) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut state = session.lock();
+        may_end(&state)?;
         if std::mem::replace(&mut state.ended, true) {
             drop(state);
             self.sessions.remove(session);
-            return;
+            return Ok(());
         }
         let end = self.announce_end(&state, turn);
         self.unschedule(session, &mut state);
         let was_connected = state.connection.is_some();
+        if was_connected {
+            self.sessions.note_disconnected(session.number(), &state.client);
+        }
         session.expel(&mut state, cause, &mut turn.out);
         let will = state.will.take();
         if will.is_some() {
@@ -461,7 +488,6 @@ impl Broker {
             self.unroute(session, subscription);
         }
         if was_connected {
-            self.sessions.connected().sub(1);
             turn.client_disconnected(&client, "discarded");
         }
         if let Some(will) = will {
@@ -471,6 +497,7 @@ impl Broker {
         // Last, so that a crash in between leaves its messages with it.
         session.lock().record_end(&mut turn.out);
         end.into_iter().for_each(|end| turn.out.records.bind(end));
+        Ok(())
     }
 
     /// A durable session is about to end, or to be no longer durable: until the store has the record of that,
@@ -559,6 +586,7 @@ impl Broker {
     ) -> bool {
         let mut state = session.lock();
         let Some(_connection) = session.detach(&mut state, connection) else { return false };
+        self.sessions.note_disconnected(session.number(), &state.client);
         state.disconnected_at_ms = turn.now.mono_ms as i64;
         state.disconnected_wall_ms = turn.now.wall_ms;
         if !publish_will {
@@ -583,7 +611,6 @@ impl Broker {
             self.schedule(session, &mut state);
         }
         drop(state);
-        self.sessions.connected().sub(1);
         if let Some(will) = will_now {
             route_will(&client, &will, turn);
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use broker_codec::ProtocolVersion;
+use broker_codec::{ProtocolVersion, SubscriptionOptions};
 
 use crate::config::ZoneConfig;
 use crate::traffic::Told;
@@ -133,6 +133,16 @@ pub struct ClientInfo {
 }
 
 impl ClientInfo {
+    /// Options of a subscription as the client means them: bridges expect of a broker that knows them no echo,
+    /// and the RETAIN flag kept.
+    pub(crate) const fn adapt(&self, mut options: SubscriptionOptions) -> SubscriptionOptions {
+        if self.is_bridge {
+            options.no_local = true;
+            options.retain_as_published = true;
+        }
+        options
+    }
+
     /// Name of the protocol as the client's CONNECT writes it.
     #[must_use]
     pub const fn protocol_name(&self) -> &'static str {

@@ -169,6 +169,8 @@ pub struct SessionStart<'a> {
     pub clean_start: bool,
     /// No access rule applies to the client.
     pub is_superuser: bool,
+    /// The client says it is a bridge.
+    pub is_bridge: bool,
     /// Session Expiry Interval in seconds.
     pub expiry_s: u32,
     /// When the session was created, milliseconds since the Unix epoch.
@@ -485,6 +487,7 @@ mod tests {
                 keep_alive_s: u16::MAX,
                 clean_start: true,
                 is_superuser: false,
+                is_bridge: true,
                 expiry_s: u32::MAX,
                 created_at_ms: 1,
                 connected_at_ms: 2,
@@ -492,6 +495,7 @@ mod tests {
             };
             check(&Record::SessionStart(start));
             check(&Record::SessionStart(SessionStart { will: None, username: None, ..start }));
+            check(&Record::SessionStart(SessionStart { is_bridge: false, ..start }));
             let options = SubscriptionOptions::from_bits(0b10_1110).unwrap();
             let (session, step, filter) = (3, u64::MAX, text);
             for route in [None, Some(text)] {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker_codec::topic;
+use broker_codec::{QoS, topic};
 
 use crate::config::DurabilityConfig;
 use crate::message::{Message, Publication};
@@ -34,6 +34,8 @@ pub(crate) struct Recorder {
     bound: Vec<Arc<Seal>>,
     /// Strictest level of what was recorded for the packet at work; `None` if nothing was.
     needs: Option<Level>,
+    /// The end of the last frame of the pass.
+    handed_over: Option<Lsn>,
 }
 
 /// A row of removals of one session for one reason.
@@ -62,7 +64,18 @@ impl Recorder {
             seal: None,
             bound: Vec::new(),
             needs: None,
+            handed_over: None,
         }
+    }
+
+    /// A pass begins: nothing of it was handed over yet.
+    pub(crate) const fn begin_pass(&mut self) {
+        self.handed_over = None;
+    }
+
+    /// The position that covers what the pass has handed over, if it has anything.
+    pub(crate) const fn handed_over(&self) -> Option<Lsn> {
+        self.handed_over
     }
 
     /// True if there is a store.
@@ -134,6 +147,11 @@ impl Recorder {
     /// that.
     pub(crate) fn is_ahead(&self, frame: &Arc<Seal>) -> bool {
         frame.is_filled() || self.seal.as_ref().is_some_and(|seal| Arc::ptr_eq(seal, frame))
+    }
+
+    /// The frame at work, for a message of QoS 2 that was recorded: its PUBLISH must not leave before it.
+    pub(crate) fn frame_of(&mut self, qos: QoS) -> Option<Arc<Seal>> {
+        (self.is_on() && qos == QoS::ExactlyOnce).then(|| self.seal())
     }
 
     fn seal(&mut self) -> Arc<Seal> {
@@ -325,7 +343,8 @@ impl Recorder {
         if self.frame.capacity() > 2 * FRAME_MAX {
             self.frame = Vec::new();
         }
-        Some(appended.end)
+        self.handed_over = Some(appended.end);
+        self.handed_over
     }
 }
 

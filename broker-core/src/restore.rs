@@ -230,8 +230,9 @@ impl Restoring<'_> {
         self.restored.subscriptions += subscriptions.len();
         state.subscriptions = Subscriptions::of(subscriptions.into_values());
         let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
+        let is_alone = broker.sessions.insert(&session, &state);
         drop(state);
-        if !broker.sessions.insert(&session) {
+        if !is_alone {
             log::error!("session is not restored: another has its client id {:?}", start.client_id);
             return;
         }
@@ -287,6 +288,7 @@ impl Restoring<'_> {
             group,
             step,
             is_copy: entry.is_copy,
+            frame: None,
         };
         self.restored.queued += 1;
         match entry.packet_id {
@@ -352,7 +354,7 @@ impl Shared {
             connected_at_ms: start.connected_at_ms,
             is_superuser: start.is_superuser,
             mountpoint: start.mountpoint.clone(),
-            is_bridge: false,
+            is_bridge: start.is_bridge,
             certificate: None,
             told: Default::default(),
         }

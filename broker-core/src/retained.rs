@@ -72,8 +72,6 @@ pub(crate) struct Set {
 pub(crate) struct Removed {
     /// The step of that.
     pub(crate) step: u64,
-    /// There was one.
-    pub(crate) was_there: bool,
     /// It had expired.
     pub(crate) has_expired: bool,
 }
@@ -171,8 +169,13 @@ impl Retained {
         }
     }
 
-    /// Forgets the retained message of a topic [MQTT-3.3.1-6].
-    pub(crate) fn remove(&self, topic: &str, now: Now, next_step: impl FnOnce() -> u64) -> Removed {
+    /// Forgets the retained message of a topic [MQTT-3.3.1-6]. `next_step` is told whether there is one.
+    pub(crate) fn remove(
+        &self,
+        topic: &str,
+        now: Now,
+        next_step: impl FnOnce(bool) -> u64,
+    ) -> Removed {
         let mut shard = self.shards[shard_of(topic)].write();
         let old = shard.remove(topic);
         if let Some(message) = &old {
@@ -180,7 +183,7 @@ impl Retained {
             self.bytes.fetch_sub(message.weight(), Ordering::Relaxed);
         }
         let has_expired = old.as_ref().is_some_and(|message| message.is_expired(now));
-        Removed { step: next_step(), was_there: old.is_some(), has_expired }
+        Removed { step: next_step(old.is_some()), has_expired }
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Message>> {
@@ -366,9 +369,9 @@ mod tests {
         assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_err());
         assert!(retained.set(&message("a", b"22"), Now::default(), || 0).is_ok());
         assert_eq!(&retained.get("a").unwrap().payload[..], b"22");
-        for (step, was_there) in [(7, true), (8, false)] {
-            let removed = retained.remove("a", Now::default(), || step);
-            assert_eq!(removed, Removed { step, was_there, has_expired: false });
+        for step in [1, 0] {
+            let removed = retained.remove("a", Now::default(), u64::from);
+            assert_eq!(removed, Removed { step, has_expired: false });
         }
         assert_eq!((retained.len(), retained.bytes()), (0, 0));
         assert!(retained.set(&message("b", b"1"), Now::default(), || 0).is_ok());

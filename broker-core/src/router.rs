@@ -5,6 +5,7 @@
 //! A publishing thread asks its own [`MatchCache`] first and comes here only when a filter that could
 //! concern the topic has come or gone since.
 
+pub(crate) mod destinations;
 pub(crate) mod fan_out;
 pub(crate) mod match_cache;
 pub(crate) mod share_group;
@@ -22,6 +23,7 @@ use parking_lot::RwLock;
 use crate::extension::Consumer;
 use crate::gauge::Gauge;
 use crate::session::Session;
+use destinations::{Destinations, To};
 use fan_out::{FanOut, FanOutBuilder};
 use share_group::ShareGroup;
 pub(crate) use subscribers::Subscriber;
@@ -34,6 +36,7 @@ const WILD: usize = SHARDS;
 
 pub(crate) struct Router {
     shards: Box<[Shard]>,
+    pub(crate) destinations: Destinations,
     counts: Counts,
 }
 
@@ -76,7 +79,11 @@ pub(crate) struct Generation {
 
 impl Router {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..=SHARDS).map(|_| Shard::default()).collect(), counts: Counts::default() }
+        Self {
+            shards: (0..=SHARDS).map(|_| Shard::default()).collect(),
+            destinations: Destinations::default(),
+            counts: Counts::default(),
+        }
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -109,7 +116,7 @@ impl Router {
     pub(crate) fn join(&self, filter: &Arc<str>, name: &str, member: Subscriber) -> bool {
         let mut is_new = false;
         self.change(filter, |entry| {
-            let group = entry.group(name, filter);
+            let group = entry.group(name, filter, &self.destinations);
             is_new = group.join(member);
         });
         if is_new {
@@ -124,7 +131,7 @@ impl Router {
     pub(crate) fn leave(&self, filter: &str, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
         let mut left = None;
         self.remove(filter, |entry| {
-            left = entry.leave(name, session);
+            left = entry.leave(name, session, &self.destinations);
             left.is_some()
         });
         if left.is_some() {
@@ -138,20 +145,13 @@ impl Router {
     /// The group `name` of a filter, if it has a member.
     pub(crate) fn find_group(&self, filter: &str, name: &str) -> Option<Arc<ShareGroup>> {
         let routes = self.shards[shard_of_filter(filter)].routes.read();
-        let is_wild = broker_codec::topic::has_wildcard(filter);
-        let entry = if is_wild { routes.wild.get(filter) } else { routes.exact.get(filter) };
-        entry?.groups().iter().find(|group| group.name() == name).cloned()
+        routes.get(filter)?.groups().iter().find(|group| group.name() == name).cloned()
     }
 
     /// The session, a member of the group, has a connection again.
     pub(crate) fn wake(&self, filter: &str, name: &str, session: u64) {
         let routes = self.shards[shard_of_filter(filter)].routes.read();
-        let entry = if broker_codec::topic::has_wildcard(filter) {
-            routes.wild.get(filter)
-        } else {
-            routes.exact.get(filter)
-        };
-        if let Some(entry) = entry {
+        if let Some(entry) = routes.get(filter) {
             entry.wake(name, session);
         }
     }
@@ -190,6 +190,7 @@ impl Router {
         let before = entry.n_routes();
         let result = edit(entry);
         self.counts.routes.add(entry.n_routes().saturating_sub(before));
+        entry.list_in(&self.destinations, || Arc::clone(filter));
         shard.generation.fetch_add(1, Ordering::Release);
         result
     }
@@ -205,6 +206,7 @@ impl Router {
         let before = entry.n_routes();
         let removed = edit(entry);
         self.counts.routes.sub(before.saturating_sub(entry.n_routes()));
+        entry.list_in(&self.destinations, || filter.into());
         if entry.is_empty() {
             if is_wild {
                 routes.wild.remove(filter);
@@ -258,12 +260,22 @@ impl Router {
         !topic.starts_with('$') && self.shards[WILD].routes.read().wild.has_match(topic)
     }
 
-    /// Calls `visit` with every filter and its sessions, one shard's read lock at a time.
-    pub(crate) fn for_each_route(&self, mut visit: impl FnMut(&str)) {
-        for shard in &self.shards {
-            let routes = shard.routes.read();
-            routes.exact.keys().for_each(|filter| visit(filter));
-            routes.wild.for_each_filter(&mut visit);
+    /// The destinations of exactly this filter, at most `n`.
+    pub(crate) fn destinations_of(&self, filter: &str, n: usize) -> Vec<To> {
+        let routes = self.shards[shard_of_filter(filter)].routes.read();
+        let Some(entry) = routes.get(filter) else { return Vec::new() };
+        let all = entry.is_listed().then(|| To::Subscribers(filter.into()));
+        let groups = entry.groups().iter().map(|group| To::Group(Arc::clone(group)));
+        all.into_iter().chain(groups).take(n).collect()
+    }
+}
+
+impl Routes {
+    fn get(&self, filter: &str) -> Option<&Subscribers> {
+        if broker_codec::topic::has_wildcard(filter) {
+            self.wild.get(filter)
+        } else {
+            self.exact.get(filter)
         }
     }
 }

@@ -43,18 +43,24 @@ impl Turn {
         let topic = publication.topic;
         // The broker's own are made anew after a start.
         let is_recorded = records.is_on() && !topic.starts_with("$SYS/");
+        // Steps are of what is recorded, each in the log.
+        let next_step =
+            |is_change: bool| if is_recorded && is_change { broker.next_kept_step() } else { 0 };
         if publication.payload.is_empty() {
-            let removed = broker.retained.remove(topic, self.now, || broker.next_kept_step());
-            let Removed { step, was_there, has_expired } = removed;
-            self.out.counters.add(Metric::MessagesExpired, has_expired.into());
             // Another thread may have cleared it a moment ago, and the record of that be lost in a crash: who is
             // told that there is nothing must be told the truth.
-            if is_recorded && (was_there || publication.qos > QoS::AtMostOnce) {
+            let is_awaited = publication.qos > QoS::AtMostOnce;
+            let removed = broker
+                .retained
+                .remove(topic, self.now, |was_there| next_step(was_there || is_awaited));
+            let Removed { step, has_expired } = removed;
+            self.out.counters.add(Metric::MessagesExpired, has_expired.into());
+            if step > 0 {
                 records.put_with_message(&Record::RetainedClear { step, topic }, topic);
             }
             return;
         }
-        let set = broker.retained.set(publication.shared(), self.now, || broker.next_kept_step());
+        let set = broker.retained.set(publication.shared(), self.now, || next_step(true));
         let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
             log::warn!("retained message refused: limit reached topic={topic:?}");
@@ -189,6 +195,7 @@ impl Turn {
                 group: Some(Arc::clone(group)),
                 step: 0,
                 is_copy: false,
+                frame: None,
             };
             if member.session().deliver_stored(given, place, &mut self.out) {
                 return true;

@@ -372,7 +372,19 @@ impl Session {
 
     /// Asks the connection to close. Returns false if there is none.
     pub(crate) fn close(&self, cause: CloseCause) -> bool {
+        self.close_if(cause, |_| true)
+    }
+
+    /// The same, if its client is one that `is_it`.
+    pub(crate) fn close_if(
+        &self,
+        cause: CloseCause,
+        is_it: impl FnOnce(&ClientInfo) -> bool,
+    ) -> bool {
         let mut state = self.lock();
+        if !is_it(&state.client) {
+            return false;
+        }
         let Some(connection) = &mut state.connection else { return false };
         connection.close.get_or_insert(cause);
         connection.sink.wake();

@@ -1,4 +1,7 @@
-//! Sessions by Client Identifier, in shards so that connecting clients do not queue for one lock.
+//! Sessions by Client Identifier, in shards so that connecting clients do not queue for one lock; and as a list
+//! in the order of their numbers, from which those who page through them read.
+
+mod usernames;
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -7,10 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::{FixedState, RandomState};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use crate::client::ClientInfo;
+use crate::directory::{self, Directory, Rows, Start};
 use crate::gauge::Gauge;
-use crate::session::Session;
+use crate::session::{Session, State};
+use usernames::Usernames;
 
 type Shard = RwLock<HashSet<Entry, RandomState>>;
 
@@ -18,6 +24,11 @@ const SHARDS: usize = 64;
 
 pub(crate) struct Sessions {
     shards: Box<[Shard]>,
+    /// Locked for the moment in which something changes that it shows, inside the lock of the session concerned
+    /// or of its shard, so that both say the same; nothing is locked inside.
+    order: Mutex<Directory<Listed>>,
+    /// Those that are connected under a user name. Changed likewise.
+    usernames: Usernames,
     len: Gauge,
     connected: Gauge,
     persistent: Gauge,
@@ -26,6 +37,38 @@ pub(crate) struct Sessions {
 
 /// A session that is found by its Client Identifier: beside a key of its own it would cost three times as much.
 struct Entry(Arc<Session>);
+
+/// A session in the order of numbers: 24 bytes for the lists of sessions, connections and subscriptions.
+struct Listed {
+    number: u64,
+    session: Arc<Session>,
+    subscriptions: u32,
+    is_connected: bool,
+}
+
+/// What is listed beside sessions, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Those that a connection serves.
+    Connections,
+    /// Subscriptions, of which a session may have many.
+    Subscriptions,
+}
+
+impl directory::Entry for Listed {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.number
+    }
+
+    fn rows(&self) -> Rows {
+        let mut rows = [0; 2];
+        rows[Of::Connections as usize] = usize::from(self.is_connected);
+        rows[Of::Subscriptions as usize] = self.subscriptions as usize;
+        rows
+    }
+}
 
 impl Borrow<str> for Entry {
     fn borrow(&self) -> &str {
@@ -51,6 +94,8 @@ impl Sessions {
     pub(crate) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            order: Mutex::default(),
+            usernames: Usernames::default(),
             len: Gauge::default(),
             connected: Gauge::default(),
             persistent: Gauge::default(),
@@ -80,13 +125,20 @@ impl Sessions {
         self.shard(client_id).read().get(client_id).map(|entry| Arc::clone(&entry.0))
     }
 
-    /// Adds a session unless its Client Identifier has one. Returns false then.
-    pub(crate) fn insert(&self, session: &Arc<Session>) -> bool {
+    /// Adds a session unless its Client Identifier has one. Returns false then. `state` is the session's.
+    pub(crate) fn insert(&self, session: &Arc<Session>, state: &State) -> bool {
         let mut shard = self.shard(session.client_id().as_str()).write();
         let is_new = shard.insert(Entry(Arc::clone(session)));
         if is_new {
             self.len.add(1);
             self.persistent.add(usize::from(session.is_persistent()));
+            // Within the shard's lock: who removes the session finds it in both.
+            self.order.lock().insert(Listed {
+                number: session.number(),
+                session: Arc::clone(session),
+                subscriptions: state.subscriptions.len() as u32,
+                is_connected: false,
+            });
         }
         is_new
     }
@@ -99,6 +151,31 @@ impl Sessions {
             shard.remove(client_id);
             self.len.sub(1);
             self.persistent.sub(usize::from(session.is_persistent()));
+            self.order.lock().remove(&session.number());
+        }
+    }
+
+    /// A session has another number of subscriptions. `state` is the session's, locked.
+    pub(crate) fn note_subscriptions(&self, state: &State) {
+        let n = state.subscriptions.len() as u32;
+        self.order.lock().change(&state.number(), |listed| listed.subscriptions = n);
+    }
+
+    /// The connection of a client serves a session from now on, and its lock is held.
+    pub(crate) fn note_connected(&self, session: u64, client: &ClientInfo) {
+        self.connected.add(1);
+        self.order.lock().change(&session, |listed| listed.is_connected = true);
+        if let Some(username) = &client.username {
+            self.usernames.insert(username, session);
+        }
+    }
+
+    /// It does so no more.
+    pub(crate) fn note_disconnected(&self, session: u64, client: &ClientInfo) {
+        self.connected.sub(1);
+        self.order.lock().change(&session, |listed| listed.is_connected = false);
+        if let Some(username) = &client.username {
+            self.usernames.remove(username, session);
         }
     }
 
@@ -120,6 +197,47 @@ impl Sessions {
     /// Sessions that were created without Clean Start.
     pub(crate) const fn persistent(&self) -> &Gauge {
         &self.persistent
+    }
+
+    /// Connections or subscriptions of all sessions.
+    pub(crate) fn count(&self, of: Of) -> usize {
+        self.order.lock().rows(of as usize)
+    }
+
+    /// At most `n` sessions in the order of their numbers.
+    pub(crate) fn page(&self, start: Start<'_, u64>, n: usize) -> Vec<Arc<Session>> {
+        let order = self.order.lock();
+        order.from(start).take(n).map(|listed| Arc::clone(&listed.session)).collect()
+    }
+
+    /// At most `n` of those that have such.
+    pub(crate) fn page_of(&self, of: Of, start: Start<'_, u64>, n: usize) -> Vec<Arc<Session>> {
+        let order = self.order.lock();
+        let listed = order.with_rows_from(of as usize, start).take(n);
+        listed.map(|listed| Arc::clone(&listed.session)).collect()
+    }
+
+    /// The number of the session that the connection or subscription behind `n` others belongs to, and how many
+    /// of its own are among them.
+    pub(crate) fn at(&self, of: Of, n: usize) -> Option<(u64, usize)> {
+        self.order.lock().at_row(of as usize, n).map(|(listed, row)| (listed.number, row))
+    }
+
+    /// At most `n` sessions, in order, behind the one of number `behind`, that are likely to be connected under
+    /// a user name.
+    pub(crate) fn of_username(&self, name: &str, mut behind: u64, n: usize) -> Vec<Arc<Session>> {
+        loop {
+            let found = self.usernames.page(name, behind, n);
+            let Some(last) = found.last() else { return Vec::new() };
+            behind = *last;
+            let order = self.order.lock();
+            let listed = found.iter().filter_map(|number| order.get(number));
+            let sessions: Vec<_> = listed.map(|listed| Arc::clone(&listed.session)).collect();
+            // Unless all of them have just gone.
+            if !sessions.is_empty() {
+                return sessions;
+            }
+        }
     }
 
     /// A copy of the sessions of one shard; `None` past the last. No lock is held while they are used.

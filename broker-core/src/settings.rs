@@ -13,10 +13,11 @@ use crate::store::{Level, Lsn};
 #[derive(Default)]
 pub(crate) struct Settings(Mutex<BTreeMap<(Box<str>, Box<str>), Arc<[u8]>>>);
 
-/// A change that was made. Whether it would survive is for [`Broker::is_saved`] to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A change that was made. Whether it would survive is for [`Broker::is_saved`] to say; by default, nothing was
+/// changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "an answer to an operator waits until the change is saved"]
-pub struct Saved(Option<Lsn>);
+pub struct Saved(pub(crate) Option<Lsn>);
 
 impl Settings {
     /// Puts a setting in place that the store had.

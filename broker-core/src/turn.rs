@@ -17,6 +17,7 @@ use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
 use crate::session::Session;
+use crate::settings::Saved;
 use crate::traffic::Tally;
 
 /// The working state of one thread that drives channels; made by [`Broker::turn`].
@@ -131,6 +132,7 @@ impl Turn {
         self.now = now;
         self.out.now = now;
         self.out.replay_budget = REPLAY_TOPICS;
+        self.out.records.begin_pass();
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
         }
@@ -171,6 +173,12 @@ impl Turn {
         self.out.records.hand_over();
         self.end_pass();
         self.out.counters.publish();
+    }
+
+    /// What the pass has changed and [`finish`](Self::finish) has handed to the store: an order of an operator
+    /// is carried out once [`Broker::is_saved`].
+    pub const fn saved(&self) -> Saved {
+        Saved(self.out.records.handed_over())
     }
 
     fn end_pass(&self) {

@@ -4,9 +4,11 @@ mod alarms;
 mod apps;
 mod brokers;
 mod listeners;
+mod log_level;
 mod metrics;
 mod nodes;
 mod stats;
+mod store;
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use utoipa::ToSchema;
 use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::listeners::HttpListeners;
-use crate::ports::NodeFacts;
+use crate::ports::{LogLevels, NodeFacts, StoreAdmin};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -30,6 +32,8 @@ pub(crate) struct Api {
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) max_row_limit: usize,
     pub(crate) listeners: HttpListeners,
+    pub(crate) log: Arc<dyn LogLevels>,
+    pub(crate) store: Option<Arc<dyn StoreAdmin>>,
 }
 
 impl Api {
@@ -47,6 +51,8 @@ const GROUPS: &[&[Route]] = &[
     metrics::ROUTES,
     nodes::ROUTES,
     stats::ROUTES,
+    log_level::ROUTES,
+    store::ROUTES,
 ];
 
 const ROOT: &Route =

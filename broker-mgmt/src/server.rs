@@ -88,7 +88,7 @@ impl Management {
     /// A listener cannot be bound, or the secret that everybody knows would be open to others than this host.
     pub fn start(options: ManagementOptions, ports: Ports) -> Result<Self, StartError> {
         let no_random = || io::Error::other("the system gives no random numbers");
-        let Ports { broker, node } = ports;
+        let Ports { broker, node, log, store } = ports;
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
             .map_err(|_| no_random())?;
         let applications = Arc::new(applications);
@@ -102,6 +102,8 @@ impl Management {
             authentication: Arc::new(authentication),
             max_row_limit: options.max_row_limit,
             listeners: HttpListeners::new(api.clone()),
+            log,
+            store,
         });
         let (tell, told) = mpsc::sync_channel(1);
         let listeners = options.listeners;

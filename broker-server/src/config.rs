@@ -27,6 +27,7 @@ use broker_net::config::ListenerConfig;
 use log::LevelFilter;
 
 use self::error::{ConfigError, Origin};
+use self::field::Word;
 
 pub(crate) use self::error::ConfigErrors;
 pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
@@ -110,6 +111,11 @@ pub(crate) fn load(
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<ServerConfig, ConfigErrors> {
     read(file, env).map(Settings::into_server_config)
+}
+
+/// A level of the log by a word that `log.level` takes.
+pub(crate) fn log_level(word: &str) -> Option<LevelFilter> {
+    LevelFilter::from_word(word).ok()
 }
 
 /// The same configuration as a TOML file that holds every key, with its help and default.

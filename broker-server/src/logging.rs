@@ -1,11 +1,14 @@
 //! Log lines for people or as JSON, levels by target, changed without a restart.
 
+mod runtime;
+
 use std::io::Write;
 
 use env_logger::{Builder, Env, Logger, Target};
-use log::{Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 use parking_lot::RwLock;
 
+pub(crate) use self::runtime::{Runtime, set_up};
 use crate::config::{LogConfig, LogFormat, LogTarget};
 
 /// The logger in force; swapped whole when levels are read again.
@@ -27,15 +30,15 @@ impl Log for Swap {
     fn flush(&self) {}
 }
 
-/// Sets up logging as the configuration says; may be called again to change it.
-pub(crate) fn set_up(config: &LogConfig) {
+/// Logs from now on as `config` says.
+fn install(config: &LogConfig) {
     let mut builder = Builder::from_env(Env::default());
     builder.target(Target::Stderr).filter_level(config.level);
     for (target, level) in &config.targets {
         builder.filter_module(target, *level);
     }
-    if matches!(config.to, LogTarget::Off) {
-        builder.filter_level(log::LevelFilter::Off);
+    if is_off(config) {
+        builder.filter_level(LevelFilter::Off);
     }
     if matches!(config.format, LogFormat::Json) {
         builder.format(|out, record| {
@@ -55,4 +58,8 @@ pub(crate) fn set_up(config: &LogConfig) {
     *LOGGER.0.write() = Some(logger);
     // The second time it is set already, to the same.
     let _ = log::set_logger(&LOGGER);
+}
+
+fn is_off(config: &LogConfig) -> bool {
+    matches!(config.to, LogTarget::Off)
 }

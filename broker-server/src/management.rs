@@ -4,20 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_core::Broker;
 use broker_mgmt::ports::Ports;
 use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, TlsOptions};
 use broker_net::config::Bind;
 use broker_net::{ReloadableTls, TlsSetupError};
 
 use crate::config::{HttpListener, HttpsListener, ManagementConfig};
-use crate::facts::Facts;
 
 /// Starts it, unless none of its listeners is enabled. `data_dir` is where a certificate is made if it needs one.
 pub(crate) fn start(
     config: ManagementConfig,
-    broker: &Arc<Broker>,
-    facts: Facts,
+    ports: Ports,
     data_dir: &Path,
 ) -> anyhow::Result<Option<Management>> {
     let mut listeners = Vec::new();
@@ -37,7 +34,6 @@ pub(crate) fn start(
         default_secret: config.default_secret.map(|secret| Secret::new(secret.0)),
         listeners,
     };
-    let ports = Ports { broker: Arc::clone(broker), node: Arc::new(facts) };
     let management = Management::start(options, ports)?;
     for listener in management.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);

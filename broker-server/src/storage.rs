@@ -6,11 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use broker_core::Broker;
 use broker_core::store::{Level, State, Store};
+use broker_mgmt::ports::StoreAdmin;
 use broker_net::clock;
 use broker_store::alarm::{AlarmChange, STORE_FAILED};
 use broker_store::files::RealFiles;
 use broker_store::inspect::Inspection;
 use broker_store::{EmbeddedStore, FolderLock, StoreOptions};
+use parking_lot::Mutex;
 
 use crate::config::{OnDamage, OnFailure, StoreConfig};
 
@@ -70,9 +72,39 @@ impl Storage {
         Ok(())
     }
 
+    /// What the management API may ask of it.
+    pub(crate) fn admin(&self) -> Arc<dyn StoreAdmin> {
+        Arc::new(Orders { store: self.store.clone(), backup: Mutex::default() })
+    }
+
+    /// Ends backups at work, before whoever waits for them is waited for.
+    pub(crate) fn cancel_backups(&self) {
+        self.store.cancel_backups();
+    }
+
     /// Makes everything firm and gives the folder up, after the broker has stopped.
     pub(crate) fn close(&self) -> anyhow::Result<()> {
         self.store.close().context("closing the store")
+    }
+}
+
+struct Orders {
+    store: Arc<EmbeddedStore>,
+    /// Held while a backup is made: two would only make each other slow.
+    backup: Mutex<()>,
+}
+
+impl StoreAdmin for Orders {
+    fn stats(&self) -> Vec<(String, String)> {
+        self.store.stats().map(|stats| stats.values()).unwrap_or_default()
+    }
+
+    fn backup(&self, target: &Path) -> Result<Vec<(String, String)>, String> {
+        let Some(_one) = self.backup.try_lock() else {
+            return Err("another backup is at work".to_owned());
+        };
+        let made = self.store.backup(target);
+        made.map(|manifest| manifest.values()).map_err(|error| error.to_string())
     }
 }
 

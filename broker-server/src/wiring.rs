@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use broker_core::Broker;
 use broker_core::extension::Extensions;
 use broker_mgmt::Management;
+use broker_mgmt::ports::Ports;
 use broker_net::{Server, ServerOptions};
 
 use crate::auth::scram::ScramSha256;
@@ -54,8 +55,13 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
     }
-    let facts = Facts::new(config.node.name.clone(), begun);
-    let management = management::start(config.management, &broker, facts, &config.node.data_dir)?;
+    let ports = Ports {
+        broker: Arc::clone(&broker),
+        node: Arc::new(Facts::new(config.node.name.clone(), begun)),
+        log: Arc::new(logging::Runtime),
+        store: storage.as_ref().map(Storage::admin),
+    };
+    let management = management::start(config.management, ports, &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -70,6 +76,9 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     }
     log::info!("stopping");
     signals.exit_on_second();
+    if let Some(storage) = &storage {
+        storage.cancel_backups();
+    }
     drop(management);
     let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
     if cut_off > 0 {

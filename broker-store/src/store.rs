@@ -303,6 +303,11 @@ impl EmbeddedStore {
         backup::write(&self.folder, target, &sources, &copying)
     }
 
+    /// Ends backups at work, for the store is to be closed: there are none from now on.
+    pub fn cancel_backups(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
     /// Alarms that are up.
     #[must_use]
     pub const fn alarms(&self) -> &Alarms {
@@ -338,7 +343,7 @@ impl EmbeddedStore {
     /// Not everything could be made safe.
     pub fn close(&self) -> Result<(), Failure> {
         // Its thread may be at a backup, which ends by this, or wait for the keeper, which answers.
-        self.is_closing.store(true, Ordering::Relaxed);
+        self.cancel_backups();
         let control = self.control.lock().take();
         if let Some(keeper) = self.keeper.get() {
             keeper.stop();

@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod control;
 mod counts;
 mod node;

@@ -121,8 +121,9 @@ impl Channel {
             && broker.flapping.count(&client_id, flapping, turn.now.mono_ms)
         {
             let until_ms = wall_ms + flapping.banned_ms;
-            let ban = Ban { reason: "flapping".into(), by: "flapping_checker".into(), until_ms };
-            broker.add_ban(Who::ClientId(client_id.as_str().into()), ban, wall_ms);
+            let (reason, by) = (Some("flapping".into()), Some("flapping_checker".into()));
+            let ban = Ban { reason, by, ..Ban::until(until_ms) };
+            let _ = broker.add_ban(Who::ClientId(client_id.as_str().into()), ban);
             log::warn!("client banned for flapping client_id={client_id:?}");
             return Err(ReasonCode::Banned);
         }
@@ -194,6 +195,10 @@ impl Channel {
             certificate: peer.certificate.clone(),
             told: Told::new(early.received),
         });
+        // It may have proved to be somebody else than it said, and been banned while that was found out.
+        if is_banned(&client, turn) {
+            return Err(self.refuse(ReasonCode::Banned, turn));
+        }
         let will = connect.will.as_ref().map(|will| Will::new(will, &client.mountpoint));
         if let Some(will) = &connect.will
             && !self.may_publish_will(&client, will.topic, turn)
@@ -227,6 +232,10 @@ impl Channel {
             return Err(self.refuse(ReasonCode::QuotaExceeded, turn));
         };
         turn.out.counters.inc(Metric::PacketsConnAck);
+        if is_banned(&client, turn) {
+            // This very moment: who pronounced it may have looked for the connection before it was there.
+            session.close(CloseCause::Banned);
+        }
         let publisher = Publisher::Client(Arc::clone(&client));
         self.enter(connect, &client, session, publisher, turn);
         if !session_present {
@@ -326,6 +335,11 @@ fn assigned_client_id(connect: &Connect<'_>, turn: &Turn) -> Result<ClientId, Re
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
     Ok(turn.broker.new_client_id())
+}
+
+fn is_banned(client: &ClientInfo, turn: &Turn) -> bool {
+    let banned = &turn.broker.banned;
+    client.zone.enable_ban && banned.is_client_banned(client, turn.now.wall_ms)
 }
 
 fn check_will(will: &broker_codec::Will<'_>, zone: &ZoneConfig) -> Result<(), ReasonCode> {

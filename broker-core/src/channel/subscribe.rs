@@ -54,12 +54,7 @@ impl Channel {
                     "subscribe not authorised",
                 ));
             }
-            let mut options = request.options;
-            if connected.client.is_bridge {
-                // What bridges expect of brokers that know them: no echo, the RETAIN flag kept.
-                options.no_local = true;
-                options.retain_as_published = true;
-            }
+            let options = connected.client.adapt(request.options);
             let result = if allowed {
                 let wish = Wish { filter: request.filter, options, identifier };
                 subscribe_one(&connected.session, &connected.client, &wish, turn)
@@ -221,8 +216,16 @@ pub(crate) fn subscribe_one(
             }
             state.record_subscription(&subscription, &mut turn.out);
         }
-        state.subscriptions.insert(subscription.clone())
+        let old = state.subscriptions.insert(subscription.clone());
+        if old.is_none() {
+            turn.broker.sessions.note_subscriptions(&state);
+        }
+        old
     };
+    // The client may have come back behind another mountpoint.
+    if let Some(old) = old.as_ref().filter(|old| !old.has_route_of(&subscription)) {
+        turn.broker.unroute(session, old);
+    }
     route_subscription(session, &subscription, &turn.broker);
     turn.session_subscribed(client, &subscription);
     let sends_retained = share.is_none()
@@ -242,12 +245,17 @@ pub(crate) fn subscribe_one(
     Ok((options.qos, replay))
 }
 
-/// Puts a subscription into the router.
+/// Puts a subscription of the session into the router.
 pub(crate) fn route_subscription(
     session: &Arc<Session>,
     subscription: &Subscription,
     broker: &Broker,
 ) {
+    route(session, subscription, broker);
+    catch_up(session, &subscription.filter, Some(subscription.clone()), broker);
+}
+
+fn route(session: &Arc<Session>, subscription: &Subscription, broker: &Broker) {
     let subscriber = Subscriber {
         session: Arc::clone(session),
         options: subscription.options,
@@ -257,9 +265,36 @@ pub(crate) fn route_subscription(
         Some(name) => broker.router.join(subscription.route(), name, subscriber),
         None => broker.router.subscribe(subscription.route(), subscriber),
     };
-    // A session that was ended meanwhile has removed its subscriptions before this one was there.
-    if session.lock().ended {
-        broker.unroute(session, subscription);
+}
+
+/// Has the router follow the session, for which this thread has just routed `routed`, or nothing any more.
+///
+/// The session's lock is not held meanwhile: another thread may have subscribed it anew, or ended the
+/// subscription or the session, and been faster. Whoever comes to the router last looks again.
+fn catch_up(
+    session: &Arc<Session>,
+    filter: &str,
+    mut routed: Option<Subscription>,
+    broker: &Broker,
+) {
+    loop {
+        let wanted = {
+            let state = session.lock();
+            let wanted = state.subscriptions.get(filter);
+            if wanted == routed.as_ref() {
+                return;
+            }
+            wanted.cloned()
+        };
+        let is_elsewhere =
+            |old: &Subscription| wanted.as_ref().is_none_or(|new| !new.has_route_of(old));
+        if let Some(old) = routed.filter(is_elsewhere) {
+            broker.unroute(session, &old);
+        }
+        if let Some(new) = &wanted {
+            route(session, new, broker);
+        }
+        routed = wanted;
     }
 }
 
@@ -275,6 +310,9 @@ pub(crate) fn unsubscribe_one(
     }
     let mut state = session.lock();
     let subscription = state.subscriptions.remove(filter);
+    if subscription.is_some() {
+        turn.broker.sessions.note_subscriptions(&state);
+    }
     // Even if there is none: the record of why may not be safe yet, if an earlier connection asked before.
     if state.is_durable {
         let (session, step) = (session.number(), state.next_step());
@@ -285,6 +323,7 @@ pub(crate) fn unsubscribe_one(
     drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);
+    catch_up(session, filter, None, &broker);
     if let Some(group) = left {
         let back = session.lock().give_back_unsent(&group);
         broker.deal_out_again(back, session, turn);

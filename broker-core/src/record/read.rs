@@ -404,6 +404,7 @@ fn session_start<'a>(f: &mut Fields<'a>) -> Read<SessionStart<'a>> {
         keep_alive_s,
         clean_start: flags & 1 > 0,
         is_superuser: flags & 2 > 0,
+        is_bridge: flags & 8 > 0,
         expiry_s: f.small()?,
         created_at_ms: f.number()?,
         connected_at_ms: f.number()?,

@@ -170,7 +170,8 @@ impl SessionStart<'_> {
             out.push(
                 u8::from(self.clean_start)
                     | u8::from(self.is_superuser) << 1
-                    | u8::from(self.will.is_some()) << 2,
+                    | u8::from(self.will.is_some()) << 2
+                    | u8::from(self.is_bridge) << 3,
             );
             put_number(out, u64::from(self.expiry_s));
             put_number(out, self.created_at_ms);

@@ -72,6 +72,8 @@ pub(super) struct Live {
     /// Packet Identifiers whose PUBREL is owed, in the order of their PUBRECs.
     pub(super) released: Vec<PacketId>,
     /// Packet Identifiers of the client's QoS 2 messages.
+    /// Messages of QoS 1 that were in flight, by step.
+    sent_qos1: Vec<u64>,
     pub(super) received: Vec<PacketId>,
     /// When its connection ended; `None` if it was connected to the last.
     pub(super) detached_at_ms: Option<u64>,
@@ -89,6 +91,7 @@ pub(super) struct Start {
     pub(super) keep_alive_s: u16,
     pub(super) clean_start: bool,
     pub(super) is_superuser: bool,
+    pub(super) is_bridge: bool,
     pub(super) expiry_s: u32,
     pub(super) created_at_ms: u64,
     pub(super) connected_at_ms: u64,
@@ -373,6 +376,7 @@ impl Live {
             subscriptions: BTreeMap::new(),
             refs: BTreeMap::new(),
             released: Vec::new(),
+            sent_qos1: Vec::new(),
             received: Vec::new(),
             detached_at_ms: None,
         }
@@ -400,6 +404,9 @@ impl Live {
                 if !keeps_will {
                     self.will = None;
                 }
+                if step > 0 {
+                    self.take_back_qos1();
+                }
                 inflight.iter().for_each(|(of, packet_id)| self.sent(*of, *packet_id));
             }
             Change::WillDone => self.will = None,
@@ -407,9 +414,22 @@ impl Live {
         }
     }
 
+    /// What was in flight at QoS 1 is what the end of the connection says, and no more: a snapshot may be from
+    /// before an earlier crash, after which it went out under other identifiers.
+    fn take_back_qos1(&mut self) {
+        for of in std::mem::take(&mut self.sent_qos1) {
+            if let Some(entry) = self.refs.get_mut(&of) {
+                (entry.packet_id, entry.was_sent) = (None, false);
+            }
+        }
+    }
+
     fn sent(&mut self, of: u64, packet_id: PacketId) {
         if let Some(entry) = self.refs.get_mut(&of) {
             (entry.packet_id, entry.was_sent) = (Some(packet_id), true);
+            if entry.qos == QoS::AtLeastOnce {
+                self.sent_qos1.push(of);
+            }
         }
     }
 }
@@ -427,6 +447,7 @@ impl Start {
             keep_alive_s: start.keep_alive_s,
             clean_start: start.clean_start,
             is_superuser: start.is_superuser,
+            is_bridge: start.is_bridge,
             expiry_s: start.expiry_s,
             created_at_ms: start.created_at_ms,
             connected_at_ms: start.connected_at_ms,

@@ -15,6 +15,8 @@ use crate::config::SharedStrategy;
 
 /// The members of `$share/<name>/<filter>` (or `$queue/<filter>`, whose group has an empty name).
 pub(crate) struct ShareGroup {
+    /// Its place on the list of destinations.
+    number: u64,
     name: Box<str>,
     /// Topic Filter as the router knows it.
     route: Arc<str>,
@@ -44,8 +46,12 @@ struct Member {
 }
 
 impl ShareGroup {
-    pub(crate) fn new(name: &str, route: &Arc<str>) -> Self {
-        Self { name: name.into(), route: Arc::clone(route), members: Mutex::default() }
+    pub(crate) fn new(name: &str, route: &Arc<str>, number: u64) -> Self {
+        Self { number, name: name.into(), route: Arc::clone(route), members: Mutex::default() }
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn route(&self) -> &Arc<str> {
@@ -262,7 +268,7 @@ mod tests {
     #[test]
     fn places_stay_right_whoever_goes_away_or_leaves() {
         let client = client();
-        let group = ShareGroup::new("g", &"t".into());
+        let group = ShareGroup::new("g", &"t".into(), 1);
         let mut present = Vec::new();
         let mut random = Members::default();
         for number in 0..2_000 {
@@ -298,7 +304,7 @@ mod tests {
     #[test]
     fn who_gave_a_message_back_does_not_get_it_again() {
         let client = client();
-        let group = ShareGroup::new("g", &"t".into());
+        let group = ShareGroup::new("g", &"t".into(), 1);
         for strategy in [SharedStrategy::Random, SharedStrategy::Sticky, SharedStrategy::Hash] {
             group.join(member(1, &client));
             assert!(group.pick(strategy, "p", "t", Some(1)).is_none());
@@ -315,7 +321,7 @@ mod tests {
     #[test]
     fn a_hundred_thousand_members_come_and_go() {
         let client = client();
-        let group = ShareGroup::new("g", &"t".into());
+        let group = ShareGroup::new("g", &"t".into(), 1);
         let list: Vec<_> = (0..100_000).map(|number| member(number, &client)).collect();
         for member in &list {
             assert!(group.join(member.clone()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use broker_codec::SubscriptionOptions;
 use foldhash::fast::RandomState;
 
+use super::destinations::Destinations;
 use super::share_group::ShareGroup;
 use crate::extension::Consumer;
 use crate::session::Session;
@@ -24,6 +25,8 @@ pub(crate) struct Subscriber {
 pub(super) struct Subscribers {
     list: List,
     rare: Option<Box<Rare>>,
+    /// The filter's place on the list of destinations; 0 while nobody has subscribed to it by itself.
+    number: u64,
 }
 
 #[derive(Default)]
@@ -57,13 +60,27 @@ const FEW: usize = 16;
 
 impl Subscribers {
     pub(super) fn is_empty(&self) -> bool {
-        let nobody = match &self.list {
-            List::None => true,
-            List::One(_) => false,
-            List::Few(list) => list.is_empty(),
-            List::Many(table) => table.is_empty(),
-        };
-        nobody && self.rare.is_none()
+        self.n_subscribers() == 0 && self.rare.is_none()
+    }
+
+    /// True while somebody has subscribed to the filter by itself.
+    pub(super) const fn is_listed(&self) -> bool {
+        self.number > 0
+    }
+
+    /// Puts the filter on the list of destinations once somebody has subscribed to it by itself, and takes it
+    /// off when nobody has any more.
+    pub(super) fn list_in(
+        &mut self,
+        destinations: &Destinations,
+        filter: impl FnOnce() -> Arc<str>,
+    ) {
+        let is_one = self.n_subscribers() > 0;
+        if is_one && self.number == 0 {
+            self.number = destinations.add(&filter());
+        } else if !is_one && self.number > 0 {
+            destinations.remove(std::mem::take(&mut self.number));
+        }
     }
 
     /// Adds or replaces a subscriber. Returns true if it is new.
@@ -144,10 +161,15 @@ impl Subscribers {
     }
 
     /// The group of that name, made if need be.
-    pub(super) fn group(&mut self, name: &str, route: &Arc<str>) -> &Arc<ShareGroup> {
+    pub(super) fn group(
+        &mut self,
+        name: &str,
+        route: &Arc<str>,
+        destinations: &Destinations,
+    ) -> &Arc<ShareGroup> {
         let groups = &mut self.rare.get_or_insert_default().groups;
         let at = groups.binary_search_by(|group| group.name().cmp(name)).unwrap_or_else(|at| {
-            groups.insert(at, Arc::new(ShareGroup::new(name, route)));
+            groups.insert(at, destinations.add_group(name, route));
             at
         });
         &groups[at]
@@ -161,7 +183,12 @@ impl Subscribers {
         }
     }
 
-    pub(super) fn leave(&mut self, name: &str, session: u64) -> Option<Arc<ShareGroup>> {
+    pub(super) fn leave(
+        &mut self,
+        name: &str,
+        session: u64,
+        destinations: &Destinations,
+    ) -> Option<Arc<ShareGroup>> {
         let groups = &mut self.rare.as_mut()?.groups;
         let at = groups.binary_search_by(|group| group.name().cmp(name)).ok()?;
         let group = Arc::clone(&groups[at]);
@@ -170,6 +197,7 @@ impl Subscribers {
         }
         if group.is_empty() {
             groups.remove(at);
+            destinations.remove(group.number());
             self.drop_rare_if_empty();
         }
         Some(group)

@@ -19,7 +19,7 @@ use crate::metrics::Metric;
 use crate::record::{Record, Removal};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
-use crate::store::BodyPlace;
+use crate::store::{BodyPlace, Level};
 use crate::turn::Out;
 
 /// Payloads from here on are shared with their message instead of copied into each outbox.
@@ -77,6 +77,7 @@ impl Session {
             group: group.cloned(),
             step: 0,
             is_copy: false,
+            frame: None,
         };
         state.record_ref(&mut delivery, publication, out);
         state.accept(delivery, out);
@@ -100,6 +101,7 @@ impl Session {
         delivery.step = state.next_step();
         let at = (state.number, delivery.step);
         out.records.reference_stored(place, at, &delivery.terms());
+        delivery.frame = out.records.frame_of(delivery.qos);
         state.accept(delivery, out);
         self.pump(state, out);
         self.touch(state, out);
@@ -164,6 +166,18 @@ impl Delivery {
         let is_current = |message: &Arc<Message>| out.broker.retained.is_current(message);
         self.is_copy && self.message.here().is_some_and(|message| !is_current(message))
     }
+
+    /// False while the frame that says that it is owed is still to be appended by another thread: the one that
+    /// says that it was sent would stand in the log before it, and a crash between the two would lose the message
+    /// its client has. The connection is woken then.
+    fn may_be_recorded_as_sent(&self, connection: &Connection, out: &Out) -> bool {
+        let (Some(frame), Some(store)) = (&self.frame, out.records.store()) else { return true };
+        if out.records.is_ahead(frame) {
+            return true;
+        }
+        frame.wake(&connection.sink, Level::Written, &**store);
+        false
+    }
 }
 
 impl State {
@@ -186,6 +200,7 @@ impl State {
         let at = (self.number, step);
         if out.records.reference(publication, at, &delivery.terms()) {
             (self.steps, delivery.step) = (step, step);
+            delivery.frame = out.records.frame_of(delivery.qos);
         }
     }
 
@@ -340,8 +355,11 @@ impl State {
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
+                } else if !next.may_be_recorded_as_sent(connection, out) {
+                    return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
-                    if let Some(delivery) = self.queue.pop() {
+                    if let Some(mut delivery) = self.queue.pop() {
+                        delivery.frame = None;
                         self.send(delivery, Order::Kept, out);
                     }
                 } else {

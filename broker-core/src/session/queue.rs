@@ -10,7 +10,7 @@ use crate::config::ZoneConfig;
 use crate::message::Message;
 use crate::record::RefTerms;
 use crate::router::share_group::ShareGroup;
-use crate::store::BodyPlace;
+use crate::store::{BodyPlace, Seal};
 
 /// A message on its way to one session, with what its subscriptions ask for.
 pub(crate) struct Delivery {
@@ -26,6 +26,8 @@ pub(crate) struct Delivery {
     pub(crate) step: u64,
     /// A retained message for a new subscription: not to be sent once another has replaced it.
     pub(crate) is_copy: bool,
+    /// The frame with its record, of QoS 2: another thread may have yet to append it.
+    pub(crate) frame: Option<Arc<Seal>>,
 }
 
 impl Delivery {

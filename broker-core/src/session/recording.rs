@@ -42,6 +42,7 @@ impl State {
             keep_alive_s: client.keep_alive_s,
             clean_start: self.created_clean,
             is_superuser: client.is_superuser,
+            is_bridge: client.is_bridge,
             expiry_s: self.expiry_s,
             created_at_ms: self.created_at_ms,
             connected_at_ms: client.connected_at_ms,
@@ -69,6 +70,7 @@ impl State {
                 let (at, terms) = ((number, step), delivery.terms());
                 let is_recorded = out.records.reference(&publication, at, &terms);
                 delivery.step = if is_recorded { step } else { 0 };
+                delivery.frame = out.records.frame_of(delivery.qos).filter(|_| is_recorded);
             }
         };
         let mut begun = Vec::new();

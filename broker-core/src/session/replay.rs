@@ -87,6 +87,7 @@ impl State {
                 group: None,
                 step: 0,
                 is_copy: true,
+                frame: None,
             };
             out.records.begin_message();
             self.record_ref(&mut delivery, &Publication::of(&message), out);

@@ -1,11 +1,10 @@
 //! Subscriptions of one session, by Topic Filter as the client wrote it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use broker_codec::SubscriptionOptions;
-use foldhash::fast::RandomState;
 
+use crate::directory::{Directory, Entry, Start};
 use crate::record::Record;
 
 /// One subscription.
@@ -52,6 +51,11 @@ impl Subscription {
         self.detour.as_ref().map_or(&self.filter, |detour| &detour.route)
     }
 
+    /// True if the router knows it under the same filter and group as the other.
+    pub(crate) fn has_route_of(&self, other: &Self) -> bool {
+        self.route() == other.route() && self.share() == other.share()
+    }
+
     /// Group of a shared subscription; empty for `$queue/…`.
     #[must_use]
     pub fn share(&self) -> Option<&str> {
@@ -59,18 +63,22 @@ impl Subscription {
     }
 }
 
-/// Mostly one, sometimes thousands.
+impl Entry for Subscription {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        &self.filter
+    }
+}
+
+/// Mostly one, sometimes thousands; in the order of their filters.
 #[derive(Default)]
 pub(crate) enum Subscriptions {
     #[default]
     None,
     One(Subscription),
     Few(Vec<Subscription>),
-    #[expect(
-        clippy::box_collection,
-        reason = "the other variants, and there are many, are smaller"
-    )]
-    Many(Box<HashMap<Arc<str>, Subscription, RandomState>>),
+    Many(Box<Directory<Subscription>>),
 }
 
 const FEW: usize = 8;
@@ -99,10 +107,7 @@ impl Subscriptions {
         match self {
             Self::None | Self::One(_) => 0,
             Self::Few(list) => list.capacity() * size_of::<Subscription>(),
-            Self::Many(table) => {
-                size_of::<HashMap<Arc<str>, Subscription, RandomState>>()
-                    + table.capacity() * size_of::<(Arc<str>, Subscription)>()
-            }
+            Self::Many(table) => size_of::<Directory<Subscription>>() + table.heap_bytes(),
         }
     }
 
@@ -122,6 +127,23 @@ impl Subscriptions {
         }
     }
 
+    /// Those from `start` on.
+    pub(crate) fn from<'a>(
+        &'a self,
+        start: Start<'_, str>,
+    ) -> Box<dyn Iterator<Item = &'a Subscription> + 'a> {
+        let list = match self {
+            Self::Many(table) => return Box::new(table.from(start)),
+            _ => self.as_slice(),
+        };
+        let begin = match start {
+            Start::Rank(n) => n.min(list.len()),
+            Start::At(filter) => list.partition_point(|s| *s.filter < *filter),
+            Start::Behind(filter) => list.partition_point(|s| *s.filter <= *filter),
+        };
+        Box::new(list[begin..].iter())
+    }
+
     /// Adds a subscription. Returns the one it replaces [MQTT-3.8.4-3].
     pub(crate) fn insert(&mut self, subscription: Subscription) -> Option<Subscription> {
         match self {
@@ -131,22 +153,23 @@ impl Subscriptions {
             }
             Self::One(_) => {
                 if let Self::One(first) = std::mem::take(self) {
-                    *self = Self::Few(vec![first, subscription]);
+                    let is_first = first.filter < subscription.filter;
+                    let both = if is_first { [first, subscription] } else { [subscription, first] };
+                    *self = Self::Few(Vec::from(both));
                 }
             }
             Self::Few(list) => {
-                if let Some(old) = list.iter_mut().find(|s| s.filter == subscription.filter) {
-                    return Some(std::mem::replace(old, subscription));
+                match list.binary_search_by(|s| s.filter.cmp(&subscription.filter)) {
+                    Ok(at) => return Some(std::mem::replace(&mut list[at], subscription)),
+                    Err(at) => list.insert(at, subscription),
                 }
-                list.push(subscription);
                 if list.len() > FEW {
-                    let table = list.drain(..).map(|s| (Arc::clone(&s.filter), s)).collect();
-                    *self = Self::Many(Box::new(table));
+                    let mut table = Box::<Directory<_>>::default();
+                    list.drain(..).for_each(|s| drop(table.insert(s)));
+                    *self = Self::Many(table);
                 }
             }
-            Self::Many(table) => {
-                return table.insert(Arc::clone(&subscription.filter), subscription);
-            }
+            Self::Many(table) => return table.insert(subscription),
         }
         None
     }
@@ -169,7 +192,7 @@ impl Subscriptions {
 
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = &Subscription> + '_> {
         match self {
-            Self::Many(table) => Box::new(table.values()),
+            Self::Many(table) => Box::new(table.iter()),
             _ => Box::new(self.as_slice().iter()),
         }
     }
@@ -217,9 +240,21 @@ mod tests {
                 prop_assert_eq!(old.map(|s| s.identifier), expected);
                 prop_assert_eq!(subscriptions.get(&filter).map(|s| s.identifier), identifier);
                 prop_assert_eq!(subscriptions.len(), model.len());
-                let all: BTreeMap<_, _> =
-                    subscriptions.iter().map(|s| (s.filter.to_string(), s.identifier)).collect();
-                prop_assert_eq!(&all, &model);
+                let listed = |start: Start<'_, str>| -> Vec<_> {
+                    subscriptions.from(start).map(|s| (s.filter.to_string(), s.identifier)).collect()
+                };
+                let all: Vec<_> = model.clone().into_iter().collect();
+                prop_assert_eq!(subscriptions.iter().count(), all.len());
+                for n in 0..=all.len() {
+                    prop_assert_eq!(&listed(Start::Rank(n))[..], &all[n..]);
+                }
+                prop_assert_eq!(&listed(Start::Rank(all.len() + 1)), &[]);
+                for filter in ["", "a", "g", "gg", "m", "n"] {
+                    let at = all.iter().filter(|(f, _)| &**f >= filter).cloned().collect::<Vec<_>>();
+                    prop_assert_eq!(listed(Start::At(filter)), at);
+                    let behind = all.iter().filter(|(f, _)| &**f > filter).cloned().collect::<Vec<_>>();
+                    prop_assert_eq!(listed(Start::Behind(filter)), behind);
+                }
             }
         }
     }

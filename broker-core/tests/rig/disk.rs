@@ -249,13 +249,7 @@ impl Disk {
         Arc::new(after)
     }
 
-    /// Gives a new broker what this disk has.
-    pub fn restore(&self, broker: &Arc<Broker>, now: Now) -> Restored {
-        let newest = self.snapshots().checked_sub(1);
-        self.restore_from(newest, broker, now)
-    }
-
-    /// The same from the snapshot of that number, or from the log alone.
+    /// Gives a new broker what this disk has, from the snapshot of that number or from the log alone.
     pub fn restore_from(
         &self,
         snapshot: Option<usize>,

@@ -10,6 +10,7 @@ pub mod disk;
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,8 +23,8 @@ use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::extension::{Extensions, Store};
 use broker_core::restore::Restored;
 use broker_core::{
-    Answered, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Peer, ProtocolVersion, QoS,
-    ReasonCode, Sink, SubscriptionOptions, Turn,
+    Answered, Ban, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Page, PageRequest, Peer,
+    ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn, Who,
 };
 use disk::Disk;
 use parking_lot::Mutex;
@@ -114,6 +115,8 @@ pub struct Rig {
     pub turn: Turn,
     pub now: Now,
     pub zone: Arc<ZoneConfig>,
+    /// Where clients come from.
+    pub address: SocketAddr,
     conns: Vec<Conn>,
     config: BrokerConfig,
     pub disk: Option<Arc<Disk>>,
@@ -124,6 +127,7 @@ pub struct Hello<'a> {
     pub id: &'a str,
     pub version: ProtocolVersion,
     pub clean: bool,
+    pub bridge: bool,
     pub keep_alive_s: u16,
     pub username: Option<&'a str>,
     pub password: Option<&'a [u8]>,
@@ -140,6 +144,7 @@ impl<'a> Hello<'a> {
             id,
             version: V5,
             clean: true,
+            bridge: false,
             keep_alive_s: 0,
             username: None,
             password: None,
@@ -230,7 +235,9 @@ impl Rig {
         let turn = broker.turn();
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
         let zone = Arc::new(zone);
-        let mut rig = Self { broker, turn, now, zone, conns: Vec::new(), config, disk: None };
+        let address = "192.0.2.1:1883".parse().expect("an address");
+        let conns = Vec::new();
+        let mut rig = Self { broker, turn, now, zone, address, conns, config, disk: None };
         rig.turn.begin(now);
         rig
     }
@@ -249,6 +256,7 @@ impl Rig {
             turn: self.broker.turn(),
             now: self.now,
             zone: Arc::clone(&self.zone),
+            address: self.address,
             conns: Vec::new(),
             config: self.config.clone(),
             disk: self.disk.clone(),
@@ -267,6 +275,12 @@ impl Rig {
 
     /// The process dies and comes back after `down_ms`; `frames` of its log survive.
     pub fn crash_keeping(&mut self, frames: usize, down_ms: u64) -> Restored {
+        let newest = self.disk().snapshots().checked_sub(1);
+        self.crash_to(newest, frames, down_ms)
+    }
+
+    /// The same, with the snapshot of that number, or the log alone.
+    pub fn crash_to(&mut self, snapshot: Option<usize>, frames: usize, down_ms: u64) -> Restored {
         let disk = self.disk().crash(frames);
         let store = Arc::clone(&disk) as Arc<dyn Store>;
         let config = self.config.clone();
@@ -275,7 +289,7 @@ impl Rig {
         // The monotonic clock begins anew.
         self.now = Now { mono_ms: 500, wall_ms: self.now.wall_ms + down_ms };
         self.conns.clear();
-        let restored = disk.restore(&self.broker, self.now);
+        let restored = disk.restore_from(snapshot, &self.broker, self.now);
         self.disk = Some(disk);
         self.turn = self.broker.turn();
         self.turn.begin(self.now);
@@ -297,7 +311,7 @@ impl Rig {
     pub fn open_in(&mut self, version: ProtocolVersion, zone: Arc<ZoneConfig>) -> C {
         let socket = Socket::new(usize::MAX);
         let peer = Peer {
-            addr: Some("192.0.2.1:1883".parse().expect("an address")),
+            addr: Some(self.address),
             listener: "test".into(),
             zone: Arc::clone(&zone),
             certificate_username: None,
@@ -333,7 +347,7 @@ impl Rig {
             c,
             &Packet::Connect(Connect {
                 version: hello.version,
-                is_bridge: false,
+                is_bridge: hello.bridge,
                 clean_start: hello.clean,
                 keep_alive_s: hello.keep_alive_s,
                 properties: all.as_properties(),
@@ -566,6 +580,27 @@ impl Rig {
     #[track_caller]
     pub fn check(&mut self, c: C, expected: &[&str]) {
         assert_eq!(self.out(c), expected);
+    }
+
+    /// All rows of a list.
+    pub fn list<T>(&self, page: impl Fn(&Broker, &PageRequest, Now) -> Page<T>) -> Vec<T> {
+        let request = PageRequest { page: 1, limit: usize::MAX, caller: u64::MAX };
+        let page = page(&self.broker, &request, self.now);
+        assert_eq!(page.count, page.rows.len(), "a list of one page");
+        page.rows
+    }
+
+    /// Filters that somebody has subscribed to.
+    pub fn routes(&self) -> Vec<String> {
+        let mut routes: Vec<_> =
+            self.list(Broker::routes_page).iter().map(|route| route.filter.to_string()).collect();
+        routes.sort();
+        routes.dedup();
+        routes
+    }
+
+    pub fn bans(&self) -> Vec<(Who, Ban)> {
+        self.list(Broker::bans_page)
     }
 
     pub fn metric(&mut self, metric: Metric) -> u64 {

@@ -106,7 +106,7 @@ fn a_thousand_filters_in_a_packet() {
     rig.publish(p, "f/999/x/y", "hit", Q0, 0);
     rig.check(c, &["PUBLISH q0 f/999/x/y=hit"]);
     rig.lose(c);
-    assert_eq!(rig.broker.routes(), Vec::<String>::new());
+    assert_eq!(rig.routes(), Vec::<String>::new());
 }
 
 /// Attack case 12: as deep as a string can be, and many that overlap.
@@ -446,8 +446,7 @@ fn a_connack_is_shortened_or_not_sent() {
 #[test]
 fn a_connack_that_refuses_is_shortened_or_not_sent() {
     let mut rig = Rig::new();
-    let ban = Ban { reason: "test".into(), by: "test".into(), until_ms: u64::MAX };
-    rig.broker.ban(Who::ClientId("c".into()), ban, rig.now.wall_ms);
+    let _ = rig.broker.ban(&Who::ClientId("c".into()), Ban::until(u64::MAX), rig.now.wall_ms);
     for (size, expected) in [
         (100, vec!["CONNACK present=0 0x8a ReasonString(\"banned\")"]),
         (13, vec!["CONNACK present=0 0x8a"]),

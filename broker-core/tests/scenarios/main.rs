@@ -6,7 +6,10 @@
 mod rig;
 
 mod access;
+mod bans;
+mod control;
 mod counters;
+mod crowd;
 mod each_metric;
 mod limits;
 mod metrics;

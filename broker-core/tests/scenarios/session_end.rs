@@ -256,11 +256,17 @@ fn discarding_a_session_says_0x98_and_forgets_it() {
 fn a_ban_closes_who_is_there_and_refuses_who_comes() {
     let mut rig = Rig::new();
     let now_ms = rig.now.wall_ms;
-    let ban = |until_ms| Ban { reason: "test".into(), by: "op".into(), until_ms };
-    let address = Who::Address("192.0.2.1".parse().unwrap());
-    for who in [Who::ClientId("c".into()), Who::Username("bob".into()), address] {
+    let at = |text| Who::at(text).unwrap();
+    for who in [
+        Who::ClientId("c".into()),
+        Who::Username("bob".into()),
+        at("192.0.2.1"),
+        at("::ffff:192.0.2.1"),
+        at("192.0.0.0/16"),
+    ] {
         let c = rig.join(Hello::v5("c").user("bob"));
-        rig.broker.ban(who.clone(), ban(now_ms + 1000), now_ms);
+        let other = rig.join(Hello::v5("other"));
+        let _ = rig.broker.ban(&who, Ban::until(now_ms + 1000), now_ms);
         rig.settle();
         // 0x8A is a code of CONNACK alone.
         rig.check(c, &["DISCONNECT 0x98"]);
@@ -268,10 +274,12 @@ fn a_ban_closes_who_is_there_and_refuses_who_comes() {
         rig.check(again, &["CONNACK present=0 0x8a ReasonString(\"banned\")"]);
         let older = rig.hello(Hello::v3("c").user("bob"));
         assert_eq!(rig.out(older).len(), 1);
-        assert!(rig.broker.unban(&who));
-        assert!(!rig.broker.unban(&who));
+        assert!(rig.broker.unban(&who).is_some());
+        assert!(rig.broker.unban(&who).is_none());
+        let is_address = matches!(who, Who::Address(_) | Who::Network(_));
+        assert_eq!(rig.cause(other).is_some(), is_address, "{who:?}");
     }
-    rig.broker.ban(Who::ClientId("c".into()), ban(now_ms + 1000), now_ms);
+    let _ = rig.broker.ban(&Who::ClientId("c".into()), Ban::until(now_ms + 1000), now_ms);
     rig.pass_s(1);
     rig.client("c");
 }

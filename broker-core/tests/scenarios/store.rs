@@ -512,3 +512,29 @@ fn a_duplicate_of_what_is_being_routed_is_not_acknowledged_before_it() {
     rig.settle();
     rig.check(s, &["PUBLISH q2 #1 d/1=once"]);
 }
+
+/// A client comes back and finds in its queue what another thread has routed and not yet recorded: that must be safe
+/// too before it may leave, or a crash would bring it again from its publisher.
+#[test]
+fn a_qos_2_delivery_waits_for_the_record_of_another_thread() {
+    let (mut rig, s, _) = rig();
+    rig.lose(s);
+    let p = rig.client("pub");
+    let mut other = rig.broker.turn();
+    rig.post(p, &publish("d/1", "one", Q2, 5));
+    rig.post(p, &publish("d/1", "two", Q1, 6));
+    rig.feed_in(&mut other, p);
+    let s = rig.hello(Hello::v5("sub").lasting(100));
+    for _ in 0..3 {
+        rig.sync();
+        rig.feed_all();
+    }
+    rig.check(s, &["CONNACK present=1 0x00"]);
+    other.finish();
+    rig.settle();
+    rig.check(s, &[]);
+    rig.sync();
+    rig.sync();
+    rig.check(s, &["PUBLISH q2 #1 d/1=one", "PUBLISH q1 #2 d/1=two"]);
+    rig.check(p, &["PUBREC #5 0x00", "PUBACK #6 0x00"]);
+}

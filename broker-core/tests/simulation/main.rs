@@ -7,6 +7,7 @@
 
 mod client;
 mod model;
+mod pages;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod rng;

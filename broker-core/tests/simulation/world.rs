@@ -381,6 +381,7 @@ impl World {
     fn check_end(mut self) -> Totals {
         self.run_timers();
         self.finish_all();
+        self.check_lists();
         let dropped = |id: &str| self.broker.session(id).map_or(0, |view| view.dropped);
         self.model.check_end(dropped, &self.retained());
         self.count_metrics();

@@ -11,4 +11,6 @@ mod counts;
 mod http;
 mod https;
 mod listeners;
+mod log_level;
 mod start;
+mod store;

@@ -1,6 +1,9 @@
 //! Checks: what the broker has handled, for the model; what it has written, against the disk.
 
+use std::collections::BTreeSet;
+
 use broker_codec::{Packet, PacketId};
+use broker_core::{Broker, Now, PageRequest};
 
 use super::World;
 use crate::model::{Connecting, Pass};
@@ -13,6 +16,45 @@ pub(super) struct Promise {
 }
 
 impl World {
+    /// The lists of the control plane show what a look at each client does.
+    pub(super) fn check_lists(&self) {
+        let ids = || self.clients.iter().map(|client| client.id.clone());
+        let is_connected = |id: &String| self.broker.connection(id).is_some();
+        let has_session = |id: &String| self.broker.session(id).is_some();
+        self.check_list(&ids().filter(is_connected).collect(), |broker, request, now| {
+            let page = broker.connections_page(request, now);
+            (page.count, page.rows.iter().map(|view| view.client.client_id.to_string()).collect())
+        });
+        self.check_list(&ids().filter(has_session).collect(), |broker, request, now| {
+            let page = broker.sessions_page(request, now);
+            (page.count, page.rows.iter().map(|view| view.client.client_id.to_string()).collect())
+        });
+        let filters = |id: &String| {
+            let all = self.broker.subscriptions(id).unwrap_or_default();
+            all.into_iter().map(|subscription| subscription.filter.to_string()).collect::<Vec<_>>()
+        };
+        let of_client =
+            |id: String| filters(&id).into_iter().map(move |filter| format!("{id} {filter}"));
+        self.check_list(&ids().flat_map(of_client).collect(), |broker, request, now| {
+            let page = broker.subscriptions_page(request, now);
+            let rows = page.rows.iter();
+            let names = rows.map(|row| format!("{} {}", row.client_id, row.subscription.filter));
+            (page.count, names.collect())
+        });
+    }
+
+    fn check_list(
+        &self,
+        expected: &BTreeSet<String>,
+        page: impl Fn(&Broker, &PageRequest, Now) -> (usize, Vec<String>),
+    ) {
+        let request = PageRequest { page: 1, limit: usize::MAX, caller: 0 };
+        let (count, rows) = page(&self.broker, &request, self.now);
+        assert_eq!(count, rows.len(), "{rows:?}");
+        assert_eq!(rows.len(), expected.len(), "{rows:?}");
+        assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), *expected);
+    }
+
     /// The broker has handled a packet: the model follows.
     pub(super) fn handled(&mut self, n: usize, packet: &Packet<'_>) {
         let conn = &self.conns[n];

@@ -140,6 +140,7 @@ impl World {
 
     /// What was restored is what the frames that were left lead to.
     fn check_restored(&mut self) {
+        self.check_lists();
         let must = self.model.must_be_restored();
         self.restored.clear();
         for client in &self.clients {
