@@ -1,16 +1,32 @@
 """What the tests ask for: brokers, certificates, clients; all of it gone after the test."""
 
+from contextlib import contextmanager
+
 import pytest
 
 import certificates
 import mosquitto
 import paho_client
+from api import Api
 from server import Server
 
 
 @pytest.fixture
 def start(tmp_path):
     """Starts a broker with tables of its configuration given as keywords."""
+    with brokers(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_all(tmp_path_factory):
+    """Starts a broker that the tests of a file share."""
+    with brokers(tmp_path_factory.mktemp("shared")) as start:
+        yield start
+
+
+@contextmanager
+def brokers(tmp_path):
     servers = []
 
     def start(prefix=(), **tables):
@@ -30,6 +46,12 @@ def start(tmp_path):
 def broker(start):
     """A broker with the defaults and one TCP listener."""
     return start()
+
+
+@pytest.fixture
+def api(broker):
+    """The management API of `broker`."""
+    return Api(broker.management)
 
 
 @pytest.fixture

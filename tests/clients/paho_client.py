@@ -35,6 +35,7 @@ class Client:
         client_id="",
         version=V5,
         transport="tcp",
+        source="",
         ca=None,
         certificate=None,
         clean=True,
@@ -42,6 +43,7 @@ class Client:
         will=None,
         manual_ack=False,
         username=None,
+        password=None,
         wait=True,
         reconnect=False,
     ):
@@ -65,24 +67,33 @@ class Client:
             self.client.tls_set(str(ca.crt("ca")), *pair)
         if will:
             self.client.will_set(**will)
-        if username:
-            self.client.username_pw_set(username)
+        if username is not None:
+            self.client.username_pw_set(username, password)
         self._events = queue.Queue()
         self._messages = queue.Queue()
         self._acks = {}
         self._acked = threading.Condition()
         self.disconnected = queue.Queue()
+        self._disconnect_reasons = queue.Queue()
         self.client.on_connect = lambda _c, _u, *rest: self._events.put(rest)
         self.client.on_message = lambda _c, _u, message: self._messages.put(message)
-        self.client.on_disconnect = lambda _c, _u, flags, *_: self.disconnected.put(flags)
+        self.client.on_disconnect = self._on_disconnect
         self.client.on_subscribe = lambda _c, _u, mid, codes, _p: self._ack(mid, codes)
         self.client.on_unsubscribe = lambda _c, _u, mid, codes, _p: self._ack(mid, codes)
         self.client.on_publish = lambda _c, _u, mid, reason, _p: self._ack(mid, reason)
         extra = {"clean_start": clean, "properties": connect} if v5 else {}
-        self.client.connect("localhost" if ca else "127.0.0.1", port, 60, **extra)
+        host = "localhost" if ca else "127.0.0.1"
+        self.client.connect(host, port, 60, bind_address=source, **extra)
         self.client.loop_start()
         if wait:
             self.connack = self._events.get(timeout=DEADLINE_S)
+
+    def _on_disconnect(self, client, _userdata, flags, _reason, _properties):
+        self.disconnected.put(flags)
+        # paho overlooks a Reason Code behind which there are no properties.
+        packet = client._in_packet["packet"]  # pylint: disable=protected-access
+        from_server = flags.is_disconnect_packet_from_server
+        self._disconnect_reasons.put((packet[0] if packet else 0) if from_server else None)
 
     def _ack(self, mid, what):
         with self._acked:
@@ -97,6 +108,13 @@ class Client:
     def reason(self):
         """The Reason Code of the CONNACK."""
         return self.connack[1].value
+
+    def disconnect_reason(self):
+        """The Reason Code of the broker's DISCONNECT; `None` if it closed without one."""
+        return self._disconnect_reasons.get(timeout=DEADLINE_S)
+
+    def local_port(self):
+        return self.client.socket().getsockname()[1]
 
     def subscribe(self, topic, qos=0, subscription=None, properties=None):
         """The reason codes of the SUBACK."""

@@ -81,7 +81,7 @@ class Server:
         self.log.expect("broker is ready")
         self.ports = {}
         for line in self.log.all:
-            if " listening " in line and "127.0.0.1:" in line:
+            if " listening name=" in line and "127.0.0.1:" in line:
                 name, port = line.split("name=")[1].split(" address=127.0.0.1:")
                 self.ports[name] = int(port)
 
@@ -89,6 +89,11 @@ class Server:
         """Writes the configuration; the running broker takes over what it can at SIGHUP."""
         base = merge({"node": {"data_dir": str(self.data_dir)}}, copy.deepcopy(DEFAULTS))
         write_toml(self.config, merge(base, tables))
+
+    @property
+    def management(self):
+        """The port of the management API."""
+        return self.ports["http:management"]
 
     def __getattr__(self, protocol):
         try:
