@@ -153,7 +153,7 @@ impl Inflight {
     pub(crate) fn restore(&mut self, packet_id: PacketId, phase: Phase, was_sent: bool) {
         let window = self.window.get_or_insert_default();
         // Every identifier in use is asked for from now on, until these have gone.
-        window.ids.restore();
+        window.ids.restore(packet_id);
         let (step, held) = (0, None);
         let entry =
             Entry { packet_id, step, phase, sent_at_ms: 0, in_window: false, was_sent, held };

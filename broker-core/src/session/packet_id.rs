@@ -11,9 +11,13 @@ pub(crate) struct PacketIds {
 }
 
 impl PacketIds {
-    /// Identifiers are in use that were not handed out here: as if the range had gone round since step 0.
-    pub(crate) fn restore(&mut self) {
+    /// An identifier is in use that was not handed out here: as if the range had gone round since step 0.
+    ///
+    /// Those behind it come next: an older client may acknowledge twice what it was sent twice, so one that has
+    /// just become free must not be another message's.
+    pub(crate) fn restore(&mut self, id: PacketId) {
         self.steps = self.steps.max(u32::from(u16::MAX));
+        self.last = self.last.max(id.get());
     }
 
     /// The next free Packet Identifier; zero is never returned [MQTT-2.2.1-3].
@@ -54,5 +58,15 @@ mod tests {
             seen.insert(id);
         }
         assert_eq!(seen.len(), 65_534);
+    }
+
+    #[test]
+    fn identifiers_behind_those_that_were_restored_come_next() {
+        let mut ids = PacketIds::default();
+        for id in [7, 65_534, 3].map(|id| PacketId::new(id).unwrap()) {
+            ids.restore(id);
+        }
+        let next = [(); 3].map(|()| ids.next(Some(0), |id| id.get() == 1).0.get());
+        assert_eq!(next, [65_535, 2, 3]);
     }
 }
