@@ -7,6 +7,7 @@ mod listeners;
 mod log_level;
 mod metrics;
 mod nodes;
+mod reference;
 mod stats;
 mod store;
 
@@ -53,6 +54,7 @@ const GROUPS: &[&[Route]] = &[
     stats::ROUTES,
     log_level::ROUTES,
     store::ROUTES,
+    reference::ROUTES,
 ];
 
 const ROOT: &Route =

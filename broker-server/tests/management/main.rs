@@ -12,5 +12,6 @@ mod http;
 mod https;
 mod listeners;
 mod log_level;
+mod openapi;
 mod start;
 mod store;
