@@ -12,6 +12,7 @@ mod metrics;
 mod mqtt;
 mod nodes;
 mod plugins;
+mod reference;
 mod retained;
 mod routes;
 mod sessions;
@@ -107,6 +108,7 @@ const GROUPS: &[&[Route]] = &[
     log_level::ROUTES,
     retained::ROUTES,
     store::ROUTES,
+    reference::ROUTES,
 ];
 
 const ROOT: &Route =

@@ -16,6 +16,7 @@ mod auth;
 mod dispatch;
 mod error;
 mod listeners;
+mod openapi;
 mod options;
 mod page;
 pub mod ports;

@@ -48,6 +48,8 @@ pub(crate) enum Data {
     List(Shape),
     /// A list with `meta`, which takes `_page` and `_limit`.
     Page(Shape),
+    /// No envelope, but a file of this content type.
+    File(&'static str),
 }
 
 /// A type of a body or an answer.
@@ -140,6 +142,12 @@ impl Route {
     /// `data` is a page of `T`.
     pub(crate) const fn pages<T: ToSchema>(mut self) -> Self {
         self.answer = Data::Page(Shape::of::<T>());
+        self
+    }
+
+    /// Its answer is a file.
+    pub(crate) const fn sends(mut self, content_type: &'static str) -> Self {
+        self.answer = Data::File(content_type);
         self
     }
 }

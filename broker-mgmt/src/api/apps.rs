@@ -15,7 +15,7 @@ pub(crate) const ROUTES: &[Route] = &[
     post("add_app", "/apps/", "Add Application", add).takes::<NewApp>().answers::<NewSecret>(),
     delete("del_app", "/apps/:appid", "Delete Application", remove),
     get("list_apps", "/apps/", "List Applications", list).lists::<AppInfo>(),
-    get("lookup_app", "/apps/:appid", "Lookup Application", one).answers::<AppInfo>(),
+    get("lookup_app", "/apps/:appid", "Lookup Application", one).answers::<FoundApp>(),
     put("update_app", "/apps/:appid", "Update Application", update).takes::<ChangedApp>(),
 ];
 
@@ -74,6 +74,14 @@ struct AppInfo {
     role: Role,
 }
 
+/// An application; an empty list where there is none of the id, as the original has it.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum FoundApp {
+    One(AppInfo),
+    None(Vec<AppInfo>),
+}
+
 /// Unix seconds, or the text `undefined`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
@@ -119,11 +127,10 @@ fn list(api: &Api, _: &Request) -> Answer {
 
 fn one(api: &Api, request: &Request) -> Answer {
     let app_id = request.segment("appid");
-    match api.applications.one(app_id) {
-        Some(app) => Reply::data(AppInfo { secret: Some("******"), ..info(app_id.into(), app) }),
-        // As the original answers.
-        None => Reply::data([(); 0]),
-    }
+    Reply::data(match api.applications.one(app_id) {
+        Some(app) => FoundApp::One(AppInfo { secret: Some("******"), ..info(app_id.into(), app) }),
+        None => FoundApp::None(Vec::new()),
+    })
 }
 
 fn update(api: &Api, request: &Request) -> Answer {

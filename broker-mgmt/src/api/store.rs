@@ -35,7 +35,7 @@ struct NodeStoreStats {
     stats: Counts,
 }
 
-/// Numbers by name; docs/durability.md has the names.
+/// Numbers by name, as `broker-cli store stats` prints them.
 #[derive(Serialize, ToSchema)]
 #[schema(value_type = BTreeMap<String, f64>)]
 struct Counts(BTreeMap<String, Value>);

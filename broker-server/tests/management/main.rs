@@ -24,6 +24,7 @@ mod listeners;
 mod log_level;
 mod mosquitto;
 mod mqtt;
+mod openapi;
 mod plugins;
 mod retained;
 mod routes;
