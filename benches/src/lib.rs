@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker_codec::{
     Ack, Connect, Decoder, Packet, PacketId, Properties, PropertiesBuf, Property, ProtocolVersion,
-    Publish, QoS, ReasonCode, Subscribe, SubscriptionOptions, SubscriptionRequest,
+    Publish, QoS, ReasonCode, Subscribe, SubscriptionOptions, SubscriptionRequest, Unsubscribe,
 };
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::{Broker, Channel, Close, CloseCause, Now, Peer, Sink, Turn};
@@ -88,6 +88,12 @@ impl World {
     /// Connects a client of MQTT 5.0 whose session outlives its connection.
     #[must_use]
     pub fn connect(&mut self, client_id: &str) -> Client {
+        self.connect_as(client_id, None)
+    }
+
+    /// The same under a user name.
+    #[must_use]
+    pub fn connect_as(&mut self, client_id: &str, username: Option<&str>) -> Client {
         let peer = Peer {
             addr: Some(([127, 0, 0, 1], 1883).into()),
             listener: Arc::clone(&self.listener),
@@ -108,7 +114,7 @@ impl World {
             properties: properties.as_properties(),
             client_id,
             will: None,
-            username: None,
+            username,
             password: None,
         });
         client.feed(&encode(&connect), &mut self.turn);
@@ -133,6 +139,21 @@ impl World {
             filters,
         });
         client.feed(&encode(&subscribe), &mut self.turn);
+        self.turn.finish();
+    }
+
+    /// Ends subscriptions of a client, as one packet.
+    pub fn unsubscribe<'a>(
+        &mut self,
+        client: &mut Client,
+        filters: impl IntoIterator<Item = &'a str>,
+    ) {
+        let unsubscribe = Packet::Unsubscribe(Unsubscribe {
+            packet_id: PacketId::MIN,
+            properties: Properties::EMPTY,
+            filters: filters.into_iter().collect(),
+        });
+        client.feed(&encode(&unsubscribe), &mut self.turn);
         self.turn.finish();
     }
 
