@@ -3,8 +3,8 @@
 //! [`Management::start`] serves a [`Broker`](broker_core::Broker) through the control plane that the core has.
 //! What neither knows, such as the memory of the process, comes in through the traits of [`ports`].
 //!
-//! A request takes this way: [`server`] accepts it and reads its body, [`auth`] names who asks, [`dispatch`]
-//! finds the route, a handler in [`api`] answers from the broker, on a thread that may block.
+//! A request takes this way: `server` accepts it and reads its body, `auth` names who asks, `dispatch`
+//! finds the route, a handler in `api` answers from the broker, on a thread that may block.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
