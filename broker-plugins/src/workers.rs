@@ -42,7 +42,8 @@ impl Workers {
     #[must_use]
     pub fn new() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self::with((cores / 2).clamp(1, THREADS_MAX), QUEUE)
+        let threads = (cores / 2).clamp(1, THREADS_MAX);
+        Self::with(threads, threads * JOBS_PER_THREAD)
     }
 
     fn with(max: usize, queue: usize) -> Self {
@@ -133,8 +134,8 @@ impl<T> Future for Outcome<T> {
 }
 
 const THREADS_MAX: usize = 8;
-/// At 20 ms each, what one thread does within the time that a client has for its CONNECT.
-const QUEUE: usize = 500;
+/// What a thread does of argon2id, at some 65 ms each, within the 15 s that a client has for its CONNECT.
+const JOBS_PER_THREAD: usize = 200;
 
 #[cfg(test)]
 mod tests {
