@@ -145,7 +145,8 @@ fn a_ban_meets_a_client_whose_login_is_under_way() {
     let gate = Arc::new(AtomicBool::new(false));
     let authenticators = vec![Arc::new(Slow(Arc::clone(&gate))) as Arc<dyn Authenticator>];
     let mut rig = Rig::with_extensions(Extensions { authenticators, ..Extensions::default() });
-    let c = rig.hello(Hello::v5("c"));
+    // Who sends no name might be let in unasked.
+    let c = rig.hello(Hello::v5("c").user("alice"));
     rig.ban(&id("c"), u64::MAX);
     gate.store(true, Ordering::Relaxed);
     rig.settle();
