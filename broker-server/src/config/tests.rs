@@ -417,7 +417,7 @@ qos = 1
 "#,
         &[
             r#"broker.toml:3:8: listener.tcp.external.zone = "lan": no such zone; must be one of external, internal"#,
-            r#"broker.toml:5:8: listener.tcp.lan.bind = "127.0.0.1:8883": 127.0.0.1:8883 is taken by listener.ssl.external.bind (0.0.0.0:8883)"#,
+            r#"broker.toml:5:8: listener.tcp.lan.bind = "127.0.0.1:8883": 127.0.0.1:8883 is taken by listener.ssl.external.bind (8883)"#,
             r#"broker.toml:6:15: listener.tcp.nowhere.bind: must be there: this listener has no address of its own"#,
             r#"broker.toml:8:12: listener.ssl.external.certfile = "c.pem": needs listener.ssl.external.keyfile"#,
             r#"broker.toml:9:10: listener.ssl.external.verify = "verify_peer": needs listener.ssl.external.cacertfile to check against"#,
