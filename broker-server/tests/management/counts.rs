@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, NODE};
+use crate::broker::{Broker, NODE, eventually};
 use crate::http::keys;
 
 /// The names of a table in the spec: 43 metrics.
@@ -25,6 +25,9 @@ fn metrics_are_wrapped_and_stats_are_flat() {
     // The broker itself retains some below $SYS.
     let retained = api.data("stats")[0]["retained/count"].as_u64().unwrap();
     publish(&broker, &["-t", "a/b", "-m", "hello", "-q", "1"]);
+    // The publisher does not wait until its DISCONNECT is read.
+    let disconnects = || api.data("metrics")[0]["metrics"]["packets/disconnect/received"].as_u64();
+    eventually(|| disconnects().filter(|n| *n == 1));
     let listed = api.data("metrics/");
     assert_eq!(keys(&listed[0]), ["metrics", "node"]);
     assert_eq!(listed[0]["node"], NODE);
@@ -45,6 +48,7 @@ fn metrics_are_wrapped_and_stats_are_flat() {
         assert_eq!(metrics[name], value, "{name}");
     }
     publish(&broker, &["-t", "a/b", "-m", "hello", "-r"]);
+    eventually(|| disconnects().filter(|n| *n == 2));
     let stats = &api.data("stats")[0];
     assert_eq!(stats["node"], NODE);
     assert_eq!(stats["retained/count"], retained + 1);
@@ -84,6 +88,8 @@ fn prometheus_gets_every_count() {
     let api = broker.api();
     assert_eq!(api.raw("GET", "/metrics", "", "").status, 401);
     publish(&broker, &["-t", "a/b", "-m", "hello", "-q", "2", "-r"]);
+    let connected = || api.data("stats")[0]["connections/count"].as_u64();
+    eventually(|| connected().filter(|n| *n == 0));
     let text = api.curl(&[], "/metrics");
     let samples: BTreeMap<&str, f64> = text
         .lines()
