@@ -19,6 +19,7 @@ mod sessions;
 mod stats;
 mod store;
 mod subscriptions;
+mod users;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
 use crate::saving;
+use crate::users::Users;
 
 /// What handlers share.
 pub(crate) struct Api {
@@ -45,6 +47,7 @@ pub(crate) struct Api {
     pub(crate) client_ids: Arc<dyn Accounts>,
     pub(crate) usernames: Arc<dyn Accounts>,
     pub(crate) applications: Arc<Applications>,
+    pub(crate) users: Users,
     pub(crate) authentication: Arc<Authentication>,
     pub(crate) max_row_limit: usize,
     pub(crate) listeners: HttpListeners,
@@ -91,6 +94,7 @@ impl Api {
 /// The groups, in the order of the document's list.
 const GROUPS: &[&[Route]] = &[
     auth_accounts::ROUTES,
+    users::ROUTES,
     alarms::ROUTES,
     apps::ROUTES,
     banned::ROUTES,

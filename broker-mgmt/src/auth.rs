@@ -3,7 +3,7 @@
 //! Hashing a secret is meant to be slow. A pair that was right is therefore remembered, as a MAC under a key
 //! that only this process knows, and a failure makes the next attempts from its address wait.
 
-mod attempts;
+pub(crate) mod attempts;
 
 use std::collections::HashMap;
 use std::net::IpAddr;

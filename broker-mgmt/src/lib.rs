@@ -27,6 +27,7 @@ mod route;
 mod saving;
 mod server;
 mod text;
+mod users;
 
-pub use options::{ListenerOptions, ManagementOptions, Secret, TlsOptions};
+pub use options::{DefaultUser, ListenerOptions, ManagementOptions, Secret, TlsOptions};
 pub use server::{Bound, Management, StartError};

@@ -14,6 +14,17 @@ pub struct ManagementOptions {
     pub default_secret: Option<Secret>,
     /// Where it listens.
     pub listeners: Vec<ListenerOptions>,
+    /// The user of the dashboard that is made where it is not there.
+    pub default_user: DefaultUser,
+}
+
+/// `dashboard.default_user.*`.
+#[derive(Debug, Clone)]
+pub struct DefaultUser {
+    /// `dashboard.default_user.login`.
+    pub login: String,
+    /// `dashboard.default_user.password`.
+    pub password: Secret,
 }
 
 /// `management.listener.<scheme>.*`.

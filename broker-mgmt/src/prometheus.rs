@@ -203,6 +203,9 @@ fn process(api: &Api, out: &mut Exposition) {
     let failures = api.authentication.failures() as f64;
     let help = "Logins to the management API that failed.";
     out.family("management_login_failures_total", "counter", help, [(None, failures)]);
+    let failures = api.users.failures() as f64;
+    let help = "Logins of users of the dashboard that failed.";
+    out.family("dashboard_login_failures_total", "counter", help, [(None, failures)]);
 }
 
 #[cfg(test)]

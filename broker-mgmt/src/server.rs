@@ -25,6 +25,7 @@ use crate::prometheus;
 use crate::reply::Reply;
 use crate::request::{Request, parse_query};
 use crate::route::Method;
+use crate::users::Users;
 
 /// The management API at work. It ends when it is dropped.
 pub struct Management {
@@ -56,29 +57,50 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
-    /// Everybody would know the secret.
-    #[error(
-        "{name} would listen on {bind}, and {} the secret that everybody knows, \"{PUBLIC}\". Start on 127.0.0.1 \
-         and change it: curl -u admin:{PUBLIC} -X PUT http://127.0.0.1:8080/api/v3/apps/admin \
-         -d '{{\"secret\":\"...\"}}'; a new broker takes management.application.default_secret",
-        has_it(applications)
-    )]
-    PublicSecret {
+    /// Everybody would know how to get in.
+    #[error("{name} would listen on {bind}, and {}", public(applications, users))]
+    Public {
         /// `http:management`.
         name: String,
         /// Where it was to listen.
         bind: SocketAddr,
-        /// Ids of the applications that have it.
+        /// Ids of the applications that have the secret that everybody knows.
         applications: Vec<String>,
+        /// Names of the users of the dashboard that have that password.
+        users: Vec<String>,
     },
     /// The system gives no thread or no random numbers.
     #[error("the management API does not start: {0}")]
     System(#[from] io::Error),
 }
 
-fn has_it(applications: &[String]) -> String {
-    let verb = if applications.len() == 1 { "has" } else { "have" };
-    format!("application {} {verb}", applications.join(", "))
+/// Who has the secret that everybody knows, and how that is changed.
+fn public(applications: &[String], users: &[String]) -> String {
+    let has = |what: &str, names: &[String], secret: &str| {
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        format!(
+            "{what} {} {verb} the {secret} that everybody knows, \"{PUBLIC}\"",
+            names.join(", ")
+        )
+    };
+    let curl = "curl -u admin:... -X PUT http://127.0.0.1:8080/api/v3";
+    let (mut who, mut how, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    if let Some(first) = applications.first() {
+        who.push(has("application", applications, "secret"));
+        how.push(format!("{curl}/apps/{first} -d '{{\"secret\":\"...\"}}'"));
+        keys.push("management.application.default_secret");
+    }
+    if let Some(first) = users.first() {
+        who.push(has("user", users, "password"));
+        how.push(format!("{curl}/users/{first} -d '{{\"password\":\"...\"}}'"));
+        keys.push("dashboard.default_user.password");
+    }
+    format!(
+        "{}. Start on 127.0.0.1 and change it: {}; a new broker takes {}",
+        who.join(", and "),
+        how.join("; "),
+        keys.join(" and ")
+    )
 }
 
 impl Management {
@@ -92,7 +114,9 @@ impl Management {
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
             .map_err(|_| no_random())?;
         let applications = Arc::new(applications);
-        check_exposure(&options.listeners, &applications)?;
+        let users = Users::load(Arc::clone(&broker), &options.default_user);
+        let users = users.map_err(|_| no_random())?;
+        check_exposure(&options.listeners, &applications, &users)?;
         let authentication =
             Authentication::new(Arc::clone(&applications)).ok_or_else(no_random)?;
         let api = Arc::new_cyclic(|api| Api {
@@ -102,6 +126,7 @@ impl Management {
             client_ids,
             usernames,
             applications,
+            users,
             authentication: Arc::new(authentication),
             max_row_limit: options.max_row_limit,
             listeners: HttpListeners::new(api.clone()),
@@ -152,15 +177,16 @@ impl Drop for Management {
 fn check_exposure(
     listeners: &[ListenerOptions],
     applications: &Applications,
+    users: &Users,
 ) -> Result<(), StartError> {
     let Some(open) = listeners.iter().find(|listener| !listener.bind.ip().is_loopback()) else {
         return Ok(());
     };
-    let applications = applications.with_public_secret();
-    if applications.is_empty() {
+    let (applications, users) = (applications.with_public_secret(), users.with_public_password());
+    if applications.is_empty() && users.is_empty() {
         return Ok(());
     }
-    Err(StartError::PublicSecret { name: open.name.clone(), bind: open.bind, applications })
+    Err(StartError::Public { name: open.name.clone(), bind: open.bind, applications, users })
 }
 
 /// Answers one request.

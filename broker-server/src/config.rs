@@ -4,6 +4,7 @@
 //! value is for, [`settings`] writes it to its field, [`validate`] looks at the fields together.
 
 mod accounts;
+mod dashboard;
 mod error;
 mod field;
 mod given;
@@ -32,6 +33,7 @@ use log::LevelFilter;
 use self::error::{ConfigError, Origin};
 use self::field::Word;
 
+pub(crate) use self::dashboard::DashboardConfig;
 pub(crate) use self::error::ConfigErrors;
 pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
 pub(crate) use self::print::markdown;
@@ -54,6 +56,8 @@ pub(crate) struct ServerConfig {
     pub(crate) listeners: Vec<ListenerConfig>,
     /// `management.*`.
     pub(crate) management: ManagementConfig,
+    /// `dashboard.*`.
+    pub(crate) dashboard: DashboardConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
     /// `auth.scram_sha_256.users`.

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_mgmt::ports::Ports;
-use broker_mgmt::{ListenerOptions, Management, ManagementOptions, Secret, TlsOptions};
+use broker_mgmt::{
+    DefaultUser, ListenerOptions, Management, ManagementOptions, Secret, TlsOptions,
+};
 use broker_net::config::Bind;
 use broker_net::{ReloadableTls, TlsSetupError};
 
-use crate::config::{HttpListener, HttpsListener, ManagementConfig};
+use crate::config::{DashboardConfig, HttpListener, HttpsListener, ManagementConfig};
 
 /// Starts it, unless none of its listeners is enabled. `data_dir` is where a certificate is made if it needs one.
 pub(crate) fn start(
     config: ManagementConfig,
+    dashboard: DashboardConfig,
     ports: Ports,
     data_dir: &Path,
 ) -> anyhow::Result<Option<Management>> {
@@ -33,6 +36,10 @@ pub(crate) fn start(
         max_row_limit: config.max_row_limit,
         default_secret: config.default_secret.map(|secret| Secret::new(secret.0)),
         listeners,
+        default_user: DefaultUser {
+            login: dashboard.login,
+            password: Secret::new(dashboard.password.0),
+        },
     };
     let management = Management::start(options, ports)?;
     for listener in management.listeners() {

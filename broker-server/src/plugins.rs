@@ -13,9 +13,10 @@ use broker_plugins::{
 use crate::config;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 5] = [
+pub(crate) const BUILT_IN: [&str; 6] = [
     "emqx_auth_clientid",
     "emqx_auth_username",
+    "emqx_dashboard",
     "emqx_delayed_publish",
     "emqx_management",
     "emqx_retainer",
@@ -67,6 +68,7 @@ fn built_in(
     vec![
         Box::new(client_ids.clone()),
         Box::new(usernames.clone()),
+        Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Retainer::new(broker)),

@@ -68,7 +68,8 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),
     };
-    let management = management::start(config.management, ports, &config.node.data_dir)?;
+    let management =
+        management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,

@@ -37,6 +37,14 @@ impl Attempts {
         Ok(wait)
     }
 
+    /// Seconds after which to come again if an attempt from there may not be looked at now.
+    pub(crate) fn refuses(&self, from: IpAddr, now: Instant) -> Option<u64> {
+        let failed = self.failed.lock();
+        let entry = failed.get(&network(from)).filter(|entry| entry.counts(now))?;
+        let wait = entry.free.saturating_duration_since(now);
+        (wait > Duration::ZERO).then(|| wait.as_secs() + 1)
+    }
+
     /// Notes a failure. True if it is worth a line in the log.
     pub(crate) fn failed(&self, from: IpAddr, now: Instant) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
@@ -110,6 +118,8 @@ mod tests {
             assert_eq!(attempts.wait(HERE, now), Ok(Duration::ZERO));
         }
         attempts.failed(HERE, now);
+        assert_eq!(attempts.refuses(HERE, now), Some(1));
+        assert_eq!(attempts.refuses(HERE, now + Duration::from_millis(100)), None);
         assert_eq!(attempts.wait(HERE, now), Ok(Duration::from_millis(100)));
         assert_eq!(attempts.wait(HERE, now), Ok(Duration::from_millis(200)), "in line");
         for _ in 0..20 {

@@ -37,7 +37,8 @@ impl Word for PluginName {
     }
 }
 
-const DEFAULTS: [&str; 3] = ["emqx_management", "emqx_retainer", "emqx_delayed_publish"];
+const DEFAULTS: [&str; 4] =
+    ["emqx_management", "emqx_retainer", "emqx_dashboard", "emqx_delayed_publish"];
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use broker_plugins::{AccountHash, AccountsConfig, PluginsConfig, Subject};
 use log::LevelFilter;
 
 use super::accounts::{self, Account};
+use super::dashboard::DashboardConfig;
 use super::error::{ConfigError, Origin};
 use super::field::{Pair, Refusal};
 use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
@@ -33,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) broker: BrokerConfig,
     pub(crate) store: StoreConfig,
     pub(crate) management: ManagementConfig,
+    pub(crate) dashboard: DashboardConfig,
     pub(crate) plugins_loaded: Vec<PluginName>,
     pub(crate) client_hash: AccountHash,
     pub(crate) user_hash: AccountHash,
@@ -107,6 +109,7 @@ impl Default for Settings {
             rewrite_rules: Vec::new(),
             count_topics: None,
             topic_metrics: Vec::new(),
+            dashboard: DashboardConfig::default(),
             plugins_loaded: PluginName::defaults(),
             client_hash: AccountHash::default(),
             user_hash: AccountHash::default(),
@@ -353,6 +356,7 @@ impl Settings {
             store: self.store,
             listeners: listeners.collect(),
             management: self.management,
+            dashboard: self.dashboard,
             plugins,
             scram_users: self.scram_users,
             notes,

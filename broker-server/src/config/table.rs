@@ -4,6 +4,7 @@
 //! second time: it is what the field holds in a default configuration.
 
 mod auth;
+mod dashboard;
 mod ignored;
 mod listener;
 mod management;
@@ -147,6 +148,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(management::HTTP_KEYS)
         .chain(management::HTTPS_KEYS)
         .chain(management::TLS_KEYS)
+        .chain(dashboard::KEYS)
         .chain(plugins::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)

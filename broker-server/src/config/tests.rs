@@ -663,12 +663,13 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             store,
             listeners,
             management,
+            dashboard,
             plugins,
             scram_users,
             notes: _,
         } = config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
-        let rest = format!("{listeners:#?}{management:#?}{plugins:#?}{users:#?}");
+        let rest = format!("{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{users:#?}");
         format!("{node:#?}{log:#?}{broker:#?}{store:#?}{rest}")
     };
     assert_eq!(shown(first), shown(second));

@@ -79,9 +79,13 @@ impl Api {
     /// Any method and body on a path below `/api/v3/`, sent as it stands.
     #[track_caller]
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> Response {
+        self.raw(method, &format!("/api/v3/{path}"), &self.authorization(), body)
+    }
+
+    /// The header that names the application.
+    pub(crate) fn authorization(&self) -> String {
         let credentials = BASE64_STANDARD.encode(&self.credentials);
-        let header = format!("Authorization: Basic {credentials}\r\n");
-        self.raw(method, &format!("/api/v3/{path}"), &header, body)
+        format!("Authorization: Basic {credentials}\r\n")
     }
 
     /// Any request; `headers` end with `\r\n` each.

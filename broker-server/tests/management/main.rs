@@ -32,3 +32,4 @@ mod sessions;
 mod start;
 mod store;
 mod subscriptions;
+mod users;

@@ -23,13 +23,20 @@ fn the_secret_that_everybody_knows_stays_on_this_host() {
         log.contains("application admin has the secret that everybody knows, \"public\""),
         "{log}"
     );
+    assert!(log.contains("user admin has the password that everybody knows, \"public\""), "{log}");
     assert!(log.contains("-X PUT http://127.0.0.1:8080/api/v3/apps/admin"), "{log}");
+    assert!(log.contains("-X PUT http://127.0.0.1:8080/api/v3/users/admin"), "{log}");
     let public = ("management.application.default_secret", "\"public\"");
     assert!(Broker::try_start(Folder::new(), &[open, public]).is_err());
-
-    // A new broker with a secret of its own.
     let secret = ("management.application.default_secret", "\"not so public\"");
-    let broker = Broker::start_with(&[open, secret]);
+    let log = Broker::try_start(Folder::new(), &[open, secret]).err().expect("it must not start");
+    assert!(!log.contains("application admin") && log.contains("user admin has"), "{log}");
+    let password = ("dashboard.default_user.password", "\"neither\"");
+    let log = Broker::try_start(Folder::new(), &[open, password]).err().expect("it must not start");
+    assert!(log.contains("application admin") && !log.contains("user admin has"), "{log}");
+
+    // A new broker with a secret and a password of its own.
+    let broker = Broker::start_with(&[open, secret, password]);
     let port = broker.address("http:management").rsplit_once(':').unwrap().1;
     let local = format!("127.0.0.1:{port}");
     crate::http::Api::new(&local, "admin", "not so public").get("brokers");
@@ -37,6 +44,7 @@ fn the_secret_that_everybody_knows_stays_on_this_host() {
 
     // And the way that the refusal tells.
     let broker = Broker::start();
+    broker.api().put("users/admin", &serde_json::json!({"password": "changed"}));
     broker.api().put("apps/admin", &serde_json::json!({"secret": "changed"}));
     let (folder, _) = broker.stop();
     drop(Broker::start_in(folder, &[open]));

@@ -142,8 +142,6 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("management.listener.<scheme>.sndbuf"),
     meaningless("management.listener.<scheme>.buffer"),
     meaningless("management.listener.<scheme>.tune_buffer"),
-    later("dashboard.default_user.login"),
-    later("dashboard.default_user.password"),
     later("dashboard.listener.<scheme>.bind"),
     later("dashboard.listener.<scheme>.acceptors"),
     later("dashboard.listener.<scheme>.max_clients"),
