@@ -18,6 +18,7 @@ use crate::control::cursors::Cursors;
 use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
+use crate::gone::Gone;
 use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -42,6 +43,7 @@ pub struct Broker {
     config: RwLock<Arc<BrokerConfig>>,
     pub(crate) sessions: Sessions,
     ends: Ends,
+    pub(crate) gone: Gone,
     pub(crate) router: Router,
     pub(crate) retained: Retained,
     pub(crate) delayed: Delayed,
@@ -132,6 +134,7 @@ impl BrokerBuilder {
         Ok(Arc::new(Broker {
             sessions: Sessions::new(),
             ends: Ends::default(),
+            gone: Gone::default(),
             router: Router::new(),
             metrics: Metrics::new(Arc::clone(retained.gauge())),
             retained,

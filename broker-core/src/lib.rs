@@ -40,6 +40,7 @@ mod ends;
 mod events;
 pub mod extension;
 mod gauge;
+mod gone;
 mod local;
 mod message;
 mod metrics;

@@ -19,12 +19,22 @@ use crate::store::{BodyPlace, State, TurnsUnderWay};
 const BLOCK_BYTES: usize = 256 * 1024;
 
 impl State for Broker {
+    fn prepare_snapshot(&self) {
+        self.gone.hold();
+    }
+
     fn write_snapshot(&self, block: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let gone = self.gone.list();
+        self.gone.release();
         let mut snapshot = Snapshot { records: Vec::new(), recorder: self.recorder() };
         // Read first: what is changed from here on has a higher step, and stands in the log.
         let step = self.kept_steps.load(Ordering::SeqCst);
         let session = self.sessions.last_number();
         Record::KeptUntil { step, session }.encode(&mut snapshot.records);
+        // First: one may have begun anew since, under its number, and what it is by then counts.
+        for (session, step) in gone {
+            Record::StepsUntil { session, step }.encode(&mut snapshot.records);
+        }
         for shard in 0.. {
             let Some(sessions) = self.sessions.snapshot(shard) else { break };
             for session in sessions {

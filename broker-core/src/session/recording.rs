@@ -140,6 +140,9 @@ impl State {
         if std::mem::take(&mut self.is_durable) | std::mem::take(&mut self.is_will_recorded) {
             let (session, step) = (self.number, self.next_step());
             out.records.put(&Record::SessionEnd { session, step });
+            if out.records.is_on() {
+                out.broker.gone.add(session, step, out.broker.gates());
+            }
         }
     }
 

@@ -209,6 +209,7 @@ impl Disk {
     /// Writes one. It may count only once the turns that are under way now are over, and everything they
     /// have appended is synced.
     pub fn write_snapshot(&self, broker: &Broker) -> Snapshot {
+        broker.prepare_snapshot();
         let from = self.0.lock().end;
         let mut blocks = Vec::new();
         broker
@@ -218,6 +219,14 @@ impl Disk {
             })
             .expect("memory takes all");
         Snapshot { blocks, from }
+    }
+
+    /// The records of the newest snapshot, as text.
+    pub fn snapshot_records(&self) -> Vec<String> {
+        let log = self.0.lock();
+        let blocks = log.snapshots.last().into_iter().flat_map(|snapshot| &snapshot.blocks);
+        let records = blocks.flat_map(|block| Records::new(block));
+        records.map(|record| format!("{:?}", record.expect("checked").2)).collect()
     }
 
     pub fn publish(&self, snapshot: Snapshot) {

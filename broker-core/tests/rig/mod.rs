@@ -341,9 +341,15 @@ impl Rig {
     }
 
     pub fn say_hello(&mut self, c: C, hello: &Hello<'_>) {
+        self.post_hello(c, hello);
+        self.send_bytes(c, &[]);
+    }
+
+    /// Keeps CONNECT for the broker to read later.
+    pub fn post_hello(&mut self, c: C, hello: &Hello<'_>) {
         let all = properties(&hello.properties);
         let will_properties = properties(&hello.will_properties);
-        self.send(
+        self.post(
             c,
             &Packet::Connect(Connect {
                 version: hello.version,

@@ -485,6 +485,34 @@ fn the_newest_session_of_a_client_comes_back() {
     drop(other);
 }
 
+/// A thread begins a session, another one ends it, and a snapshot comes between their frames: what the log says of its
+/// beginning behind the snapshot is of a session that is over.
+#[test]
+fn an_ended_session_does_not_begin_anew_behind_a_snapshot() {
+    let mut rig = rig();
+    let mut other = rig.broker.turn();
+    let first = rig.open(V5);
+    rig.post_hello(first, &Hello::v5("s").lasting(1000));
+    rig.feed_in(&mut other, first);
+    rig.hello(Hello::v5("s").clean());
+    rig.sync();
+    rig.disk().snapshot(&rig.broker);
+    other.finish();
+    rig.sync();
+    for _ in 0..2 {
+        let restored = rig.crash();
+        assert_eq!(restored.sessions, 0);
+    }
+    // What is over before a snapshot is no concern of it.
+    let s = rig.lasting("s", "#", Q1);
+    rig.lose(s);
+    rig.hello(Hello::v5("s").clean());
+    rig.sync();
+    rig.disk().snapshot(&rig.broker);
+    let names_it = |text: &String| text.contains("StepsUntil");
+    assert!(!rig.disk().snapshot_records().iter().any(names_it));
+}
+
 /// Of a session that does not last, a snapshot keeps the Will and nothing else.
 #[test]
 fn a_snapshot_keeps_only_the_will_of_a_session_that_does_not_last() {

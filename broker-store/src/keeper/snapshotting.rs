@@ -102,6 +102,7 @@ impl Keeper {
             self.refuse_orders("the broker is gone");
             return RETRY_MS;
         };
+        state.prepare_snapshot();
         let from = self.log.end();
         let pinned =
             self.log.segments().iter().filter(|it| it.is_pinned).map(|it| it.number).collect();

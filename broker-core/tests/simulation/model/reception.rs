@@ -34,9 +34,13 @@ impl Model {
         let (_, first, last) = self.routings.get(r.payload).copied().unwrap_or_default();
         let retention = self.retentions.get(r.payload);
         let Some(Connected { incarnation, life, .. }) = self.connections.get(&conn) else { return };
-        let session = self.sessions.get_mut(id).filter(|s| s.incarnation == *incarnation);
-        // The leftovers of a session that has ended are nobody's.
-        let Some(session) = session else { return };
+        let current = self.sessions.get_mut(id).map(|session| (id, session));
+        let past = self.past.iter_mut().map(|(id, session)| (id.as_str(), session));
+        // One that is over may come back, if a crash undoes its end; what it sent was received all the same.
+        let mut all = current.into_iter().chain(past);
+        let session = all.find(|(of, session)| *of == id && session.incarnation == *incarnation);
+        // The leftovers of a session that has ended for good are nobody's.
+        let Some((_, session)) = session else { return };
         if session.expected.get(r.payload).is_none_or(|e| e.shared == 0)
             && self.shares.iter().any(|share| {
                 share.payload == r.payload && session.ever_shared.contains(&share.filter)

@@ -57,6 +57,12 @@ impl World {
 
     /// The broker has handled a packet: the model follows.
     pub(super) fn handled(&mut self, n: usize, packet: &Packet<'_>) {
+        if let Packet::Publish(publish) = packet
+            && publish.packet_id.is_some()
+        {
+            // What was written so far is of the message that had the identifier before.
+            self.watch();
+        }
         let conn = &self.conns[n];
         let c = conn.client;
         self.trace(n, &describe(packet));
