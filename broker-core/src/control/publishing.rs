@@ -109,8 +109,9 @@ impl Broker {
         places: &[Place<'_>],
         turn: &mut Turn,
     ) -> Result<(), PublishError> {
+        let is_retained = self.retained.is_enabled();
         let retained = drafts.iter().zip(places).filter(|(draft, place)| {
-            draft.retain && !draft.payload.is_empty() && place.due_ms.is_none()
+            is_retained && draft.retain && !draft.payload.is_empty() && place.due_ms.is_none()
         });
         let retained = retained.map(|(draft, place)| (&*place.topic, draft.payload.len()));
         if !self.retained.takes(retained) {
@@ -123,7 +124,9 @@ impl Broker {
         }
         let needs_store = |(draft, place): (&PublishDraft<'_>, &Place<'_>)| {
             draft.qos > QoS::AtMostOnce
-                && (draft.retain || place.due_ms.is_some() || turn.is_durable_topic(&place.topic))
+                && ((is_retained && draft.retain)
+                    || place.due_ms.is_some()
+                    || turn.is_durable_topic(&place.topic))
         };
         if self.refuses_records() && drafts.iter().zip(places).any(needs_store) {
             return Err(PublishError::StoreUnavailable);

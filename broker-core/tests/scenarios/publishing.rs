@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use broker_core::config::{BrokerConfig, RewriteRule, ZoneConfig};
+use broker_core::config::{BrokerConfig, RetainedConfig, RewriteRule, ZoneConfig};
 use broker_core::extension::PublishDraft;
 use broker_core::store::{Condition, Level};
 use broker_core::{ClientId, Metric, PublishError, QoS, ReasonCode, Saved, Sink};
@@ -125,6 +125,18 @@ fn without_room_for_what_is_to_be_kept_nothing_is_published() {
     ];
     assert_eq!(rig.order(&fits), Ok(4));
     assert_eq!(rig.order(&two[..1]), Ok(1));
+}
+
+#[test]
+fn while_nothing_is_retained_there_need_be_no_room_for_it() {
+    let mut rig = Rig::durable(|_, _| {});
+    let limits = BrokerConfig::default().retained;
+    let off = RetainedConfig { enabled: false, max_payload_bytes: 4, ..limits };
+    rig.broker.configure_retained(off);
+    assert_eq!(rig.order(&[retained("a", "12345", Q1)]), Ok(0));
+    rig.disk().set_condition(Condition::Unavailable);
+    assert_eq!(rig.order(&[retained("a", "12345", Q1)]), Ok(0), "nor a store");
+    assert!(rig.broker.retained_message("a", rig.now).is_none());
 }
 
 #[test]

@@ -18,16 +18,22 @@ use crate::text::{self, or_undefined};
 pub(crate) const ROUTES: &[Route] = &[
     get("list_retained", "/retained", "A list of retained messages", list)
         .pages::<RetainedInfo>()
+        .of_plugin(PLUGIN)
         .unlisted(),
     get("lookup_retained", "/retained/:topic", "Lookup the retained message of a topic", one)
         .lists::<RetainedMessage>()
+        .of_plugin(PLUGIN)
         .unlisted(),
     delete("delete_retained", "/retained/:topic", "Delete the retained message of a topic", remove)
+        .of_plugin(PLUGIN)
         .unlisted(),
     delete("clean_retained", "/retained", "Delete all retained messages", clean)
         .answers::<Cleaned>()
+        .of_plugin(PLUGIN)
         .unlisted(),
 ];
+
+const PLUGIN: &str = "emqx_retainer";
 
 /// A retained message without its payload.
 #[derive(Serialize, ToSchema)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, NODE};
 use crate::client::{v5, v311};
 use crate::http::{Api, keys};
 use crate::wire::{Prop, publish};
@@ -137,5 +137,30 @@ fn a_viewer_looks_and_deletes_nothing() {
     for path in ["retained", "retained/a"] {
         assert_eq!(viewer.call("DELETE", path, "").failure().0, 403);
     }
+    assert_eq!(topics(&api.data("retained")), ["a"]);
+}
+
+#[test]
+fn without_the_retainer_nothing_is_kept_and_nothing_to_be_seen_of_what_was() {
+    let broker = Broker::start_with(&[
+        ("broker.sys_interval", "\"0s\""),
+        ("retainer.max_payload_size", "\"10B\""),
+    ]);
+    let api = broker.api();
+    retain(&api, "a", "kept");
+    let mut client = v5().open();
+    client.subscribe("b", 0);
+    let long = json!({"topic": "b", "payload": "x".repeat(11), "retain": true});
+    let refused = api.refused("POST", "mqtt/publish", &long);
+    assert_eq!(refused, (200, 102, "no room for what is to be retained".into()));
+    api.put(&format!("nodes/{NODE}/plugins/emqx_retainer/unload"), &json!({}));
+    for (method, path) in [("GET", "retained"), ("GET", "retained/a"), ("DELETE", "retained")] {
+        let answer = api.call(method, path, "");
+        assert_eq!((answer.status, answer.body.as_str()), (404, "Not found."), "{method} {path}");
+    }
+    // It is a message as any other now.
+    api.post("mqtt/publish", &long);
+    assert_eq!(client.take().payload.len(), 11);
+    api.put(&format!("nodes/{NODE}/plugins/emqx_retainer/load"), &json!({}));
     assert_eq!(topics(&api.data("retained")), ["a"]);
 }
