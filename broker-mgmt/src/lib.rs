@@ -8,7 +8,6 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(dead_code, reason = "the groups of endpoints that need it follow")]
 
 mod api;
 mod applications;

@@ -84,6 +84,9 @@ fn status() -> Value {
 
 fn operation(route: &Route, id: &str, tag: &str, types: &mut Types) -> Value {
     let mut parameters: Vec<_> = placeholders(route).map(path_parameter).collect();
+    parameters.extend(route.query.iter().map(|(name, text)| {
+        json!({ "name": name, "in": "query", "description": text, "schema": { "type": "string" } })
+    }));
     if matches!(route.answer, Data::Page(_)) {
         for name in ["page", "limit"] {
             parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
@@ -99,7 +102,7 @@ fn operation(route: &Route, id: &str, tag: &str, types: &mut Types) -> Value {
     if let Some(body) = route.body {
         let schema = types.refer(body);
         operation["requestBody"] =
-            json!({ "required": true, "content": { JSON: { "schema": schema } } });
+            json!({ "required": route.needs_body, "content": { JSON: { "schema": schema } } });
     }
     if !route.is_listed {
         operation["x-addition"] = json!(true);

@@ -27,7 +27,10 @@ pub(crate) struct Route {
     pub(crate) is_listed: bool,
     /// The plugin it belongs to: unless that is active, the path leads nowhere, though it is listed.
     pub(crate) plugin: Option<&'static str>,
+    /// Parameters of the query, by name, with what they say; besides those of a page.
+    pub(crate) query: &'static [(&'static str, &'static str)],
     pub(crate) body: Option<Shape>,
+    pub(crate) needs_body: bool,
     pub(crate) answer: Data,
 }
 
@@ -105,8 +108,19 @@ impl Route {
         descr: &'static str,
         handler: Handler,
     ) -> Self {
-        let (is_listed, plugin, body, answer) = (true, None, None, Data::None);
-        Self { name, method, path, descr, handler, is_listed, plugin, body, answer }
+        Self {
+            name,
+            method,
+            path,
+            descr,
+            handler,
+            is_listed: true,
+            plugin: None,
+            query: &[],
+            body: None,
+            needs_body: false,
+            answer: Data::None,
+        }
     }
 
     /// Keeps it out of the list.
@@ -121,8 +135,21 @@ impl Route {
         self
     }
 
+    /// Its query may have these parameters.
+    pub(crate) const fn asks(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+        self.query = query;
+        self
+    }
+
     /// Its body is a `T`.
     pub(crate) const fn takes<T: ToSchema>(mut self) -> Self {
+        self.body = Some(Shape::of::<T>());
+        self.needs_body = true;
+        self
+    }
+
+    /// It may have a body, a `T`.
+    pub(crate) const fn may_take<T: ToSchema>(mut self) -> Self {
         self.body = Some(Shape::of::<T>());
         self
     }

@@ -15,7 +15,9 @@ use crate::text::{Maybe, or_undefined};
 pub(crate) const ROUTES: &[Route] = &[
     get("list_banned", "/banned/", "List banned", list).pages::<BannedInfo>(),
     post("create_banned", "/banned/", "Create banned", add).takes::<NewBan>().answers::<NewBan>(),
-    delete("delete_banned", "/banned/:who", "Delete banned", remove).takes::<Lifted>(),
+    delete("delete_banned", "/banned/:who", "Delete banned", remove)
+        .asks(&[("as", "`client_id`, `username` or `ip_address`; here or in the body.")])
+        .may_take::<Lifted>(),
 ];
 
 /// A ban to be made; answered as it was sent.
