@@ -9,6 +9,7 @@ mod error;
 mod field;
 mod given;
 mod management;
+mod monitors;
 mod plugins;
 mod print;
 mod raw;
@@ -36,6 +37,7 @@ use self::field::Word;
 pub(crate) use self::dashboard::DashboardConfig;
 pub(crate) use self::error::ConfigErrors;
 pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
+pub(crate) use self::monitors::{Marks, MonitorConfig};
 pub(crate) use self::print::markdown;
 use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
@@ -58,6 +60,8 @@ pub(crate) struct ServerConfig {
     pub(crate) management: ManagementConfig,
     /// `dashboard.*`.
     pub(crate) dashboard: DashboardConfig,
+    /// `os_mon.*`, `vm_mon.*`.
+    pub(crate) monitor: MonitorConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
     /// `auth.scram_sha_256.users`.

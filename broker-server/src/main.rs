@@ -7,6 +7,7 @@ mod config;
 mod facts;
 mod logging;
 mod management;
+mod monitor;
 mod plugins;
 mod signals;
 mod storage;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use broker_core::{Broker, Report, Severity};
 use broker_core::store::{Level, State, Store};
+use broker_core::{Broker, Report, Severity};
 use broker_mgmt::ports::StoreAdmin;
 use broker_net::clock;
 use broker_store::alarm::{

@@ -14,6 +14,7 @@ use broker_net::{Server, ServerOptions};
 use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
+use crate::monitor::Monitor;
 use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -70,6 +71,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     };
     let management =
         management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
+    let monitor = Monitor::start(&broker, &config.monitor, &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -87,6 +89,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     if let Some(storage) = &storage {
         storage.cancel_backups();
     }
+    drop(monitor);
     drop(management);
     let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
     if cut_off > 0 {
@@ -94,6 +97,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     }
     drop(server);
     if let Some(storage) = storage {
+        broker.keep_alarms();
         storage.close()?;
     }
     log::info!("stopped");
