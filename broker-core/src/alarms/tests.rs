@@ -1,3 +1,5 @@
+//! Tests of the board of alarms.
+
 use super::*;
 
 const MAX: usize = 3;
