@@ -133,6 +133,11 @@ pub(crate) fn log_level(word: &str) -> Option<LevelFilter> {
     LevelFilter::from_word(word).ok()
 }
 
+/// A value that was set, as a log can have it: quoted, and cut off where it would fill the screen.
+pub(crate) fn shown(text: &str) -> String {
+    raw::Raw::Bare(text.to_owned()).shown()
+}
+
 /// The same configuration as a TOML file that holds every key, with its help and default.
 ///
 /// # Errors

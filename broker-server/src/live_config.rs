@@ -78,12 +78,9 @@ impl LiveConfig {
         let config = state.settings.clone().into_server_config();
         drop(state);
         logging::set_up(&config.log);
-        for row in rows.iter().filter(|row| row.is_kept) {
-            log::info!(
-                "set at run time, not by the configuration file: {} = {}",
-                row.key,
-                row.value
-            );
+        for ConfigKey { key, value, .. } in rows.iter().filter(|row| row.is_kept) {
+            let value = config::shown(value);
+            log::info!("set at run time, not by the configuration file: {key} = {value}");
         }
         if let Err(error) = broker.reconfigure(config.broker) {
             log::error!("what was set at run time is not in force: {error}");

@@ -41,7 +41,10 @@ impl Orders {
         self.put_in_force(changes, &settings)?;
         for (key, text) in changes {
             match text {
-                Some(text) => log::info!("configuration changed by order: {key} = {text:?}"),
+                Some(text) => {
+                    let value = config::shown(text);
+                    log::info!("configuration changed by order: {key} = {value}");
+                }
                 None => log::info!("configuration changed by order: {key} as in the file"),
             }
         }

@@ -157,10 +157,10 @@ fn limits_of_a_zone_change_for_the_clients_to_come() {
     api.delete("configs/zone?key=zone.external.retain_available");
     let (folder, log) = broker.stop();
     for (key, times) in [
-        ("mqtt.max_packet_size = 64KB", 1),
-        ("mqtt.max_qos_allowed = 1", 1),
-        ("zone.external.retain_available = false", 1),
-        ("zone.external.server_keepalive = 77", 1),
+        ("mqtt.max_packet_size = \"64KB\"", 1),
+        ("mqtt.max_qos_allowed = \"1\"", 1),
+        ("zone.external.retain_available = \"false\"", 1),
+        ("zone.external.server_keepalive = \"77\"", 1),
     ] {
         let line = format!("set at run time, not by the configuration file: {key}");
         assert_eq!(log.matches(&line).count(), times, "{key}\n{log}");
