@@ -18,6 +18,7 @@ mod auth;
 mod banned;
 mod basics;
 mod bounds;
+mod configs;
 mod connections;
 mod counts;
 mod https;
