@@ -360,7 +360,6 @@ impl Settings {
             listeners: listeners.collect(),
             management: self.management,
             dashboard: self.dashboard,
-            monitor: self.monitor,
             plugins,
             scram_users: self.scram_users,
             notes,

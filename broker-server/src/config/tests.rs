@@ -583,8 +583,8 @@ fn a_low_mark_above_its_high_one_is_refused() {
             r#"broker.toml:7:33: vm_mon.process_low_watermark = "11%": above vm_mon.process_high_watermark (10%)"#,
         ],
     );
-    let monitor =
-        config("[os_mon]\ncpu_high_watermark = \"1%\"\ncpu_low_watermark = \"1%\"").monitor;
+    let text = "[os_mon]\ncpu_high_watermark = \"1%\"\ncpu_low_watermark = \"1%\"";
+    let monitor = settings(text, &[]).unwrap().monitor;
     assert_eq!(monitor.cpu, Marks { high: 1, low: 1 });
     assert_eq!(monitor.descriptors, Marks { high: 80, low: 60 });
 }
@@ -678,6 +678,7 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
     };
     assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
     let shown = |settings: Settings| {
+        let monitor = settings.monitor.clone();
         let config = settings.into_server_config();
         let ServerConfig {
             node,
@@ -687,7 +688,6 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             listeners,
             management,
             dashboard,
-            monitor,
             plugins,
             scram_users,
             notes: _,
