@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::access::banned::Banned;
 use crate::access::flapping::Flapping;
 use crate::alarms::Alarms;
+use crate::alarms::clients::ClientAlarms;
 use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
@@ -56,6 +57,7 @@ pub struct Broker {
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
+    pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
@@ -147,7 +149,8 @@ impl BrokerBuilder {
             rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             sys: SysTopics::new(&config),
-            alarms: Alarms::default(),
+            alarms: Alarms::new(config.alarms.history_max),
+            client_alarms: ClientAlarms::new(&config.alarms),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
@@ -301,7 +304,9 @@ impl Broker {
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
         let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
-        [scheduled, delayed, sys, queues, retained, bans].into_iter().flatten().min()
+        let looks = self.client_alarms.next_look_ms();
+        let alarms = if self.alarms.has_news() { Some(0) } else { looks };
+        [scheduled, delayed, sys, queues, retained, bans, alarms].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -324,7 +329,9 @@ impl Broker {
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
         self.sweep_queues(turn.now.mono_ms);
+        self.look_at_clients(turn.now);
         SysTopics::publish_due(turn);
+        SysTopics::publish_alarms(turn);
     }
 
     fn next_scheduled(&self, now_ms: u64) -> Option<Arc<Session>> {

@@ -155,6 +155,7 @@ impl Restoring<'_> {
         broker.kept_steps.store(replay.last_kept_step, std::sync::atomic::Ordering::SeqCst);
         broker.sessions.reserve(replay.last_session);
         broker.restore_bans(self.now);
+        broker.restore_alarms(self.now);
         let retained = replay.retained.drain().filter_map(|(_, (_, kept))| kept);
         // In the order they lie on the disk.
         let mut retained: Vec<_> =
