@@ -33,6 +33,7 @@ use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
+use crate::slow_subscribers::SlowSubscribers;
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
 use crate::turn::Turn;
@@ -51,6 +52,7 @@ pub struct Broker {
     pub(crate) flapping: Flapping,
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) topic_metrics: Option<TopicMetrics>,
+    pub(crate) slow_subscribers: SlowSubscribers,
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
@@ -143,6 +145,7 @@ impl BrokerBuilder {
             flapping: Flapping::default(),
             rewrite: Rewrite::new(&config.rewrite_rules)?,
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
+            slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
             sys: SysTopics::new(&config),
             alarms: Alarms::default(),
             extensions: RwLock::new(Arc::new(extensions)),

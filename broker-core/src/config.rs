@@ -38,8 +38,29 @@ pub struct BrokerConfig {
     pub rewrite_rules: Vec<RewriteRule>,
     /// `module.topic_metrics.topic.*`: topic names counted one by one.
     pub topic_metrics: Vec<String>,
+    /// `module.slow_subs.*`.
+    pub slow_subscribers: SlowSubscribersConfig,
     /// What survives the process; of no meaning without a store.
     pub durability: DurabilityConfig,
+}
+
+/// Who is noted as slow to acknowledge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlowSubscribersConfig {
+    /// `module.slow_subs.enabled`.
+    pub enabled: bool,
+    /// `module.slow_subs.threshold` in milliseconds: an acknowledgement that takes so long is slow.
+    pub threshold_ms: u64,
+    /// `module.slow_subs.top_k_num`: how many are kept, the slowest.
+    pub top_k: usize,
+    /// `module.slow_subs.expire_interval` in milliseconds: who was not slow for so long is forgotten.
+    pub expire_interval_ms: u64,
+}
+
+impl Default for SlowSubscribersConfig {
+    fn default() -> Self {
+        Self { enabled: true, threshold_ms: 500, top_k: 10, expire_interval_ms: 300_000 }
+    }
 }
 
 /// What acknowledgements wait for, and what is recorded.
@@ -276,6 +297,7 @@ impl Default for BrokerConfig {
             auto_subscriptions: Vec::new(),
             rewrite_rules: Vec::new(),
             topic_metrics: Vec::new(),
+            slow_subscribers: SlowSubscribersConfig::default(),
             durability: DurabilityConfig::default(),
         }
     }

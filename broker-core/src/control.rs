@@ -16,8 +16,10 @@ use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 use crate::broker::Broker;
 use crate::channel::{CloseCause, Wish, check_subscriptions, subscribe_one, unsubscribe_one};
 use crate::client::ClientId;
+use crate::clock::Now;
 use crate::config::{DelayedConfig, RetainedConfig};
 use crate::modules::topic_metrics::TopicCounts;
+use crate::slow_subscribers::SlowSubscription;
 use crate::turn::Turn;
 
 /// One listener as the control plane sees it.
@@ -135,6 +137,17 @@ impl Broker {
                 (false, None) => Ok(()),
             }
         })
+    }
+
+    /// Clients that were slow to acknowledge of late, the slowest first.
+    #[must_use]
+    pub fn slow_subscriptions(&self, now: Now) -> Vec<SlowSubscription> {
+        self.slow_subscribers.list(now)
+    }
+
+    /// Forgets them.
+    pub fn clear_slow_subscriptions(&self) {
+        self.slow_subscribers.clear();
     }
 
     /// Counts of the topics registered in `module.topic_metrics`.

@@ -12,12 +12,14 @@ use crate::broker::Broker;
 use crate::clock::Now;
 use crate::events::Delivered;
 use crate::extension::Extensions;
+use crate::latency::Latency;
 use crate::metrics::{Counters, Metric};
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
 use crate::session::Session;
 use crate::settings::Saved;
+use crate::slow_subscribers::LateAck;
 use crate::traffic::Tally;
 
 /// The working state of one thread that drives channels; made by [`Broker::turn`].
@@ -35,6 +37,10 @@ pub struct Turn {
     pub(crate) received: Tally,
     /// What its shell holds for it.
     pub(crate) held_bytes: usize,
+    /// PUBLISH packets that this pass has routed, and how long they took is not known yet.
+    routed: u64,
+    /// How long the packet at work has waited for extensions.
+    pub(crate) waited_ms: u64,
     /// Forwarded properties of the PUBLISH at work.
     pub(crate) properties: PropertiesBuf,
     /// Counts beginnings and ends of passes: odd within one.
@@ -86,6 +92,8 @@ pub(crate) struct Out {
     pub(crate) records: Recorder,
     /// What was written for clients and is not yet told of.
     pub(crate) delivered: Vec<Delivered>,
+    /// Acknowledgements that came late and are not yet told of.
+    pub(crate) late: Vec<LateAck>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
 }
@@ -113,6 +121,7 @@ impl Turn {
                 share_frames: false,
                 records: broker.recorder(),
                 delivered: Vec::new(),
+                late: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
             },
             extensions,
@@ -120,6 +129,8 @@ impl Turn {
             reply: Reply::default(),
             received: Tally::default(),
             held_bytes: 0,
+            routed: 0,
+            waited_ms: 0,
             properties: PropertiesBuf::new(),
             gate: broker.new_gate(),
         }
@@ -133,6 +144,7 @@ impl Turn {
         self.out.now = now;
         self.out.replay_budget = REPLAY_TOPICS;
         self.out.records.begin_pass();
+        self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
         }
@@ -148,6 +160,29 @@ impl Turn {
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.out.dirty.is_empty()
+    }
+
+    /// A PUBLISH of a client has found its receivers.
+    pub(crate) fn count_routed(&mut self) {
+        if self.waited_ms > 0 {
+            self.out.counters.took(Latency::Routing, self.waited_ms * 1000, 1);
+        } else {
+            self.routed += 1;
+        }
+    }
+
+    /// True if messages were routed in this pass: [`note_routed`](Self::note_routed) wants to know how long it
+    /// took.
+    #[must_use]
+    pub const fn has_routed(&self) -> bool {
+        self.routed > 0
+    }
+
+    /// Says what time it is, as [`Now::mono_us`] does, when all that was read in this pass is handled and not yet
+    /// flushed. A shell without a clock that fine leaves it out, and routing is not measured.
+    pub fn note_routed(&mut self, mono_us: u64) {
+        let us = mono_us.saturating_sub(self.now.mono_us());
+        self.out.counters.took(Latency::Routing, us, std::mem::take(&mut self.routed));
     }
 
     /// Counts bytes of one read for the channel whose turn it is, up to its
@@ -173,6 +208,9 @@ impl Turn {
         self.out.records.hand_over();
         self.end_pass();
         self.out.counters.publish();
+        if !self.out.late.is_empty() {
+            self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now);
+        }
     }
 
     /// What the pass has changed and [`finish`](Self::finish) has handed to the store: an order of an operator

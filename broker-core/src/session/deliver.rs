@@ -276,7 +276,7 @@ impl State {
             if held.is_none() {
                 note_delivered(&delivery, Dup::No, &self.client, out);
             }
-            self.inflight.push(place, delivery, held, out.now.mono_ms);
+            self.inflight.push(place, delivery, held, out.now);
         } else {
             self.record_removed(delivery.step, Removal::TooLarge, out);
         }
@@ -302,6 +302,7 @@ impl State {
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     let dup = Dup::from(entry.was_sent);
+                    entry.first_sent_us = out.now.mono_us();
                     if let Some(message) = delivery.message.here() {
                         connection
                             .send(outgoing(delivery, message, mountpoint, id, dup, out.now), out);
@@ -436,7 +437,7 @@ impl State {
             }
         };
         match lost {
-            None => self.inflight.resent(out.now.mono_ms),
+            None => self.inflight.resent(out.now),
             Some((of, why, metric)) => {
                 metric.into_iter().for_each(|metric| out.counters.inc(metric));
                 if entry_holds_id(self.inflight.next_resend()) {

@@ -11,6 +11,7 @@ mod control;
 mod counters;
 mod crowd;
 mod each_metric;
+mod latency;
 mod limits;
 mod metrics;
 mod publishing;
