@@ -51,7 +51,7 @@ pub struct Broker {
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
     pub(crate) rewrite: Option<Rewrite>,
-    pub(crate) topic_metrics: Option<TopicMetrics>,
+    pub(crate) topic_metrics: TopicMetrics,
     pub(crate) slow_subscribers: SlowSubscribers,
     pub(crate) sys: SysTopics,
     metrics: Metrics,

@@ -18,7 +18,6 @@ use crate::channel::{CloseCause, Wish, check_subscriptions, subscribe_one, unsub
 use crate::client::ClientId;
 use crate::clock::Now;
 use crate::config::{DelayedConfig, RetainedConfig};
-use crate::modules::topic_metrics::TopicCounts;
 use crate::slow_subscribers::SlowSubscription;
 use crate::turn::Turn;
 
@@ -148,12 +147,6 @@ impl Broker {
     /// Forgets them.
     pub fn clear_slow_subscriptions(&self) {
         self.slow_subscribers.clear();
-    }
-
-    /// Counts of the topics registered in `module.topic_metrics`.
-    #[must_use]
-    pub fn topic_metrics(&self) -> Vec<(String, TopicCounts)> {
-        self.topic_metrics.as_ref().map(|metrics| metrics.list()).unwrap_or_default()
     }
 
     /// Changes the limits of retained messages, or switches them off or on. What is kept already stays.

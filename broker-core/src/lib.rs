@@ -81,7 +81,7 @@ pub use latency::{Distribution, Latency};
 pub use local::{Attachment, LocalClient, LocalSubscription};
 pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics, Snapshot};
-pub use modules::topic_metrics::TopicCounts;
+pub use modules::topic_metrics::{AddTopicError, TOPIC_METRICS_MAX, TopicCounts};
 pub use outbox::Sink;
 pub use session::subscriptions::Subscription;
 pub use session::view::{ConnectionView, SessionCounts};

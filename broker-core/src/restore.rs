@@ -153,6 +153,7 @@ impl Restoring<'_> {
             }
         }
         broker.restore_bans(self.now);
+        broker.restore_topic_metrics();
         let retained = replay.retained.drain().filter_map(|(_, (_, kept))| kept);
         // In the order they lie on the disk.
         let mut retained: Vec<_> =

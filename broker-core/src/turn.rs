@@ -14,6 +14,7 @@ use crate::events::Delivered;
 use crate::extension::Extensions;
 use crate::latency::Latency;
 use crate::metrics::{Counters, Metric};
+use crate::modules::topic_metrics::TopicTally;
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
@@ -92,6 +93,9 @@ pub(crate) struct Out {
     pub(crate) records: Recorder,
     /// What was written for clients and is not yet told of.
     pub(crate) delivered: Vec<Delivered>,
+    /// Counts of single topics, if an operator wants any.
+    pub(crate) topics: Option<Box<TopicTally>>,
+    topics_generation: u64,
     /// Acknowledgements that came late and are not yet told of.
     pub(crate) late: Vec<LateAck>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
@@ -121,6 +125,8 @@ impl Turn {
                 share_frames: false,
                 records: broker.recorder(),
                 delivered: Vec::new(),
+                topics: None,
+                topics_generation: 0,
                 late: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
             },
@@ -147,6 +153,9 @@ impl Turn {
         self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
+        }
+        if self.broker.topic_metrics.generation() != self.out.topics_generation {
+            (self.out.topics, self.out.topics_generation) = self.broker.topic_metrics.tally();
         }
     }
 
@@ -208,6 +217,9 @@ impl Turn {
         self.out.records.hand_over();
         self.end_pass();
         self.out.counters.publish();
+        if let Some(topics) = &mut self.out.topics {
+            topics.tell();
+        }
         if !self.out.late.is_empty() {
             self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now);
         }

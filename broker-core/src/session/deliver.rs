@@ -152,7 +152,8 @@ impl Session {
         let sent = matches!(sent, Sent::Yes);
         if sent {
             let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
-            out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+            let what = (publication.topic, publication.payload.len());
+            out.note_delivered(&state.client, flags, what, || publication.shared());
         }
         self.touch(state, out);
         sent
@@ -710,12 +711,12 @@ fn outgoing<'a>(
     }
 }
 
-/// Notes that a kept message has left, for `$events/message_delivered`.
+/// Notes that a kept message has left.
 fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: &mut Out) {
     let Delivery { message, qos, retain, .. } = delivery;
     let Some(message) = message.here() else { return };
     let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
-    out.note_delivered(client, flags, &message.topic, || message);
+    out.note_delivered(client, flags, (&message.topic, message.payload.len()), || message);
 }
 
 /// The topic as the client knows it, without the prefix its zone puts before it.

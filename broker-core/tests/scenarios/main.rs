@@ -23,4 +23,5 @@ mod session_end;
 mod shared;
 mod store;
 mod switches;
+mod topic_metrics;
 mod topics;
