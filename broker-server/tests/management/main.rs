@@ -19,6 +19,7 @@ mod basics;
 mod bounds;
 mod connections;
 mod counts;
+mod grafana;
 mod https;
 mod latency;
 mod listeners;
