@@ -1,3 +1,5 @@
+//! Who is slow, who makes room, who is forgotten.
+
 use super::*;
 
 const CONFIG: SlowSubscribersConfig = SlowSubscribersConfig {
