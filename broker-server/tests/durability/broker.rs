@@ -33,6 +33,11 @@ pub(crate) fn broker() -> &'static Address {
     ADDRESS.get().expect("the test has started one")
 }
 
+/// Has the clients of this thread connect to that one.
+pub(crate) fn use_broker(address: &'static Address) {
+    ADDRESS.set(Some(address));
+}
+
 pub(crate) fn is_ours() -> bool {
     true
 }
