@@ -44,12 +44,13 @@ pub struct BrokerConfig {
     pub durability: DurabilityConfig,
 }
 
-/// Who is noted as slow to acknowledge.
+/// Who is noted as a slow subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlowSubscribersConfig {
     /// `module.slow_subs.enabled`.
     pub enabled: bool,
-    /// `module.slow_subs.threshold` in milliseconds: an acknowledgement that takes so long is slow.
+    /// `module.slow_subs.threshold` in milliseconds: a message that a connected client has waiting for so long,
+    /// queued or unacknowledged, is slow.
     pub threshold_ms: u64,
     /// `module.slow_subs.top_k_num`: how many are kept, the slowest.
     pub top_k: usize,

@@ -138,7 +138,7 @@ impl Broker {
         })
     }
 
-    /// Clients that were slow to acknowledge of late, the slowest first.
+    /// Clients that were slow of late, the slowest first.
     #[must_use]
     pub fn slow_subscriptions(&self, now: Now) -> Vec<SlowSubscription> {
         self.slow_subscribers.list(now)

@@ -290,6 +290,8 @@ impl Restoring<'_> {
             step,
             is_copy: entry.is_copy,
             frame: None,
+            // Long ago: it has waited for as long as its client is there.
+            queued_ms: 1,
         };
         self.restored.queued += 1;
         match entry.packet_id {

@@ -209,6 +209,7 @@ impl Turn {
                 step: 0,
                 is_copy: false,
                 frame: None,
+                queued_ms: 0,
             };
             if member.session().deliver_stored(given, place, &mut self.out) {
                 return true;

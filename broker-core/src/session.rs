@@ -753,8 +753,12 @@ impl State {
         if first_sent_us == 0 {
             return;
         }
-        let latency_us = out.now.mono_us().saturating_sub(first_sent_us);
-        out.counters.took(Latency::Acknowledgement, latency_us, 1);
+        let acknowledged_us = out.now.mono_us().saturating_sub(first_sent_us);
+        out.counters.took(Latency::Acknowledgement, acknowledged_us, 1);
+        // That it has waited while the client was away is nobody's fault.
+        let connected_ms = out.now.wall_ms.saturating_sub(self.client.connected_at_ms);
+        let waited_us = delivery.waited_ms(first_sent_us / 1000) * 1000;
+        let latency_us = (waited_us + acknowledged_us).min(connected_ms * 1000);
         if out.broker.slow_subscribers.is_slow(latency_us)
             && let Some(message) = delivery.message.here()
         {

@@ -1,6 +1,7 @@
-//! Slow subscribers: the clients that take longest to acknowledge, and the topics of what they get.
+//! Slow subscribers: the clients that are longest in taking what is theirs, and its topics.
 //!
-//! What is acknowledged in time costs a comparison. What is not is noted by its thread and told at the end of the
+//! A message of QoS 1 or 2 takes the time it waits in the queue of a client that is there, and from when it is sent
+//! until it is acknowledged. What is acknowledged in time costs a comparison. What is not is noted by its thread and told at the end of the
 //! pass, so that the table is locked once for all of them.
 
 use std::collections::HashMap;
@@ -20,14 +21,14 @@ pub(crate) struct LateAck {
     pub(crate) latency_us: u64,
 }
 
-/// A client that was slow to acknowledge messages of a topic.
+/// A client that was slow to take messages of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlowSubscription {
     /// The client.
     pub client_id: ClientId,
     /// The topic of the messages, not the filter they came by.
     pub topic: Arc<str>,
-    /// Its slowest acknowledgement.
+    /// Its slowest: the time in its queue while it was connected, and from the first send to the acknowledgement.
     pub latency_us: u64,
     /// How many were slow.
     pub count: u64,

@@ -78,6 +78,7 @@ impl Session {
             step: 0,
             is_copy: false,
             frame: None,
+            queued_ms: 0,
         };
         state.record_ref(&mut delivery, publication, out);
         state.accept(delivery, out);
@@ -206,7 +207,9 @@ impl State {
     }
 
     /// Sends a message if its turn has come, else queues it.
-    pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
+    pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
+        // What another session gives back has waited there.
+        delivery.queued_ms = 0;
         let has_room = !self.inflight.is_resending()
             && delivery.message.here().is_some()
             && self.queue.is_empty()
@@ -219,6 +222,7 @@ impl State {
             return;
         }
         self.enqueued += 1;
+        delivery.queued_ms = (out.now.mono_ms as u32).max(1);
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;

@@ -138,8 +138,74 @@ fn what_is_kept_back_for_the_store_is_measured_from_when_it_leaves() {
     assert_eq!(measured(&rig, Latency::Acknowledgement), (vec![5_000], 4_000));
 }
 
+/// Clients, latencies and how often.
+fn slow(rig: &Rig) -> Vec<String> {
+    let rows = rig.broker.slow_subscriptions(rig.now);
+    rows.iter()
+        .map(|it| format!("{} {} {}us x{}", it.client_id, it.topic, it.latency_us, it.count))
+        .collect()
+}
+
+/// A message waits for its client in the queue as well, and that is the client's doing while it is there.
 #[test]
-fn the_slowest_to_acknowledge_are_known_by_topic() {
+fn time_in_the_queue_makes_a_client_slow_while_it_is_there() {
+    let mut rig = Rig::with_zone(|zone| zone.max_inflight = 1);
+    let s = rig.join(Hello::v5("s").lasting(9_999));
+    rig.subscribed(s, "+", Q1);
+    let p = rig.client("p");
+    for topic in ["a", "b", "c"] {
+        rig.publish(p, topic, "x", Q1, 1);
+    }
+    // 400 ms each, which is not slow; but the second had waited as long before, and the third twice.
+    for id in 1..=3 {
+        rig.pass_ms(400);
+        rig.puback(s, id);
+    }
+    assert_eq!(slow(&rig), ["s c 1200000us x1", "s b 800000us x1"]);
+    let expected = (vec![500_000; 3], 1_200_000);
+    assert_eq!(measured(&rig, Latency::Acknowledgement), expected);
+    rig.broker.clear_slow_subscriptions();
+    // Queued while it is away, or before: what counts is the time since it is back.
+    rig.publish(p, "a", "x", Q1, 1);
+    rig.publish(p, "b", "x", Q1, 1);
+    rig.lose(s);
+    rig.publish(p, "c", "x", Q1, 1);
+    rig.pass_s(60);
+    let s = rig.join(Hello::v5("s").lasting(9_999));
+    for id in [4, 5, 6] {
+        rig.pass_ms(200);
+        rig.puback(s, id);
+    }
+    assert_eq!(slow(&rig), ["s c 600000us x1"]);
+}
+
+/// A crash does not make its clients slow, and what they have waiting from before it does.
+#[test]
+fn what_was_queued_before_a_crash_waits_since_its_client_is_back() {
+    let mut rig = Rig::durable(|_, zone| zone.max_inflight = 1);
+    let s = rig.join(Hello::v5("s").lasting(9_999));
+    rig.subscribe(s, "+", Q1);
+    rig.sync();
+    rig.lose(s);
+    let p = rig.client("p");
+    for topic in ["a", "b"] {
+        rig.publish(p, topic, "x", Q1, 1);
+    }
+    rig.sync();
+    rig.crash();
+    rig.pass_s(60);
+    let s = rig.hello(Hello::v5("s").lasting(9_999));
+    rig.sync();
+    for id in 1..=2 {
+        rig.pass_ms(450);
+        rig.puback(s, id);
+        rig.sync();
+    }
+    assert_eq!(slow(&rig), ["s b 900000us x1"]);
+}
+
+#[test]
+fn the_slowest_are_known_by_topic() {
     let slow_subscribers =
         SlowSubscribersConfig { threshold_ms: 300, top_k: 2, ..SlowSubscribersConfig::default() };
     let mut rig = Rig::build(
@@ -148,12 +214,6 @@ fn the_slowest_to_acknowledge_are_known_by_topic() {
         None,
     );
     let p = rig.client("p");
-    let list = |rig: &Rig| -> Vec<String> {
-        let rows = rig.broker.slow_subscriptions(rig.now);
-        rows.iter()
-            .map(|it| format!("{} {} {}us x{}", it.client_id, it.topic, it.latency_us, it.count))
-            .collect()
-    };
     for (id, ms) in [("quick", 299), ("slow", 300), ("slower", 400), ("slowest", 1_000)] {
         let c = rig.client(id);
         rig.subscribed(c, "t/+", Q2);
@@ -165,14 +225,14 @@ fn the_slowest_to_acknowledge_are_known_by_topic() {
         rig.lose(c);
         rig.pubrel(p, 2);
     }
-    assert_eq!(list(&rig), ["slowest t/1 1000000us x1", "slowest t/2 1000000us x1"]);
+    assert_eq!(slow(&rig), ["slowest t/1 1000000us x1", "slowest t/2 1000000us x1"]);
     // A refusal is an answer too.
     let c = rig.client("slowest");
     rig.subscribed(c, "t/2", Q2);
     rig.publish(p, "t/2", "y", Q2, 2);
     rig.pass_ms(2_000);
     rig.send(c, &Packet::PubRec(Ack { reason_code: ReasonCode::QuotaExceeded, ..ack(1) }));
-    assert_eq!(list(&rig), ["slowest t/2 2000000us x2", "slowest t/1 1000000us x1"]);
+    assert_eq!(slow(&rig), ["slowest t/2 2000000us x2", "slowest t/1 1000000us x1"]);
     rig.broker.clear_slow_subscriptions();
-    assert_eq!(list(&rig), [""; 0]);
+    assert_eq!(slow(&rig), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `slow_subscriptions`: the clients that take longest to acknowledge what they get.
+//! `slow_subscriptions`: the clients that are longest in taking what is theirs.
 
 use broker_core::SlowSubscription;
 use serde::Serialize;
@@ -43,13 +43,13 @@ struct NodeSlowSubscriptions {
     slow_subscriptions: Vec<SlowSubscriptionInfo>,
 }
 
-/// A client that was slow to acknowledge messages of a topic.
+/// A client that was slow to take messages of a topic.
 #[derive(Serialize, ToSchema)]
 struct SlowSubscriptionInfo {
     client_id: String,
     /// Of the messages.
     topic: String,
-    /// Its slowest acknowledgement, in milliseconds.
+    /// The slowest: in its queue while it was connected, and from the first send to the acknowledgement.
     latency_ms: u64,
     /// How many were slow.
     count: u64,

@@ -178,13 +178,13 @@ pub(super) static KEYS: &[Key] = &[
         "module.slow_subs.enabled",
         Kind::Flag,
         field!(broker.slow_subscribers.enabled),
-        "Whether it is noted which clients are slow to acknowledge messages of QoS 1 and 2.",
+        "Whether it is noted which clients are slow to take messages of QoS 1 and 2.",
     ),
     key(
         "module.slow_subs.threshold",
         Kind::Duration(1, DAY_MS),
         field!(broker.slow_subscribers.threshold_ms),
-        "An acknowledgement that takes so long is slow.",
+        "A message that a connected client has so long in its queue and unacknowledged is slow.",
     ),
     key(
         "module.slow_subs.top_k_num",
