@@ -32,7 +32,7 @@ use crate::session::queue::{Delivery, Kept};
 use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsBack};
 use crate::slow_subscribers::SlowSubscribers;
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
@@ -41,7 +41,9 @@ use crate::will::Will;
 
 /// One broker. Everything in it may be used by many threads at once.
 pub struct Broker {
-    config: RwLock<Arc<BrokerConfig>>,
+    pub(crate) config: RwLock<Arc<BrokerConfig>>,
+    /// Rises when settings change that turns hold.
+    config_generation: AtomicU64,
     pub(crate) sessions: Sessions,
     ends: Ends,
     pub(crate) gone: Gone,
@@ -50,7 +52,7 @@ pub struct Broker {
     pub(crate) delayed: Delayed,
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
-    pub(crate) rewrite: Option<Rewrite>,
+    rewrite: RwLock<Option<Arc<Rewrite>>>,
     pub(crate) topic_metrics: TopicMetrics,
     pub(crate) slow_subscribers: SlowSubscribers,
     pub(crate) sys: SysTopics,
@@ -65,12 +67,13 @@ pub struct Broker {
     /// Steps of what is kept beside sessions: retained and delayed messages, settings.
     pub(crate) kept_steps: AtomicU64,
     pub(crate) settings: Settings,
+    pub(crate) settings_back: Mutex<Option<SettingsBack>>,
     /// Bytes of queued messages in memory, told in steps; a sum of differences, so for a moment below 0.
     queue_bytes: AtomicIsize,
     /// When a shard of sessions is next asked to leave what they can to the store, and which.
     queue_sweep_ms: AtomicU64,
     queue_sweep_shard: AtomicUsize,
-    shared_strategy: AtomicU8,
+    pub(crate) shared_strategy: AtomicU8,
     /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
@@ -143,7 +146,7 @@ impl BrokerBuilder {
             delayed: Delayed::new(config.delayed.clone()),
             banned: Banned::default(),
             flapping: Flapping::default(),
-            rewrite: Rewrite::new(&config.rewrite_rules)?,
+            rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
             sys: SysTopics::new(&config),
@@ -166,6 +169,8 @@ impl BrokerBuilder {
             listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
+            config_generation: AtomicU64::new(0),
+            settings_back: Mutex::default(),
         }))
     }
 }
@@ -262,6 +267,23 @@ impl Broker {
         let mut extensions = self.extensions.write();
         change(Arc::make_mut(&mut extensions));
         self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn config_generation(&self) -> u64 {
+        self.config_generation.load(Ordering::Acquire)
+    }
+
+    /// The rules of `module.rewrite`. Who drives channels has them in its turn.
+    pub(crate) fn rewrite(&self) -> (Option<Arc<Rewrite>>, u64) {
+        let rewrite = self.rewrite.read();
+        (rewrite.clone(), self.config_generation())
+    }
+
+    /// Every thread uses them from its next turn on.
+    pub(crate) fn set_rewrite(&self, rewrite: Option<Arc<Rewrite>>) {
+        let mut current = self.rewrite.write();
+        *current = rewrite;
+        self.config_generation.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn shared_strategy(&self) -> SharedStrategy {

@@ -111,7 +111,7 @@ impl Default for DurabilityConfig {
 }
 
 /// Settings of one zone: the limits of the listeners that name it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ZoneConfig {
     /// Name of the zone.
     pub name: String,
@@ -241,7 +241,7 @@ pub struct DelayedConfig {
 }
 
 /// `flapping_threshold` and `flapping_banned_expiry_interval`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlappingConfig {
     /// Connects within the window that make a client a flapping one.
     pub count: u32,
@@ -261,7 +261,7 @@ pub struct AutoSubscription {
 }
 
 /// One rule of the topic rewrite module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewriteRule {
     /// Topics and Topic Filters it applies to.
     pub filter: String,

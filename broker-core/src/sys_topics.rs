@@ -1,7 +1,7 @@
 //! `$SYS/brokers/…`: the broker's state as messages, with EMQ X 3.1's names.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use broker_codec::QoS;
 use parking_lot::Mutex;
@@ -13,10 +13,13 @@ use crate::turn::Turn;
 
 pub(crate) struct SysTopics {
     node: String,
-    presence: Option<QoS>,
-    interval_ms: u64,
-    /// When the next round is due; 0 before the first.
-    due_ms: AtomicU64,
+    /// A QoS, or `NO_PRESENCE`.
+    presence: AtomicU8,
+    /// 0 for none.
+    interval_ms: AtomicU64,
+    /// When the last round was, on the monotonic clock; `NEVER` before the first.
+    last_ms: AtomicU64,
+    /// When this was first looked at; `NEVER` before.
     started_ms: AtomicU64,
     published: Mutex<Published>,
 }
@@ -32,10 +35,10 @@ impl SysTopics {
     pub(crate) fn new(config: &BrokerConfig) -> Self {
         Self {
             node: config.node_name.clone(),
-            presence: config.presence,
-            interval_ms: config.sys_interval_ms,
-            due_ms: AtomicU64::new(0),
-            started_ms: AtomicU64::new(0),
+            presence: AtomicU8::new(presence_word(config.presence)),
+            interval_ms: AtomicU64::new(config.sys_interval_ms),
+            last_ms: AtomicU64::new(NEVER),
+            started_ms: AtomicU64::new(NEVER),
             published: Mutex::default(),
         }
     }
@@ -44,12 +47,31 @@ impl SysTopics {
         &self.node
     }
 
+    /// Other settings, from the next round and the next client on.
+    pub(crate) fn configure(&self, config: &BrokerConfig) {
+        self.presence.store(presence_word(config.presence), Ordering::Relaxed);
+        self.interval_ms.store(config.sys_interval_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn presence(&self) -> Option<QoS> {
-        self.presence
+        match self.presence.load(Ordering::Relaxed) {
+            0 => Some(QoS::AtMostOnce),
+            1 => Some(QoS::AtLeastOnce),
+            2 => Some(QoS::ExactlyOnce),
+            _ => None,
+        }
     }
 
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
-        (self.interval_ms > 0).then(|| self.due_ms.load(Ordering::Relaxed))
+        if self.started_ms.load(Ordering::Relaxed) == NEVER {
+            return Some(0);
+        }
+        let interval_ms = self.interval_ms.load(Ordering::Relaxed);
+        match self.last_ms.load(Ordering::Relaxed) {
+            _ if interval_ms == 0 => None,
+            NEVER => Some(0),
+            last_ms => Some(last_ms + interval_ms),
+        }
     }
 
     /// Publishes a round if it is due.
@@ -57,14 +79,13 @@ impl SysTopics {
         let broker = Arc::clone(&turn.broker);
         let sys = &broker.sys;
         let now_ms = turn.now.mono_ms;
-        let due_ms = sys.due_ms.load(Ordering::Relaxed);
-        if sys.interval_ms == 0 || now_ms < due_ms {
-            return;
-        }
-        if due_ms == 0 {
+        if sys.started_ms.load(Ordering::Relaxed) == NEVER {
             sys.started_ms.store(now_ms, Ordering::Relaxed);
         }
-        sys.due_ms.store(now_ms + sys.interval_ms, Ordering::Relaxed);
+        if sys.next_due_ms().is_none_or(|due_ms| now_ms < due_ms) {
+            return;
+        }
+        sys.last_ms.store(now_ms, Ordering::Relaxed);
         sys.publish_facts(turn);
         for (name, value) in broker.stats() {
             turn.publish_sys(&format!("stats/{name}"), &value.to_string(), Retain::No);
@@ -115,6 +136,13 @@ impl Turn {
         self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, retain);
     }
 }
+
+fn presence_word(presence: Option<QoS>) -> u8 {
+    presence.map_or(NO_PRESENCE, |qos| qos as u8)
+}
+
+const NO_PRESENCE: u8 = u8::MAX;
+const NEVER: u64 = u64::MAX;
 
 /// `1 days,2 hours, 3 minutes, 4 seconds`, leading zeros left out, as the original writes it.
 fn uptime(seconds: u64) -> String {

@@ -14,6 +14,7 @@ use crate::events::Delivered;
 use crate::extension::Extensions;
 use crate::latency::Latency;
 use crate::metrics::{Counters, Metric};
+use crate::modules::rewrite::Rewrite;
 use crate::modules::topic_metrics::TopicTally;
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
@@ -32,6 +33,8 @@ pub struct Turn {
     pub(crate) out: Out,
     pub(crate) extensions: Arc<Extensions>,
     pub(crate) extensions_generation: u64,
+    pub(crate) rewrite: Option<Arc<Rewrite>>,
+    config_generation: u64,
     /// Packets for the client whose channel is at work; they join its outbox when its part is done.
     pub(crate) reply: Reply,
     /// What that channel has received in this turn.
@@ -110,6 +113,7 @@ const REPLAY_TOPICS: usize = 32 * 1024;
 impl Turn {
     pub(crate) fn new(broker: &Arc<Broker>) -> Self {
         let (extensions, extensions_generation) = broker.extensions();
+        let (rewrite, config_generation) = broker.rewrite();
         Self {
             now: Now::default(),
             broker: Arc::clone(broker),
@@ -132,6 +136,8 @@ impl Turn {
             },
             extensions,
             extensions_generation,
+            rewrite,
+            config_generation,
             reply: Reply::default(),
             received: Tally::default(),
             held_bytes: 0,
@@ -153,6 +159,9 @@ impl Turn {
         self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
+        }
+        if self.broker.config_generation() != self.config_generation {
+            (self.rewrite, self.config_generation) = self.broker.rewrite();
         }
         if self.broker.topic_metrics.generation() != self.out.topics_generation {
             (self.out.topics, self.out.topics_generation) = self.broker.topic_metrics.tally();

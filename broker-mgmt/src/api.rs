@@ -5,6 +5,7 @@ mod apps;
 mod auth_accounts;
 mod banned;
 mod brokers;
+mod configs;
 mod connections;
 mod listeners;
 mod log_level;
@@ -34,7 +35,7 @@ use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
-use crate::ports::{Accounts, LogLevels, NodeFacts, Plugins, StoreAdmin};
+use crate::ports::{Accounts, Configuration, LogLevels, NodeFacts, Plugins, StoreAdmin};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -45,6 +46,7 @@ use crate::users::Users;
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) node: Arc<dyn NodeFacts>,
+    pub(crate) configuration: Arc<dyn Configuration>,
     pub(crate) plugins: Arc<dyn Plugins>,
     pub(crate) client_ids: Arc<dyn Accounts>,
     pub(crate) usernames: Arc<dyn Accounts>,
@@ -101,6 +103,7 @@ const GROUPS: &[&[Route]] = &[
     apps::ROUTES,
     banned::ROUTES,
     brokers::ROUTES,
+    configs::ROUTES,
     connections::ROUTES,
     listeners::ROUTES,
     metrics::ROUTES,

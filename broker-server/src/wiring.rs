@@ -12,16 +12,18 @@ use broker_mgmt::ports::Ports;
 use broker_net::{Server, ServerOptions};
 
 use crate::auth::scram::ScramSha256;
-use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
+use crate::live_config::LiveConfig;
 use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
 use crate::{logging, management};
 
 /// Runs the broker until it is told to stop.
-pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let begun = Instant::now();
+    let live = Arc::new(live);
+    let config = live.server_config();
     logging::set_up(&config.log);
     for note in &config.notes {
         log::warn!("{note}");
@@ -44,12 +46,13 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         builder = builder.store(storage.port());
     }
     let broker = builder.build().context("module.rewrite")?;
+    let restoring = Arc::clone(&live);
+    broker.when_settings_are_back(move |broker| restoring.restore(broker));
     if let Some(storage) = &storage {
         storage.start(&broker)?;
     }
     // Before anybody can connect: they may have a say in it.
-    let plugins =
-        Plugins::start(&broker, &config.plugins, file.map(Path::to_owned)).context("plugins")?;
+    let plugins = Plugins::start(&broker, &live).context("plugins")?;
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
@@ -64,6 +67,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         node: Arc::new(Facts::new(config.node.name.clone(), begun)),
         log: Arc::new(logging::Runtime),
         store: storage.as_ref().map(Storage::admin),
+        configuration: plugins.configuration(&broker),
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),
@@ -78,7 +82,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_ref(), file),
+            Signal::Reload => reload(&server, management.as_ref(), &live),
             Signal::Stop => break,
         }
     }
@@ -88,7 +92,8 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         storage.cancel_backups();
     }
     drop(management);
-    let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
+    let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
+    let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));
     if cut_off > 0 {
         log::warn!("connections cut off at the end of node.shutdown_timeout: {cut_off}");
     }
@@ -101,12 +106,9 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
 }
 
 /// What SIGHUP asks for: certificates and log levels. What cannot be read leaves the old in force.
-fn reload(server: &Server, management: Option<&Management>, file: Option<&Path>) {
-    match config::load(file, crate::environment()) {
-        Ok(config) => {
-            logging::set_up(&config.log);
-            log::info!("log levels read again");
-        }
+fn reload(server: &Server, management: Option<&Management>, live: &LiveConfig) {
+    match live.reload_log() {
+        Ok(()) => log::info!("log levels read again"),
         Err(errors) => log::error!("log levels stay as they are: {errors}"),
     }
     let mut errors = server.listener_set().reload_certificates().err().unwrap_or_default();

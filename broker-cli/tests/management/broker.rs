@@ -123,7 +123,8 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn mqtt_client(&self, line: &str) -> Command {
+    /// The command that runs it.
+    pub(crate) fn mqtt_client(&self, line: &str) -> Command {
         let (host, port) = &self.tcp;
         let mut words = line.split(' ');
         let mut command = program();

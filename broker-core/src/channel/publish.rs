@@ -216,7 +216,7 @@ impl Channel {
             draft.topic = Cow::Owned(inner);
             delay = Some(due_ms);
         }
-        if let Some(rewrite) = &broker.rewrite
+        if let Some(rewrite) = &turn.rewrite
             && let Some(rewritten) = rewrite.apply(&draft.topic)
         {
             draft.topic = Cow::Owned(rewritten);

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::auth::scram::Verifier;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) node: NodeConfig,
     pub(crate) log: LogConfig,
@@ -72,7 +72,7 @@ pub(crate) struct Zone {
 }
 
 /// A listener that may be off, or lack an address as long as not all is read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Listener {
     pub(crate) enabled: bool,
     pub(crate) bind: Option<Bind>,

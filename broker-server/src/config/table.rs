@@ -7,6 +7,7 @@ mod auth;
 mod dashboard;
 mod ignored;
 mod listener;
+mod live;
 mod management;
 mod plugins;
 mod root;

@@ -14,7 +14,7 @@ use super::*;
 
 fn settings(text: &str, env: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    read_text("broker.toml", text, env)
+    read_text("broker.toml", text, env).map(|(_, settings)| settings)
 }
 
 fn config(text: &str) -> ServerConfig {

@@ -17,6 +17,7 @@ mod auth;
 mod banned;
 mod basics;
 mod bounds;
+mod configs;
 mod connections;
 mod counts;
 mod grafana;
