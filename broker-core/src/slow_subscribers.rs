@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -38,10 +39,14 @@ pub struct SlowSubscription {
 
 /// The slowest of them.
 pub(crate) struct SlowSubscribers {
-    config: SlowSubscribersConfig,
     /// What is slow, in microseconds; `u64::MAX` if nothing is.
-    from_us: u64,
-    by_client: Mutex<HashMap<Key, Entry, RandomState>>,
+    from_us: AtomicU64,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    config: SlowSubscribersConfig,
+    by_client: HashMap<Key, Entry, RandomState>,
 }
 
 type Key = (ClientId, Arc<str>);
@@ -54,58 +59,41 @@ struct Entry {
 
 impl SlowSubscribers {
     pub(crate) fn new(config: SlowSubscribersConfig) -> Self {
-        let is_on = config.enabled && config.top_k > 0;
-        let from_us = if is_on { config.threshold_ms.saturating_mul(1000) } else { u64::MAX };
-        Self { config, from_us, by_client: Mutex::default() }
+        let from_us = AtomicU64::new(from_us(&config));
+        Self { from_us, table: Mutex::new(Table { config, by_client: HashMap::default() }) }
+    }
+
+    /// Puts other settings in force. Who is kept stays, unless it is more than there may be.
+    pub(crate) fn configure(&self, config: &SlowSubscribersConfig) {
+        let mut table = self.table.lock();
+        table.config = config.clone();
+        self.from_us.store(from_us(config), Ordering::Relaxed);
+        let top_k = if config.enabled { config.top_k } else { 0 };
+        while table.by_client.len() > top_k && table.remove_quickest() {}
     }
 
     /// Whether so long is worth a note.
-    pub(crate) const fn is_slow(&self, latency_us: u64) -> bool {
-        latency_us >= self.from_us
+    pub(crate) fn is_slow(&self, latency_us: u64) -> bool {
+        latency_us >= self.from_us.load(Ordering::Relaxed)
     }
 
     /// Takes the notes of one pass. Cost for a client that is not known, once the table is full: a look at all
     /// that is in it.
     pub(crate) fn tell(&self, notes: impl IntoIterator<Item = LateAck>, now: Now) {
-        let mut by_client = self.by_client.lock();
-        for LateAck { client_id, topic, latency_us } in notes {
-            let key = (client_id, topic);
-            if let Some(entry) = by_client.get_mut(&key) {
-                // Who was slow long ago and is again begins anew.
-                if self.is_over(entry, now) {
-                    (entry.latency_us, entry.count) = (0, 0);
-                }
-                entry.latency_us = entry.latency_us.max(latency_us);
-                entry.count += 1;
-                entry.last = now;
-                continue;
-            }
-            if by_client.len() >= self.config.top_k {
-                by_client.retain(|_, entry| !self.is_over(entry, now));
-            }
-            if by_client.len() >= self.config.top_k {
-                let quickest = by_client.iter().min_by_key(|(_, entry)| entry.latency_us);
-                let Some((quickest, entry)) = quickest else { return };
-                if entry.latency_us >= latency_us {
-                    continue;
-                }
-                let quickest = quickest.clone();
-                by_client.remove(&quickest);
-            }
-            by_client.insert(key, Entry { latency_us, count: 1, last: now });
+        let mut table = self.table.lock();
+        // It may have been switched off meanwhile.
+        if table.config.enabled {
+            notes.into_iter().for_each(|note| table.take(note, now));
         }
-    }
-
-    fn is_over(&self, entry: &Entry, now: Now) -> bool {
-        entry.last.mono_ms + self.config.expire_interval_ms <= now.mono_ms
     }
 
     /// Those of the last `expire_interval_ms`, the slowest first.
     pub(crate) fn list(&self, now: Now) -> Vec<SlowSubscription> {
-        let by_client = self.by_client.lock();
-        let mut list: Vec<_> = by_client
+        let table = self.table.lock();
+        let mut list: Vec<_> = table
+            .by_client
             .iter()
-            .filter(|(_, entry)| !self.is_over(entry, now))
+            .filter(|(_, entry)| !entry.is_over(&table.config, now))
             .map(|((client_id, topic), entry)| SlowSubscription {
                 client_id: client_id.clone(),
                 topic: Arc::clone(topic),
@@ -114,7 +102,7 @@ impl SlowSubscribers {
                 last_at_ms: entry.last.wall_ms,
             })
             .collect();
-        drop(by_client);
+        drop(table);
         list.sort_by(|a, b| {
             let slower = b.latency_us.cmp(&a.latency_us);
             slower.then_with(|| (&a.client_id, &a.topic).cmp(&(&b.client_id, &b.topic)))
@@ -124,7 +112,53 @@ impl SlowSubscribers {
 
     /// Starts anew.
     pub(crate) fn clear(&self) {
-        self.by_client.lock().clear();
+        self.table.lock().by_client.clear();
+    }
+}
+
+/// What is slow by these settings, in microseconds.
+const fn from_us(config: &SlowSubscribersConfig) -> u64 {
+    let is_on = config.enabled && config.top_k > 0;
+    if is_on { config.threshold_ms.saturating_mul(1000) } else { u64::MAX }
+}
+
+impl Table {
+    fn take(&mut self, LateAck { client_id, topic, latency_us }: LateAck, now: Now) {
+        let key = (client_id, topic);
+        if let Some(entry) = self.by_client.get_mut(&key) {
+            // Who was slow long ago and is again begins anew.
+            if entry.is_over(&self.config, now) {
+                (entry.latency_us, entry.count) = (0, 0);
+            }
+            entry.latency_us = entry.latency_us.max(latency_us);
+            entry.count += 1;
+            entry.last = now;
+            return;
+        }
+        if self.by_client.len() >= self.config.top_k {
+            self.by_client.retain(|_, entry| !entry.is_over(&self.config, now));
+        }
+        if self.by_client.len() >= self.config.top_k {
+            let quickest_us = self.by_client.values().map(|entry| entry.latency_us).min();
+            if quickest_us.is_none_or(|us| us >= latency_us) {
+                return;
+            }
+            self.remove_quickest();
+        }
+        self.by_client.insert(key, Entry { latency_us, count: 1, last: now });
+    }
+
+    /// Returns false if there is none.
+    fn remove_quickest(&mut self) -> bool {
+        let quickest = self.by_client.iter().min_by_key(|(_, entry)| entry.latency_us);
+        let Some(quickest) = quickest.map(|(key, _)| key.clone()) else { return false };
+        self.by_client.remove(&quickest).is_some()
+    }
+}
+
+impl Entry {
+    fn is_over(&self, config: &SlowSubscribersConfig, now: Now) -> bool {
+        self.last.mono_ms + config.expire_interval_ms <= now.mono_ms
     }
 }
 

@@ -33,6 +33,7 @@ impl Broker {
         };
         self.shared_strategy.store(config.shared_strategy as u8, Ordering::Relaxed);
         self.sys.configure(&config);
+        self.slow_subscribers.configure(&config.slow_subscribers);
         if config.rewrite_rules != current.rewrite_rules {
             self.set_rewrite(rewrite);
         }

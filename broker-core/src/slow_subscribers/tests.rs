@@ -86,3 +86,19 @@ fn who_is_quick_again_is_forgotten() {
     tell(&slow, later, &[("b", "t", 510)]);
     check(&slow, later, &["b t 510ms x1 +30000"]);
 }
+
+#[test]
+fn other_settings_count_at_once() {
+    let slow = SlowSubscribers::new(CONFIG);
+    tell(&slow, START, &[("a", "t", 600), ("b", "t", 800), ("c", "t", 700)]);
+    slow.configure(&SlowSubscribersConfig { threshold_ms: 50, top_k: 2, ..CONFIG });
+    assert!(slow.is_slow(50_000) && !slow.is_slow(49_999));
+    check(&slow, START, &["b t 800ms x1 +0", "c t 700ms x1 +0"]);
+    tell(&slow, START, &[("d", "t", 750)]);
+    check(&slow, START, &["b t 800ms x1 +0", "d t 750ms x1 +0"]);
+    slow.configure(&SlowSubscribersConfig { enabled: false, ..CONFIG });
+    assert!(!slow.is_slow(u64::MAX - 1));
+    // A pass that has noted something before it was switched off.
+    tell(&slow, START, &[("e", "t", 900)]);
+    check(&slow, START, &[]);
+}

@@ -101,7 +101,7 @@ fn who_acknowledges_late_is_listed() {
 }
 
 #[test]
-fn nobody_is_slow_while_that_is_off() {
+fn nobody_is_slow_while_that_is_off_and_from_when_it_is_on() {
     let off = [("module.slow_subs.enabled", "false"), ("module.slow_subs.threshold", "\"1ms\"")];
     let broker = Broker::start_with(&off);
     let api = broker.api();
@@ -116,5 +116,16 @@ fn nobody_is_slow_while_that_is_off() {
             client.acknowledge(&message);
         }
     }
-    assert_eq!(api.data(&format!("nodes/{NODE}/slow_subscriptions")), json!([]));
+    let own = format!("nodes/{NODE}/slow_subscriptions");
+    assert_eq!(api.data(&own), json!([]));
+    // And from when it is on.
+    let on = json!({"key": "module.slow_subs.enabled", "value": "true"});
+    api.put("configs/module", &on);
+    client.subscribe("u", 1);
+    publisher.publish(publish("u", 1, b"z"));
+    let message = client.expect_publish();
+    elapse(20);
+    client.acknowledge(&message);
+    let rows = eventually(|| Some(api.rows(&own)).filter(|rows| !rows.is_empty()));
+    assert_eq!(rows[0]["topic"], "u");
 }

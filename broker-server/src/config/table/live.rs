@@ -36,6 +36,10 @@ const LIVE: &[&str] = &[
     "module.subscription.enabled",
     "module.rewrite.enabled",
     "module.rewrite.rule",
+    "module.slow_subs.enabled",
+    "module.slow_subs.threshold",
+    "module.slow_subs.top_k_num",
+    "module.slow_subs.expire_interval",
     "auth.client.password_hash",
     "auth.user.password_hash",
 ];
