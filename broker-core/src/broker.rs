@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::access::banned::Banned;
 use crate::access::flapping::Flapping;
 use crate::alarms::Alarms;
+use crate::alarms::clients::ClientAlarms;
 use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
@@ -58,6 +59,7 @@ pub struct Broker {
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
+    pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
@@ -150,7 +152,8 @@ impl BrokerBuilder {
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
             sys: SysTopics::new(&config),
-            alarms: Alarms::default(),
+            alarms: Alarms::new(config.alarms.history_max),
+            client_alarms: ClientAlarms::new(&config.alarms),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
@@ -304,7 +307,9 @@ impl Broker {
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
         let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
-        [scheduled, delayed, sys, queues, retained, bans].into_iter().flatten().min()
+        let looks = self.client_alarms.next_look_ms();
+        let alarms = if self.alarms.has_news() { Some(0) } else { looks };
+        [scheduled, delayed, sys, queues, retained, bans, alarms].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -327,7 +332,9 @@ impl Broker {
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
         self.sweep_queues(turn.now.mono_ms);
+        self.look_at_clients(turn.now);
         SysTopics::publish_due(turn);
+        SysTopics::publish_alarms(turn);
     }
 
     fn next_scheduled(&self, now_ms: u64) -> Option<Arc<Session>> {

@@ -42,6 +42,34 @@ pub struct BrokerConfig {
     pub slow_subscribers: SlowSubscribersConfig,
     /// What survives the process; of no meaning without a store.
     pub durability: DurabilityConfig,
+    /// `alarm.*`.
+    pub alarms: AlarmsConfig,
+}
+
+/// How many alarms there may be, and which trouble of a client is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmsConfig {
+    /// `alarm.history_size`: alarms that are over and remembered.
+    pub history_max: usize,
+    /// `alarm.max_client_alarms`: alarms of one kind that name a client; what concerns further ones is a single
+    /// alarm.
+    pub client_alarms_max: usize,
+    /// `alarm.congestion_after` in milliseconds: a socket that takes less than is to be sent for so long is an
+    /// alarm.
+    pub congestion_after_ms: u64,
+    /// `alarm.client_clear_after` in milliseconds: a client's alarm is over when its cause has been for so long.
+    pub client_clear_after_ms: u64,
+}
+
+impl Default for AlarmsConfig {
+    fn default() -> Self {
+        Self {
+            history_max: 1_000,
+            client_alarms_max: 100,
+            congestion_after_ms: 10_000,
+            client_clear_after_ms: 60_000,
+        }
+    }
 }
 
 /// Who is noted as a slow subscriber.
@@ -300,6 +328,7 @@ impl Default for BrokerConfig {
             topic_metrics: Vec::new(),
             slow_subscribers: SlowSubscribersConfig::default(),
             durability: DurabilityConfig::default(),
+            alarms: AlarmsConfig::default(),
         }
     }
 }

@@ -156,6 +156,7 @@ impl Restoring<'_> {
         broker.sessions.reserve(replay.last_session);
         broker.restore_bans(self.now);
         broker.restore_topic_metrics();
+        broker.restore_alarms(self.now);
         let retained = replay.retained.drain().filter_map(|(_, (_, kept))| kept);
         // In the order they lie on the disk.
         let mut retained: Vec<_> =

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use broker_codec::QoS;
-use parking_lot::Mutex;
 
-use crate::alarms::Alarm;
+use crate::alarms::{Alarm, News};
 use crate::config::BrokerConfig;
 use crate::events::{Json, Retain};
 use crate::turn::Turn;
@@ -21,14 +20,6 @@ pub(crate) struct SysTopics {
     last_ms: AtomicU64,
     /// When this was first looked at; `NEVER` before.
     started_ms: AtomicU64,
-    published: Mutex<Published>,
-}
-
-/// What of the alarms subscribers have been told.
-#[derive(Default)]
-struct Published {
-    changes: u64,
-    alarms: Vec<Alarm>,
 }
 
 impl SysTopics {
@@ -39,7 +30,6 @@ impl SysTopics {
             interval_ms: AtomicU64::new(config.sys_interval_ms),
             last_ms: AtomicU64::new(NEVER),
             started_ms: AtomicU64::new(NEVER),
-            published: Mutex::default(),
         }
     }
 
@@ -94,7 +84,6 @@ impl SysTopics {
             let topic = format!("metrics/{}", metric.name());
             turn.publish_sys(&topic, &value.to_string(), Retain::No);
         }
-        sys.publish_alarms(turn);
     }
 
     fn publish_facts(&self, turn: &mut Turn) {
@@ -106,26 +95,19 @@ impl SysTopics {
         turn.publish_sys("datetime", &datetime(turn.now.wall_ms / 1000), Retain::No);
     }
 
-    /// Tells of alarms that were raised or cleared since the last time.
-    fn publish_alarms(&self, turn: &mut Turn) {
+    /// Tells of alarms that were raised or cleared since the last time, and keeps them.
+    pub(crate) fn publish_alarms(turn: &mut Turn) {
         let broker = Arc::clone(&turn.broker);
-        let mut published = self.published.lock();
-        let changes = broker.alarms().changes();
-        if published.changes == changes {
+        if !broker.alarms().has_news() {
             return;
         }
-        published.changes = changes;
-        let old = std::mem::replace(&mut published.alarms, broker.alarms().list());
-        let new = published.alarms.clone();
-        drop(published);
-        for alarm in old.iter().filter(|a| !new.iter().any(|b| b.id == a.id)) {
-            turn.publish_sys(&format!("alarms/{}/clear", alarm.id), "", Retain::No);
-        }
-        for alarm in new.iter().filter(|a| !old.iter().any(|b| b.id == a.id)) {
-            let mut json = Json::new();
-            json.text("id", &alarm.id);
-            json.text("desc", &alarm.description);
-            turn.publish_sys(&format!("alarms/{}/alert", alarm.id), &json.finish(), Retain::No);
+        let news = broker.alarms().take_news();
+        broker.keep_alarms();
+        for news in news {
+            match news {
+                News::Raised(alarm) => turn.publish_alarm(&alarm.id, "alert", &alert(&alarm)),
+                News::Cleared(id) => turn.publish_alarm(&id, "clear", ""),
+            }
         }
     }
 }
@@ -135,6 +117,33 @@ impl Turn {
         let topic = format!("$SYS/brokers/{}/{topic}", self.broker.sys.node());
         self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, retain);
     }
+
+    fn publish_alarm(&mut self, id: &str, what: &str, payload: &str) {
+        // A client may have called itself so: what is a wildcard in a topic is written as in a URL.
+        let id = id.replace('+', "%2B").replace('#', "%23");
+        let topic = format!("$SYS/brokers/{}/alarms/{id}/{what}", self.broker.sys.node());
+        // Not by way of the cache, as with presence: topics of clients are many.
+        if self.broker.router.has_receivers(&topic) {
+            self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, Retain::No);
+        }
+    }
+}
+
+/// `{id, desc}`: what was measured, or severity, title and summary.
+fn alert(alarm: &Alarm) -> String {
+    let Alarm { id, report, since_ms } = alarm;
+    let mut json = Json::new();
+    json.text("id", id);
+    match &report.value {
+        Some(value) => json.text("desc", value),
+        None => json.object("desc", |desc| {
+            desc.text("severity", report.severity.as_str());
+            desc.text("title", &report.title);
+            desc.text("summary", &report.summary);
+            desc.number("ts", since_ms / 1000);
+        }),
+    }
+    json.finish()
 }
 
 fn presence_word(presence: Option<QoS>) -> u8 {
@@ -175,6 +184,19 @@ fn datetime(unix_s: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarms::{Report, Severity};
+
+    #[test]
+    fn an_alert_says_what_was_measured_or_what_is_the_matter() {
+        let report = Report::new(Severity::Error, "a title", "a \"summary\"");
+        let mut alarm = Alarm { id: "a".into(), report, since_ms: 1_700_000_000_999 };
+        assert_eq!(
+            alert(&alarm),
+            r#"{"id":"a","desc":{"severity":"error","title":"a title","summary":"a \"summary\"","ts":1700000000}}"#
+        );
+        alarm.report.value = Some("82.5".into());
+        assert_eq!(alert(&alarm), r#"{"id":"a","desc":"82.5"}"#);
+    }
 
     #[test]
     fn times_read_as_the_original_writes_them() {

@@ -10,6 +10,7 @@ mod field;
 mod given;
 mod layers;
 mod management;
+mod monitors;
 mod plugins;
 mod print;
 mod raw;
@@ -40,6 +41,7 @@ pub(crate) use self::dashboard::DashboardConfig;
 pub(crate) use self::error::{ConfigError, ConfigErrors};
 pub(crate) use self::layers::{Changes, Layers};
 pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
+pub(crate) use self::monitors::{Marks, MonitorConfig};
 pub(crate) use self::plugins::{plugin_of, prefix_of};
 pub(crate) use self::print::markdown;
 pub(crate) use self::rows::rows;
@@ -64,6 +66,8 @@ pub(crate) struct ServerConfig {
     pub(crate) management: ManagementConfig,
     /// `dashboard.*`.
     pub(crate) dashboard: DashboardConfig,
+    /// `os_mon.*`, `vm_mon.*`.
+    pub(crate) monitor: MonitorConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
     /// `auth.scram_sha_256.users`.

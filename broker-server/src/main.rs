@@ -8,6 +8,7 @@ mod facts;
 mod live_config;
 mod logging;
 mod management;
+mod monitor;
 mod plugins;
 mod signals;
 mod storage;

@@ -14,6 +14,7 @@ use broker_net::{Server, ServerOptions};
 use crate::auth::scram::ScramSha256;
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
+use crate::monitor::Monitor;
 use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -74,6 +75,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     };
     let management =
         management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
+    let monitor = Monitor::start(&broker, &config.monitor, &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -91,6 +93,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     if let Some(storage) = &storage {
         storage.cancel_backups();
     }
+    drop(monitor);
     drop(management);
     let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
     let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));
@@ -99,6 +102,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     drop(server);
     if let Some(storage) = storage {
+        broker.keep_alarms();
         storage.close()?;
     }
     log::info!("stopped");

@@ -16,6 +16,7 @@ use super::dashboard::DashboardConfig;
 use super::error::{ConfigError, Origin};
 use super::field::{Pair, Refusal};
 use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
+use super::monitors::MonitorConfig;
 use super::plugins::PluginName;
 use super::raw::{Item, Raw};
 use super::table::{self, Access, Goes, Key};
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) store: StoreConfig,
     pub(crate) management: ManagementConfig,
     pub(crate) dashboard: DashboardConfig,
+    pub(crate) monitor: MonitorConfig,
     pub(crate) plugins_loaded: Vec<PluginName>,
     pub(crate) client_hash: AccountHash,
     pub(crate) user_hash: AccountHash,
@@ -110,6 +112,7 @@ impl Default for Settings {
             count_topics: None,
             topic_metrics: Vec::new(),
             dashboard: DashboardConfig::default(),
+            monitor: MonitorConfig::default(),
             plugins_loaded: PluginName::defaults(),
             client_hash: AccountHash::default(),
             user_hash: AccountHash::default(),
@@ -357,6 +360,7 @@ impl Settings {
             listeners: listeners.collect(),
             management: self.management,
             dashboard: self.dashboard,
+            monitor: self.monitor,
             plugins,
             scram_users: self.scram_users,
             notes,

@@ -9,6 +9,7 @@ mod ignored;
 mod listener;
 mod live;
 mod management;
+mod monitors;
 mod plugins;
 mod root;
 mod store;
@@ -151,6 +152,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(management::TLS_KEYS)
         .chain(dashboard::KEYS)
         .chain(plugins::KEYS)
+        .chain(monitors::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)
