@@ -778,8 +778,8 @@ impl State {
         if out.broker.slow_subscribers.is_slow(latency_us)
             && let Some(message) = delivery.message.here()
         {
-            let client_id = self.client.client_id.clone();
-            out.late.push(LateAck { client_id, topic: Arc::clone(&message.topic), latency_us });
+            let (client_id, topic) = (self.client.client_id.clone(), Arc::clone(&message.topic));
+            out.late.push(LateAck { session: self.number, client_id, topic, latency_us });
         }
     }
 

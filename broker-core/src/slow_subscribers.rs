@@ -17,6 +17,8 @@ use crate::config::SlowSubscribersConfig;
 
 /// An acknowledgement that took longer than it should.
 pub(crate) struct LateAck {
+    /// Number of the session.
+    pub(crate) session: u64,
     pub(crate) client_id: ClientId,
     pub(crate) topic: Arc<str>,
     pub(crate) latency_us: u64,
@@ -78,13 +80,36 @@ impl SlowSubscribers {
     }
 
     /// Takes the notes of one pass. Cost for a client that is not known, once the table is full: a look at all
-    /// that is in it.
-    pub(crate) fn tell(&self, notes: impl IntoIterator<Item = LateAck>, now: Now) {
+    /// that is in it. `kept` hears of each that is kept: session and client.
+    pub(crate) fn tell(
+        &self,
+        notes: impl IntoIterator<Item = LateAck>,
+        now: Now,
+        kept: impl Fn(u64, &ClientId),
+    ) {
         let mut table = self.table.lock();
         // It may have been switched off meanwhile.
-        if table.config.enabled {
-            notes.into_iter().for_each(|note| table.take(note, now));
+        if !table.config.enabled {
+            return;
         }
+        for note in notes {
+            let (session, client_id) = (note.session, note.client_id.clone());
+            if table.take(note, now) {
+                kept(session, &client_id);
+            }
+        }
+    }
+
+    /// The slowest of one client, with the count of all; `None` if it is not kept.
+    pub(crate) fn slowest_of(&self, client_id: &ClientId, now: Now) -> Option<SlowSubscription> {
+        let table = self.table.lock();
+        let own = table.by_client.iter().filter(|((id, _), _)| id == client_id);
+        let own = own.filter(|(_, entry)| !entry.is_over(&table.config, now)).map(row);
+        own.reduce(|a, b| {
+            let count = a.count + b.count;
+            let slowest = if a.latency_us >= b.latency_us { a } else { b };
+            SlowSubscription { count, ..slowest }
+        })
     }
 
     /// Those of the last `expire_interval_ms`, the slowest first.
@@ -94,13 +119,7 @@ impl SlowSubscribers {
             .by_client
             .iter()
             .filter(|(_, entry)| !entry.is_over(&table.config, now))
-            .map(|((client_id, topic), entry)| SlowSubscription {
-                client_id: client_id.clone(),
-                topic: Arc::clone(topic),
-                latency_us: entry.latency_us,
-                count: entry.count,
-                last_at_ms: entry.last.wall_ms,
-            })
+            .map(row)
             .collect();
         drop(table);
         list.sort_by(|a, b| {
@@ -116,6 +135,16 @@ impl SlowSubscribers {
     }
 }
 
+fn row(((client_id, topic), entry): (&Key, &Entry)) -> SlowSubscription {
+    SlowSubscription {
+        client_id: client_id.clone(),
+        topic: Arc::clone(topic),
+        latency_us: entry.latency_us,
+        count: entry.count,
+        last_at_ms: entry.last.wall_ms,
+    }
+}
+
 /// What is slow by these settings, in microseconds.
 const fn from_us(config: &SlowSubscribersConfig) -> u64 {
     let is_on = config.enabled && config.top_k > 0;
@@ -123,7 +152,9 @@ const fn from_us(config: &SlowSubscribersConfig) -> u64 {
 }
 
 impl Table {
-    fn take(&mut self, LateAck { client_id, topic, latency_us }: LateAck, now: Now) {
+    /// Returns whether it is kept.
+    fn take(&mut self, note: LateAck, now: Now) -> bool {
+        let LateAck { client_id, topic, latency_us, .. } = note;
         let key = (client_id, topic);
         if let Some(entry) = self.by_client.get_mut(&key) {
             // Who was slow long ago and is again begins anew.
@@ -133,7 +164,7 @@ impl Table {
             entry.latency_us = entry.latency_us.max(latency_us);
             entry.count += 1;
             entry.last = now;
-            return;
+            return true;
         }
         if self.by_client.len() >= self.config.top_k {
             self.by_client.retain(|_, entry| !entry.is_over(&self.config, now));
@@ -141,11 +172,12 @@ impl Table {
         if self.by_client.len() >= self.config.top_k {
             let quickest_us = self.by_client.values().map(|entry| entry.latency_us).min();
             if quickest_us.is_none_or(|us| us >= latency_us) {
-                return;
+                return false;
             }
             self.remove_quickest();
         }
         self.by_client.insert(key, Entry { latency_us, count: 1, last: now });
+        true
     }
 
     /// Returns false if there is none.

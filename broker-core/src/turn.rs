@@ -230,7 +230,9 @@ impl Turn {
             topics.tell();
         }
         if !self.out.late.is_empty() {
-            self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now);
+            let alarms = &self.broker.client_alarms;
+            let kept = |session, client_id: &_| alarms.note_slow(session, client_id, self.now);
+            self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now, kept);
         }
     }
 

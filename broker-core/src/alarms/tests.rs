@@ -1,3 +1,5 @@
+//! What is up, what is over, what subscribers have yet to hear of.
+
 use super::*;
 
 const MAX: usize = 3;

@@ -13,11 +13,12 @@ const START: Now = Now { mono_ms: 1_000, us: 0, wall_ms: 1_700_000_000_000 };
 
 fn tell(slow: &SlowSubscribers, now: Now, notes: &[(&str, &str, u64)]) {
     let notes = notes.iter().map(|(client_id, topic, ms)| LateAck {
+        session: 1,
         client_id: ClientId::from(*client_id),
         topic: Arc::from(*topic),
         latency_us: ms * 1000,
     });
-    slow.tell(notes, now);
+    slow.tell(notes, now, |_, _| ());
 }
 
 #[track_caller]

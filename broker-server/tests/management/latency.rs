@@ -93,8 +93,15 @@ fn who_acknowledges_late_is_listed() {
     assert!(api.curl(&[], "/metrics").contains("\nmqtt_slow_subscriptions 2\n"));
     let listed = api.data("slow_subscriptions");
     assert_eq!(listed[0]["slow_subscriptions"], json!(rows));
+    let alarms = || {
+        let alarms = api.rows(&format!("alarms/present/{NODE}"));
+        let ids = alarms.iter().map(|alarm| alarm["id"].as_str().expect("a text").to_owned());
+        ids.filter(|id| id.starts_with("slow_subscriber")).collect::<Vec<_>>()
+    };
+    eventually(|| (alarms() == ["slow_subscriber/slow/1", "slow_subscriber/slower"]).then_some(()));
 
     assert_eq!(api.curl(&["-X", "DELETE"], "slow_subscriptions"), r#"{"code":0}"#);
+    eventually(|| alarms().is_empty().then_some(()));
     assert_eq!(api.data(&own), json!([]));
     let other = api.call("GET", "nodes/x/slow_subscriptions", "");
     assert_eq!((other.status, &other.json()["message"]), (404, &json!("node x not found")));
