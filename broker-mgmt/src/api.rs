@@ -17,9 +17,11 @@ mod reference;
 mod retained;
 mod routes;
 mod sessions;
+mod slow_subscriptions;
 mod stats;
 mod store;
 mod subscriptions;
+mod topic_metrics;
 mod users;
 
 use std::sync::Arc;
@@ -114,6 +116,8 @@ const GROUPS: &[&[Route]] = &[
     subscriptions::ROUTES,
     log_level::ROUTES,
     retained::ROUTES,
+    slow_subscriptions::ROUTES,
+    topic_metrics::ROUTES,
     store::ROUTES,
     reference::ROUTES,
 ];

@@ -6,3 +6,4 @@ mod broker;
 mod control;
 mod counts;
 mod node;
+mod observing;

@@ -1,4 +1,4 @@
-//! Tests of the board of alarms.
+//! What is up, what is over, what subscribers have yet to hear of.
 
 use super::*;
 

@@ -78,6 +78,7 @@ impl Session {
             step: 0,
             is_copy: false,
             frame: None,
+            queued_ms: 0,
         };
         state.record_ref(&mut delivery, publication, out);
         state.accept(delivery, out);
@@ -152,7 +153,8 @@ impl Session {
         let sent = matches!(sent, Sent::Yes);
         if sent {
             let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
-            out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+            let what = (publication.topic, publication.payload.len());
+            out.note_delivered(&state.client, flags, what, || publication.shared());
         }
         self.touch(state, out);
         sent
@@ -205,7 +207,9 @@ impl State {
     }
 
     /// Sends a message if its turn has come, else queues it.
-    pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
+    pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
+        // What another session gives back has waited there.
+        delivery.queued_ms = 0;
         let has_room = !self.inflight.is_resending()
             && delivery.message.here().is_some()
             && self.queue.is_empty()
@@ -218,6 +222,7 @@ impl State {
             return;
         }
         self.enqueued += 1;
+        delivery.queued_ms = (out.now.mono_ms as u32).max(1);
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;
@@ -283,7 +288,7 @@ impl State {
             if held.is_none() {
                 note_delivered(&delivery, Dup::No, &self.client, out);
             }
-            self.inflight.push(place, delivery, held, out.now.mono_ms);
+            self.inflight.push(place, delivery, held, out.now);
         } else {
             self.record_removed(delivery.step, Removal::TooLarge, out);
         }
@@ -309,6 +314,7 @@ impl State {
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     let dup = Dup::from(entry.was_sent);
+                    entry.first_sent_us = out.now.mono_us();
                     if let Some(message) = delivery.message.here() {
                         connection
                             .send(outgoing(delivery, message, mountpoint, id, dup, out.now), out);
@@ -443,7 +449,7 @@ impl State {
             }
         };
         match lost {
-            None => self.inflight.resent(out.now.mono_ms),
+            None => self.inflight.resent(out.now),
             Some((of, why, metric)) => {
                 metric.into_iter().for_each(|metric| out.counters.inc(metric));
                 if entry_holds_id(self.inflight.next_resend()) {
@@ -716,12 +722,12 @@ fn outgoing<'a>(
     }
 }
 
-/// Notes that a kept message has left, for `$events/message_delivered`.
+/// Notes that a kept message has left.
 fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: &mut Out) {
     let Delivery { message, qos, retain, .. } = delivery;
     let Some(message) = message.here() else { return };
     let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
-    out.note_delivered(client, flags, &message.topic, || message);
+    out.note_delivered(client, flags, (&message.topic, message.payload.len()), || message);
 }
 
 /// The topic as the client knows it, without the prefix its zone puts before it.

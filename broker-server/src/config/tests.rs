@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use broker_codec::QoS;
-use broker_core::config::{BrokerConfig, SharedStrategy, WillsKeep};
+use broker_core::config::{BrokerConfig, SharedStrategy, SlowSubscribersConfig, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{Bind, PeerCertField, Protocol};
 use log::LevelFilter;
@@ -233,6 +233,10 @@ fn modules_are_on_where_something_is_listed() {
         9 = "a/# ^a/(.+)$ b/$1"
         [module.topic_metrics]
         topic = ["x", "y"]
+        [module.slow_subs]
+        threshold = "2s"
+        top_k_num = 1_000
+        expire_interval = "1h"
     "#;
     let broker = config(text).broker;
     let subscriptions: Vec<_> =
@@ -244,14 +248,23 @@ fn modules_are_on_where_something_is_listed() {
     let targets: Vec<_> = broker.rewrite_rules.iter().map(|rule| rule.target.as_str()).collect();
     assert_eq!(targets, ["b/$1", "d/$1"]);
     assert_eq!(broker.topic_metrics, ["x", "y"]);
+    let expected = SlowSubscribersConfig {
+        enabled: true,
+        threshold_ms: 2_000,
+        top_k: 1_000,
+        expire_interval_ms: 3_600_000,
+    };
+    assert_eq!(broker.slow_subscribers, expected);
 
     let off = [
         ("BROKER__MODULE__SUBSCRIPTION", "off"),
         ("BROKER__MODULE__REWRITE__ENABLED", "off"),
         ("BROKER__MODULE__TOPIC_METRICS__ENABLED", "false"),
         ("BROKER__MODULE__PRESENCE", "off"),
+        ("BROKER__MODULE__SLOW_SUBS__ENABLED", "off"),
     ];
     let broker = config_with(text, &off).broker;
+    assert!(!broker.slow_subscribers.enabled);
     assert!(broker.auto_subscriptions.is_empty() && broker.rewrite_rules.is_empty());
     assert!(broker.topic_metrics.is_empty() && broker.presence.is_none());
 }

@@ -275,7 +275,7 @@ mod tests {
 
     impl<'a> World<'a> {
         fn new(machine: &'a Mutex<Made>, config: &MonitorConfig) -> Self {
-            let now = Now { mono_ms: 5, wall_ms: 1_700_000_000_000 };
+            let now = Now { mono_ms: 5, us: 0, wall_ms: 1_700_000_000_000 };
             let broker = Broker::builder().build().unwrap();
             Self { machine, checks: Checks::new(config, machine, now), broker, now }
         }
