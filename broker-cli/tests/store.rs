@@ -88,7 +88,8 @@ struct Running {
 fn start(dir: &str) -> Running {
     let options = StoreOptions {
         segment_bytes: 64 * 1024,
-        spare_segments: 1,
+        // One segment: the log goes on in the first spare.
+        spare_segments: 0,
         min_free_bytes: 0,
         ..StoreOptions::new(dir)
     };
