@@ -123,6 +123,13 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same, which the broker has to refuse.
+    #[track_caller]
+    pub(crate) fn mqtt_fails(&self, line: &str) {
+        let output = self.mqtt_client(line).output().unwrap();
+        assert!(!output.status.success(), "{line}: {output:?}");
+    }
+
     fn mqtt_client(&self, line: &str) -> Command {
         let (host, port) = &self.tcp;
         let mut words = line.split(' ');

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod broker;
+mod clients;
 mod control;
 mod counts;
 mod node;
