@@ -81,6 +81,9 @@ impl Channel {
             return Ok(self.conclude(action, topic, verdict, &client.zone, turn));
         }
         if let Some(allowed) = self.cached(action, topic, turn) {
+            if turn.out.tracer.is_on() {
+                self.trace_right(action, topic, allowed, "cached", turn);
+            }
             return Ok(if allowed { Decision::Allow } else { Decision::Deny });
         }
         match run_authorizers(authorizers, 0, &client, action, topic) {
@@ -129,8 +132,17 @@ impl Channel {
             Verdict::Allow => true,
             Verdict::Deny => false,
             Verdict::Ignore => zone.acl_nomatch_allow,
-            Verdict::Failed => return Decision::Deny,
+            Verdict::Failed => {
+                if turn.out.tracer.is_on() {
+                    self.trace_right(action, topic, false, "cannot be told now", turn);
+                }
+                return Decision::Deny;
+            }
         };
+        if turn.out.tracer.is_on() {
+            let by = if verdict == Verdict::Ignore { "acl_nomatch" } else { "rule" };
+            self.trace_right(action, topic, allowed, by, turn);
+        }
         self.remember(action, topic, allowed, turn);
         if allowed { Decision::Allow } else { Decision::Deny }
     }

@@ -35,6 +35,7 @@ use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
+use crate::traces::{Happening, TraceEventKind, Traces};
 use crate::turn::Turn;
 use crate::will::Will;
 
@@ -54,6 +55,7 @@ pub struct Broker {
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
+    traces: Traces,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
@@ -145,6 +147,7 @@ impl BrokerBuilder {
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             sys: SysTopics::new(&config),
             alarms: Alarms::default(),
+            traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
@@ -209,6 +212,12 @@ impl Broker {
     #[must_use]
     pub const fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// Traces of clients, topics and addresses.
+    #[must_use]
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     pub(crate) fn store(&self) -> Option<&Arc<dyn Store>> {
@@ -279,7 +288,8 @@ impl Broker {
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
         let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
-        [scheduled, delayed, sys, queues, retained, bans].into_iter().flatten().min()
+        let traces = self.traces.next_due_ms();
+        [scheduled, delayed, sys, queues, retained, bans, traces].into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -301,6 +311,7 @@ impl Broker {
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
+        self.traces.sweep(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         SysTopics::publish_due(turn);
     }
@@ -380,6 +391,10 @@ impl Broker {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
+                    if turn.out.tracer.is_on() && session.is_connected() {
+                        let old_client = Arc::clone(&session.lock().client);
+                        turn.trace_takeover(&old_client, client);
+                    }
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
@@ -421,6 +436,7 @@ impl Broker {
                 drop(state);
                 self.wake_member(&session, &shared);
                 if taken_over {
+                    turn.trace_takeover(&old_client, client);
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
@@ -490,6 +506,7 @@ impl Broker {
         for subscription in &subscriptions {
             self.unroute(session, subscription);
         }
+        turn.trace(&Happening::to(&client, TraceEventKind::Session), format_args!("ended"));
         if was_connected {
             turn.client_disconnected(&client, "discarded");
         }
@@ -612,6 +629,9 @@ impl Broker {
         };
         if !ends {
             self.schedule(session, &mut state);
+            let happening = Happening::to(&client, TraceEventKind::Session);
+            let expiry_s = state.expiry_s;
+            turn.trace(&happening, format_args!("stays without connection expiry_s={expiry_s}"));
         }
         drop(state);
         if let Some(will) = will_now {

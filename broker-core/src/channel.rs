@@ -9,6 +9,7 @@ mod keep_alive;
 mod publish;
 mod subscribe;
 mod topic_alias;
+mod traced;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use broker_codec::{DecodeError, Packet, PacketKind, ProtocolVersion, ReasonCode};
 
 use crate::access::{AclCache, Verdicts};
-use crate::client::{ClientInfo, Peer};
+use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Action, Verdict};
 use crate::message::Publisher;
@@ -97,6 +98,7 @@ struct AwaitConnect {
 struct Authenticating {
     peer: Peer,
     deadline_ms: u64,
+    client_id: ClientId,
     exchange: Exchange,
     traffic: Traffic,
 }
@@ -185,6 +187,9 @@ impl Channel {
             Metric::received(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
             turn.received.packets += 1;
             turn.received.messages += u64::from(matches!(packet, Packet::Publish(_)));
+            if turn.out.tracer.is_on() {
+                self.trace_received(packet, turn);
+            }
         }
         self.check_serves()?;
         turn.out.records.begin_packet();
@@ -193,6 +198,9 @@ impl Channel {
             Ok(Flow::Next) | Err(_) => self.verdicts = None,
             Ok(Flow::Wait(_)) => (self.is_waiting, self.is_fed_again) = (true, true),
             Ok(Flow::Pause) => self.is_fed_again = true,
+        }
+        if let (Err(close), true) = (&result, turn.out.tracer.is_on()) {
+            self.trace_refused(packet, close, turn);
         }
         result
     }
@@ -441,6 +449,9 @@ impl Channel {
 
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         turn.reply.encode(packet, self.version);
+        if turn.out.tracer.is_on() {
+            self.trace_sent(packet, turn);
+        }
         Metric::sent(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
     }
 }

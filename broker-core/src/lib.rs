@@ -59,6 +59,7 @@ mod snapshot;
 mod stats;
 pub mod store;
 mod sys_topics;
+mod traces;
 mod traffic;
 mod turn;
 mod will;
@@ -80,8 +81,13 @@ pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics, Snapshot};
 pub use modules::topic_metrics::TopicCounts;
 pub use outbox::Sink;
+pub use session::drops::DropReason;
 pub use session::subscriptions::Subscription;
 pub use session::view::{ConnectionView, SessionCounts};
 pub use settings::Saved;
+pub use traces::{
+    StartTraceError, Trace, TraceEvent, TraceEventKind, TraceLevel, TraceOptions, TracePage,
+    TraceSubject, Traces,
+};
 pub use traffic::Tally;
 pub use turn::Turn;

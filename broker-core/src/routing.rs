@@ -14,6 +14,7 @@ use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
 use crate::store::BodyPlace;
+use crate::traces::{Happening, Quoted, TraceEventKind};
 use crate::turn::Turn;
 
 /// Members tried for one message of a group, should their sessions be ending.
@@ -23,6 +24,9 @@ impl Turn {
     /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
     pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
         self.out.records.begin_message();
+        if self.out.tracer.is_on() {
+            self.trace_publish(publication);
+        }
         if publication.retain && self.broker.retained.is_enabled() {
             self.retain(publication);
         }
@@ -51,6 +55,8 @@ impl Turn {
         let set = broker.retained.set(publication.shared(), self.now, next_step);
         let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
+            let happening = Happening::with(publication, TraceEventKind::Dropped);
+            self.trace(&happening, format_args!("retained_full topic={}", Quoted(topic)));
             log::warn!("retained message refused: limit reached topic={topic:?}");
             return;
         };
@@ -148,6 +154,9 @@ impl Turn {
                 topic_metrics.count_dropped(publication);
             }
             self.message_dropped(publication);
+        }
+        if self.out.tracer.is_on() {
+            self.trace_routed(publication, receivers, fan_out.is_empty());
         }
         // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
         self.tell_delivered();

@@ -4,6 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod deliver;
+pub(crate) mod drops;
 pub(crate) mod inflight;
 mod packet_id;
 pub(crate) mod queue;

@@ -18,6 +18,7 @@ use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
 use crate::session::Session;
 use crate::settings::Saved;
+use crate::traces::Tracer;
 use crate::traffic::Tally;
 
 /// The working state of one thread that drives channels; made by [`Broker::turn`].
@@ -88,6 +89,7 @@ pub(crate) struct Out {
     pub(crate) delivered: Vec<Delivered>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
+    pub(crate) tracer: Tracer,
 }
 
 /// Bytes in dirty outboxes that end a pass early, so that memory and latency stay bounded.
@@ -114,6 +116,7 @@ impl Turn {
                 records: broker.recorder(),
                 delivered: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
+                tracer: Tracer::default(),
             },
             extensions,
             extensions_generation,
@@ -133,6 +136,7 @@ impl Turn {
         self.out.now = now;
         self.out.replay_budget = REPLAY_TOPICS;
         self.out.records.begin_pass();
+        self.out.tracer.follow(self.broker.traces());
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
         }

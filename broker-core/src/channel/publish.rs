@@ -59,6 +59,9 @@ impl Channel {
         let result = decision.and_then(|()| self.publish(publish, topic, turn));
         match result {
             Err(reason_code) => {
+                if turn.out.tracer.is_on() {
+                    self.trace_publish_refused(publish, topic, reason_code, turn);
+                }
                 turn.out.counters.inc(Metric::PublishDenied);
                 if reason_code == ReasonCode::NotAuthorized && deny_disconnects {
                     return Err(Close::violation(reason_code, "publish not authorised"));

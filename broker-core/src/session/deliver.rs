@@ -8,6 +8,7 @@ use broker_codec::{
 };
 use bytes::Bytes;
 
+use super::drops::DropReason;
 use super::inflight::{Entry, Phase};
 use super::queue::{Delivery, Kept};
 use super::{Connection, Session, State};
@@ -20,6 +21,7 @@ use crate::record::{Record, Removal};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::store::{BodyPlace, Level};
+use crate::traces::{Happening, Quoted, TraceEventKind, describe};
 use crate::turn::Out;
 
 /// Payloads from here on are shared with their message instead of copied into each outbox.
@@ -58,6 +60,7 @@ impl Session {
         }
         if state.skips_own(terms) && publication.publisher.is_client(self.client_id()) {
             out.counters.inc(Metric::DroppedNoLocal);
+            state.note_drop(DropReason::NoLocal, publication.topic, out);
             return false;
         }
         let qos = if state.upgrades_qos { terms.qos } else { terms.qos.min(publication.qos) };
@@ -67,6 +70,7 @@ impl Session {
         }
         if qos == QoS::AtMostOnce && !state.client.zone.mqueue_store_qos0 {
             out.counters.inc(Metric::DroppedOffline);
+            state.note_drop(DropReason::Offline, publication.topic, out);
             return false;
         }
         let mut delivery = Delivery {
@@ -120,6 +124,7 @@ impl Session {
         let Some(connection) = &mut state.connection else { return false };
         if connection.outbox.len() >= connection.max_outbox_bytes {
             out.counters.inc(Metric::DroppedOutboxFull);
+            state.note_drop(DropReason::OutboxFull, publication.topic, out);
             return false;
         }
         let topic = if connection.has_mountpoint {
@@ -153,6 +158,11 @@ impl Session {
         if sent {
             let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
             out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+            if out.tracer.is_on() {
+                out.trace_delivered(&state.client, flags, publication.topic, publication.payload);
+            }
+        } else {
+            state.note_drop(DropReason::TooLarge, publication.topic, out);
         }
         self.touch(state, out);
         sent
@@ -218,10 +228,14 @@ impl State {
             return;
         }
         self.enqueued += 1;
+        if out.tracer.is_on() {
+            self.trace_queued(&delivery, out);
+        }
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;
             out.counters.inc(Metric::DroppedQueueFull);
+            self.note_loss(&dropped, DropReason::QueueFull, out);
             self.record_removed(dropped.step, Removal::QueueFull, out);
         }
         let growth = self.queue.growth();
@@ -240,6 +254,8 @@ impl State {
             let outgoing = outgoing(&delivery, message, mountpoint, None, Dup::No, out.now);
             if let Sent::Yes = connection.send(outgoing, out) {
                 note_delivered(&delivery, Dup::No, &self.client, out);
+            } else {
+                self.note_loss(&delivery, DropReason::TooLarge, out);
             }
             return;
         }
@@ -278,6 +294,7 @@ impl State {
             }
             self.inflight.push(place, delivery, held, out.now.mono_ms);
         } else {
+            self.note_loss(&delivery, DropReason::TooLarge, out);
             self.record_removed(delivery.step, Removal::TooLarge, out);
         }
     }
@@ -298,7 +315,7 @@ impl State {
             }
             entry.sent_at_ms = out.now.mono_ms;
             match &entry.phase {
-                Phase::Released => connection.send_pubrel(entry.packet_id, out),
+                Phase::Released => connection.send_pubrel(entry.packet_id, &self.client, out),
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     let dup = Dup::from(entry.was_sent);
@@ -316,7 +333,7 @@ impl State {
     /// Sends PUBREL.
     pub(super) fn send_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
         if let Some(connection) = &mut self.connection {
-            connection.send_pubrel(packet_id, out);
+            connection.send_pubrel(packet_id, &self.client, out);
         }
     }
 
@@ -347,11 +364,11 @@ impl State {
                 }
             } else if let Some(next) = self.queue.front() {
                 if next.message.is_expired(out.now) {
-                    self.drop_next(Removal::Expired, Some(Metric::MessagesExpired), out);
+                    self.drop_next(Removal::Expired, Some(EXPIRED), out);
                 } else if next.is_outdated_copy(out) {
                     self.drop_next(Removal::Expired, None, out);
                 } else if matches!(next.message, Kept::Lost) {
-                    self.drop_next(Removal::Damaged, Some(Metric::DroppedDamaged), out);
+                    self.drop_next(Removal::Damaged, Some(DAMAGED), out);
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
@@ -372,9 +389,12 @@ impl State {
     }
 
     /// Drops the first message of the queue.
-    fn drop_next(&mut self, why: Removal, metric: Option<Metric>, out: &mut Out) {
+    fn drop_next(&mut self, why: Removal, loss: Option<(Metric, DropReason)>, out: &mut Out) {
         if let Some(delivery) = self.queue.pop() {
-            metric.into_iter().for_each(|metric| out.counters.inc(metric));
+            if let Some((metric, reason)) = loss {
+                out.counters.inc(metric);
+                self.note_loss(&delivery, reason, out);
+            }
             self.record_removed(delivery.step, why, out);
         }
     }
@@ -398,7 +418,7 @@ impl State {
             // PUBCOMP gives back what an entry took, so PUBREL takes it too [MQTT-3.3.4-9].
             _ if !has_quota => return false,
             Phase::Released => {
-                connection.send_pubrel(id, out);
+                connection.send_pubrel(id, &self.client, out);
                 connection.quota -= 1;
                 None
             }
@@ -410,7 +430,7 @@ impl State {
                     Kept::Here(message)
                         if delivery.qos == QoS::AtLeastOnce && message.is_expired(out.now) =>
                     {
-                        Some((of, Removal::Expired, Some(Metric::MessagesExpired)))
+                        Some((of, Removal::Expired, Some(EXPIRED)))
                     }
                     Kept::Here(message) => {
                         let (mountpoint, dup) =
@@ -423,22 +443,27 @@ impl State {
                                 note_delivered(delivery, dup, &self.client, out);
                                 None
                             }
-                            // Counted already.
-                            Sent::TooLarge => Some((of, Removal::TooLarge, None)),
+                            Sent::TooLarge => {
+                                // Counted already.
+                                Some((of, Removal::TooLarge, None))
+                            }
                         }
                     }
                     Kept::Stored(_) => {
                         self.wants_bodies = true;
                         return false;
                     }
-                    Kept::Lost => Some((of, Removal::Damaged, Some(Metric::DroppedDamaged))),
+                    Kept::Lost => Some((of, Removal::Damaged, Some(DAMAGED))),
                 }
             }
         };
         match lost {
             None => self.inflight.resent(out.now.mono_ms),
-            Some((of, why, metric)) => {
-                metric.into_iter().for_each(|metric| out.counters.inc(metric));
+            Some((of, why, loss)) => {
+                if let Some((metric, _)) = loss {
+                    out.counters.inc(metric);
+                }
+                self.note_unsent(why, out);
                 if entry_holds_id(self.inflight.next_resend()) {
                     self.release_unsent(id, of, out);
                 } else {
@@ -448,6 +473,45 @@ impl State {
             }
         }
         true
+    }
+
+    /// The message whose turn it is to be sent again never will be.
+    fn note_unsent(&mut self, why: Removal, out: &Out) {
+        let reason = match why {
+            Removal::Expired => DropReason::Expired,
+            Removal::TooLarge => DropReason::TooLarge,
+            _ => DropReason::Damaged,
+        };
+        let message = self.inflight.next_resend().and_then(|entry| match &entry.phase {
+            Phase::Published(delivery) => delivery.message.here().cloned(),
+            Phase::Released => None,
+        });
+        let topic = message.as_ref().map_or("", |message| &message.topic);
+        self.note_drop(reason, topic, out);
+    }
+
+    /// Remembers the loss of a message. Of one that only the store has, the topic is not known here.
+    fn note_loss(&mut self, delivery: &Delivery, reason: DropReason, out: &Out) {
+        let topic = delivery.message.here().map_or("", |message| &message.topic);
+        self.note_drop(reason, topic, out);
+    }
+
+    #[cold]
+    fn trace_queued(&self, delivery: &Delivery, out: &Out) {
+        let Some(message) = delivery.message.here() else { return };
+        let happening = Happening::to(&self.client, TraceEventKind::Queued)
+            .on(&message.topic)
+            .carrying(&message.payload);
+        let (topic, qos, bytes) =
+            (Quoted(&message.topic), delivery.qos.bits(), message.payload.len());
+        let (queued, inflight) = (self.queue.len() + 1, self.inflight.len());
+        out.tracer.tell(
+            out.now,
+            &happening,
+            format_args!(
+                "topic={topic} qos={qos} bytes={bytes} queued={queued} inflight={inflight}"
+            ),
+        );
     }
 
     /// A QoS 2 message has reached the client once, perhaps, and cannot be sent again: the exchange goes on
@@ -477,7 +541,7 @@ impl State {
             }
             entry.sent_at_ms = out.now.mono_ms;
             match &entry.phase {
-                Phase::Released => connection.send_pubrel(entry.packet_id, out),
+                Phase::Released => connection.send_pubrel(entry.packet_id, &self.client, out),
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     if let Some(message) = delivery.message.here() {
@@ -599,16 +663,21 @@ impl Connection {
         Sent::Yes
     }
 
-    fn send_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
+    fn send_pubrel(&mut self, packet_id: PacketId, client: &ClientInfo, out: &mut Out) {
         let ack =
             Ack { packet_id, reason_code: ReasonCode::Success, properties: Properties::EMPTY };
         let buffer = self.outbox.buffer(&mut out.pool);
         let before = buffer.len();
-        Packet::PubRel(ack).encode(self.version, buffer);
+        let pubrel = Packet::PubRel(ack);
+        pubrel.encode(self.version, buffer);
         let grown = buffer.len() - before;
         self.outbox.grown(grown);
         self.sent.packets += 1;
         out.counters.inc(Metric::PacketsPubRelSent);
+        if out.tracer.is_on() {
+            let happening = Happening::to(client, TraceEventKind::Sent);
+            out.tracer.tell(out.now, &happening, format_args!("{}", describe(&pubrel)));
+        }
     }
 
     fn count_sent(&mut self, header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
@@ -715,7 +784,14 @@ fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: 
     let Some(message) = message.here() else { return };
     let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
     out.note_delivered(client, flags, &message.topic, || message);
+    if out.tracer.is_on() {
+        out.trace_delivered(client, flags, &message.topic, &message.payload);
+    }
 }
+
+/// How these losses are counted.
+const EXPIRED: (Metric, DropReason) = (Metric::MessagesExpired, DropReason::Expired);
+const DAMAGED: (Metric, DropReason) = (Metric::DroppedDamaged, DropReason::Damaged);
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
 fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {

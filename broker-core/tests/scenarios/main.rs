@@ -23,3 +23,4 @@ mod shared;
 mod store;
 mod switches;
 mod topics;
+mod traces;
