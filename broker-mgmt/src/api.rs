@@ -19,6 +19,7 @@ mod sessions;
 mod stats;
 mod store;
 mod subscriptions;
+mod traces;
 mod users;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
-use crate::ports::{Accounts, LogLevels, NodeFacts, Plugins, StoreAdmin};
+use crate::ports::{Accounts, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -53,6 +54,7 @@ pub(crate) struct Api {
     pub(crate) listeners: HttpListeners,
     pub(crate) log: Arc<dyn LogLevels>,
     pub(crate) store: Option<Arc<dyn StoreAdmin>>,
+    pub(crate) trace_files: Arc<dyn TraceFiles>,
     /// What handlers at work need to give orders, kept for the next ones: at most one for each of them.
     pub(crate) turns: Mutex<Vec<Turn>>,
 }
@@ -112,6 +114,7 @@ const GROUPS: &[&[Route]] = &[
     log_level::ROUTES,
     retained::ROUTES,
     store::ROUTES,
+    traces::ROUTES,
     reference::ROUTES,
 ];
 

@@ -1,11 +1,11 @@
 //! What the API needs and neither it nor the core can know: the program around the broker fills it in.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_core::{Broker, Now};
+use broker_core::{Broker, Now, Trace, TraceEvent};
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct Ports {
     pub log: Arc<dyn LogLevels>,
     /// The store; `None` if the broker has none.
     pub store: Option<Arc<dyn StoreAdmin>>,
+    /// Files of traces.
+    pub trace_files: Arc<dyn TraceFiles>,
     /// The plugins.
     pub plugins: Arc<dyn Plugins>,
     /// Accounts by client id, of `emqx_auth_clientid`.
@@ -183,4 +185,22 @@ pub trait StoreAdmin: Send + Sync {
     /// # Errors
     /// The folder is not empty or cannot be written to, or another backup is at work.
     fn backup(&self, target: &Path) -> Result<Vec<(String, String)>, String>;
+}
+
+/// Files that traces are written to, all in one folder.
+pub trait TraceFiles: Send + Sync {
+    /// Where the file of this name lies, which is a bare one.
+    fn path(&self, name: &str) -> PathBuf;
+
+    /// Writes what a trace has and gets into a file, made anew, until the trace ends or the file is full. `line`
+    /// makes the lines, ends included.
+    ///
+    /// # Errors
+    /// The file cannot be made, or another trace writes it.
+    fn write(
+        &self,
+        name: &str,
+        trace: Arc<Trace>,
+        line: fn(&TraceEvent) -> String,
+    ) -> Result<(), String>;
 }

@@ -10,6 +10,7 @@ mod management;
 mod plugins;
 mod signals;
 mod storage;
+mod trace_files;
 mod wiring;
 
 use std::io::Write;

@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
+use crate::trace_files::TraceFolder;
 use crate::{logging, management};
 
 /// Runs the broker until it is told to stop.
@@ -64,6 +65,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         node: Arc::new(Facts::new(config.node.name.clone(), begun)),
         log: Arc::new(logging::Runtime),
         store: storage.as_ref().map(Storage::admin),
+        trace_files: Arc::new(TraceFolder::new(&config.node.data_dir)),
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),

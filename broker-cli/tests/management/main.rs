@@ -8,3 +8,4 @@ mod clients;
 mod control;
 mod counts;
 mod node;
+mod traces;

@@ -32,4 +32,5 @@ mod sessions;
 mod start;
 mod store;
 mod subscriptions;
+mod traces;
 mod users;
