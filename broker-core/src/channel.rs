@@ -31,6 +31,7 @@ use acks::PendingAcks;
 use auth::Exchange;
 pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
+pub(crate) use publish::{check_name, place_name};
 pub(crate) use subscribe::{
     Wish, check_subscriptions, route_subscription, subscribe_one, unsubscribe_one,
 };

@@ -8,6 +8,7 @@ pub(crate) mod pages;
 pub(crate) mod publishing;
 mod retained;
 pub(crate) mod views;
+pub(crate) mod why;
 
 use std::sync::{Arc, Weak};
 

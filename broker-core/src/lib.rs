@@ -75,6 +75,7 @@ pub use clock::Now;
 pub use control::pages::{PAGE_ROWS_MAX, Page, PageRequest};
 pub use control::publishing::PublishError;
 pub use control::views::{ConnectedClient, RouteView, SessionView, SubscriptionView};
+pub use control::why::{CheckResult, Why, WhyCheck, WhyQuestion, WhyVerdict};
 pub use control::{ListenerError, ListenerInfo, Listeners, RemoveSessionError};
 pub use local::{Attachment, LocalClient, LocalSubscription};
 pub use message::{Message, Publisher};

@@ -10,6 +10,7 @@ use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::record::Record;
 use crate::retained::{Removed, Set};
+use crate::router::Subscriber;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
@@ -177,12 +178,7 @@ impl Turn {
             let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
                 return false;
             };
-            let terms = Terms {
-                qos: member.options.qos,
-                no_local: false,
-                retain_as_published: member.options.retain_as_published,
-                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
-            };
+            let terms = terms_of_member(&member);
             let session = member.session();
             if session.deliver(&terms, publication, Some(group), &mut self.out) {
                 return true;
@@ -225,6 +221,16 @@ impl Turn {
             except = Some(member.number());
         }
         false
+    }
+}
+
+/// What a message that is dealt out must look like for a member of a group.
+pub(crate) fn terms_of_member(member: &Subscriber) -> Terms {
+    Terms {
+        qos: member.options.qos,
+        no_local: false,
+        retain_as_published: member.options.retain_as_published,
+        identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
     }
 }
 

@@ -6,6 +6,7 @@
 mod deliver;
 pub(crate) mod drops;
 pub(crate) mod inflight;
+pub(crate) mod outlook;
 mod packet_id;
 pub(crate) mod queue;
 mod received;
@@ -34,6 +35,7 @@ use crate::store::{BodyPlace, Dependency, FetchError};
 use crate::traffic::Tally;
 use crate::turn::{Out, Reply};
 use crate::will::Will;
+use drops::Drops;
 use inflight::{Inflight, Phase};
 use queue::{Delivery, Kept, Queue};
 use received::{Received, Routed};
@@ -79,6 +81,8 @@ pub(crate) struct State {
     pub(crate) scheduled_ms: u64,
     /// Messages the queue had no room for.
     pub(crate) dropped: u64,
+    /// What it has lost, for all reasons.
+    pub(crate) drops: Drops,
     /// PUBLISH packets written for connections that have ended.
     pub(crate) delivered: u64,
     /// Messages that had to wait in the queue.
@@ -245,6 +249,7 @@ impl Session {
             disconnected_wall_ms: 0,
             scheduled_ms: u64::MAX,
             dropped: 0,
+            drops: Drops::default(),
             delivered: 0,
             enqueued: 0,
             number,

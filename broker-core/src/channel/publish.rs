@@ -7,6 +7,8 @@ use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, t
 use super::acks::AckKind;
 use super::{Channel, Close, CloseCause, Connected, Flow, code_for};
 use crate::access::Decision;
+use crate::broker::Broker;
+use crate::config::ZoneConfig;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
 use crate::message::{Publication, is_forwarded};
@@ -127,16 +129,9 @@ impl Channel {
         Ok(None)
     }
 
-    /// What no client may publish to, whatever its rights.
     fn check_topic(&self, topic: &str) -> Result<(), ReasonCode> {
-        let zone = &self.connected().map_err(|close| close.cause.reason_code())?.client.zone;
-        if zone.max_topic_levels > 0 && topic::levels(topic) > usize::from(zone.max_topic_levels) {
-            return Err(ReasonCode::TopicNameInvalid);
-        }
-        if topic.starts_with("$SYS/") || topic.starts_with("$events/") {
-            return Err(ReasonCode::NotAuthorized);
-        }
-        Ok(())
+        let connected = self.connected().map_err(|close| close.cause.reason_code())?;
+        check_name(topic, &connected.client.zone)
     }
 
     /// Passes the message on. Returns the number of receivers, or why it is refused.
@@ -215,14 +210,8 @@ impl Channel {
             draft.topic = Cow::Owned(inner);
             delay = Some(due_ms);
         }
-        if let Some(rewrite) = &broker.rewrite
-            && let Some(rewritten) = rewrite.apply(&draft.topic)
-        {
-            draft.topic = Cow::Owned(rewritten);
-        }
-        let mountpoint = &connected.client.mountpoint;
-        if !mountpoint.is_empty() {
-            draft.topic = Cow::Owned(format!("{mountpoint}{}", draft.topic));
+        if let Cow::Owned(name) = place_name(&draft.topic, &connected.client.mountpoint, broker) {
+            draft.topic = Cow::Owned(name);
         }
         Ok(delay)
     }
@@ -268,14 +257,29 @@ impl Channel {
     }
 }
 
+/// What no client may publish to, whatever its rights.
+pub(crate) fn check_name(topic: &str, zone: &ZoneConfig) -> Result<(), ReasonCode> {
+    if zone.max_topic_levels > 0 && topic::levels(topic) > usize::from(zone.max_topic_levels) {
+        return Err(ReasonCode::TopicNameInvalid);
+    }
+    if topic.starts_with("$SYS/") || topic.starts_with("$events/") {
+        return Err(ReasonCode::NotAuthorized);
+    }
+    Ok(())
+}
+
+/// The topic as the broker knows it: rewritten, behind the client's mountpoint.
+pub(crate) fn place_name<'a>(topic: &'a str, mountpoint: &str, broker: &Broker) -> Cow<'a, str> {
+    let rewritten = broker.rewrite.as_ref().and_then(|rewrite| rewrite.apply(topic));
+    let name = rewritten.map_or(Cow::Borrowed(topic), Cow::Owned);
+    if mountpoint.is_empty() { name } else { Cow::Owned(format!("{mountpoint}{name}")) }
+}
+
 /// When to look again at a message that another thread is routing.
 const UNDER_WAY_MS: u64 = 5;
 
 /// What the zone does not offer must not be used [MQTT-3.2.2-11] [MQTT-3.2.2-14].
-fn check_capabilities(
-    publish: &Publish<'_>,
-    zone: &crate::config::ZoneConfig,
-) -> Result<(), Close> {
+fn check_capabilities(publish: &Publish<'_>, zone: &ZoneConfig) -> Result<(), Close> {
     if publish.qos > zone.max_qos_allowed {
         return Err(Close::violation(ReasonCode::QoSNotSupported, "QoS above the Maximum QoS"));
     }

@@ -21,7 +21,7 @@ use crate::record::{Record, Removal};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::store::{BodyPlace, Level};
-use crate::traces::{Happening, Quoted, TraceEventKind, describe};
+use crate::traces::{Happening, TraceEventKind, describe};
 use crate::turn::Out;
 
 /// Payloads from here on are shared with their message instead of copied into each outbox.
@@ -63,12 +63,12 @@ impl Session {
             state.note_drop(DropReason::NoLocal, publication.topic, out);
             return false;
         }
-        let qos = if state.upgrades_qos { terms.qos } else { terms.qos.min(publication.qos) };
+        let qos = state.effective_qos(terms, publication.qos);
         let retain = terms.retain_as_published && publication.retain;
-        if qos == QoS::AtMostOnce && state.connection.is_some() && !state.queue.holds_qos0() {
+        if state.is_passed_on(qos) {
             return self.deliver_now(state, terms, publication, retain, out);
         }
-        if qos == QoS::AtMostOnce && !state.client.zone.mqueue_store_qos0 {
+        if !state.keeps(qos) {
             out.counters.inc(Metric::DroppedOffline);
             state.note_drop(DropReason::Offline, publication.topic, out);
             return false;
@@ -122,7 +122,7 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let Some(connection) = &mut state.connection else { return false };
-        if connection.outbox.len() >= connection.max_outbox_bytes {
+        if connection.is_outbox_full() {
             out.counters.inc(Metric::DroppedOutboxFull);
             state.note_drop(DropReason::OutboxFull, publication.topic, out);
             return false;
@@ -192,8 +192,32 @@ impl Delivery {
 
 impl State {
     /// No Local, or its counterpart for older clients.
-    fn skips_own(&self, terms: &Terms) -> bool {
+    pub(super) fn skips_own(&self, terms: &Terms) -> bool {
         terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
+    }
+
+    /// The QoS that a message which was published with another goes on with.
+    pub(super) fn effective_qos(&self, terms: &Terms, published: QoS) -> QoS {
+        if self.upgrades_qos { terms.qos } else { terms.qos.min(published) }
+    }
+
+    /// True if a message of that QoS goes straight into the outbox, or nowhere.
+    pub(super) fn is_passed_on(&self, qos: QoS) -> bool {
+        qos == QoS::AtMostOnce && self.connection.is_some() && !self.queue.holds_qos0()
+    }
+
+    /// True if a message of that QoS may wait.
+    pub(super) fn keeps(&self, qos: QoS) -> bool {
+        qos > QoS::AtMostOnce || self.client.zone.mqueue_store_qos0
+    }
+
+    /// True if a message of that QoS may be sent at once, ahead of none.
+    pub(super) fn has_room(&self, qos: QoS) -> bool {
+        !self.inflight.is_resending()
+            && self.queue.is_empty()
+            && self.connection.as_ref().is_some_and(|connection| {
+                !connection.is_outbox_full() && (connection.quota > 0 || qos == QoS::AtMostOnce)
+            })
     }
 
     /// Records that the session owes a message, if both are durable.
@@ -216,14 +240,7 @@ impl State {
 
     /// Sends a message if its turn has come, else queues it.
     pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
-        let has_room = !self.inflight.is_resending()
-            && delivery.message.here().is_some()
-            && self.queue.is_empty()
-            && self.connection.as_ref().is_some_and(|connection| {
-                connection.outbox.len() < connection.max_outbox_bytes
-                    && (connection.quota > 0 || delivery.qos == QoS::AtMostOnce)
-            });
-        if has_room {
+        if delivery.message.here().is_some() && self.has_room(delivery.qos) {
             self.send(delivery, Order::Free, out);
             return;
         }
@@ -475,45 +492,6 @@ impl State {
         true
     }
 
-    /// The message whose turn it is to be sent again never will be.
-    fn note_unsent(&mut self, why: Removal, out: &Out) {
-        let reason = match why {
-            Removal::Expired => DropReason::Expired,
-            Removal::TooLarge => DropReason::TooLarge,
-            _ => DropReason::Damaged,
-        };
-        let message = self.inflight.next_resend().and_then(|entry| match &entry.phase {
-            Phase::Published(delivery) => delivery.message.here().cloned(),
-            Phase::Released => None,
-        });
-        let topic = message.as_ref().map_or("", |message| &message.topic);
-        self.note_drop(reason, topic, out);
-    }
-
-    /// Remembers the loss of a message. Of one that only the store has, the topic is not known here.
-    fn note_loss(&mut self, delivery: &Delivery, reason: DropReason, out: &Out) {
-        let topic = delivery.message.here().map_or("", |message| &message.topic);
-        self.note_drop(reason, topic, out);
-    }
-
-    #[cold]
-    fn trace_queued(&self, delivery: &Delivery, out: &Out) {
-        let Some(message) = delivery.message.here() else { return };
-        let happening = Happening::to(&self.client, TraceEventKind::Queued)
-            .on(&message.topic)
-            .carrying(&message.payload);
-        let (topic, qos, bytes) =
-            (Quoted(&message.topic), delivery.qos.bits(), message.payload.len());
-        let (queued, inflight) = (self.queue.len() + 1, self.inflight.len());
-        out.tracer.tell(
-            out.now,
-            &happening,
-            format_args!(
-                "topic={topic} qos={qos} bytes={bytes} queued={queued} inflight={inflight}"
-            ),
-        );
-    }
-
     /// A QoS 2 message has reached the client once, perhaps, and cannot be sent again: the exchange goes on
     /// with PUBREL, as if PUBREC had come [MQTT-3.1.2-25]. Were the identifier just free, a client that has it
     /// would take the next message under it for a duplicate.
@@ -591,18 +569,27 @@ impl Connection {
     /// True if a packet is not larger than the client takes [MQTT-3.1.2-24]; else it is counted.
     fn takes(&self, outgoing: &Outgoing<'_>, out: &mut Out) -> bool {
         let (topic, payload) = (outgoing.topic.len(), outgoing.payload.len());
-        let len = publish_len(self.version, &outgoing.header, topic, payload);
-        let takes = len <= self.max_packet_size as usize;
+        let takes = self.fits(publish_len(self.version, &outgoing.header, topic, payload));
         if !takes {
             out.counters.inc(Metric::DroppedTooLarge);
         }
         takes
     }
 
+    /// True if the client takes a packet of so many bytes [MQTT-3.1.2-24].
+    pub(super) const fn fits(&self, len: usize) -> bool {
+        len <= self.max_packet_size as usize
+    }
+
+    /// True if nothing more is put into the outbox: what can wait does.
+    pub(super) fn is_outbox_full(&self) -> bool {
+        self.outbox.len() >= self.max_outbox_bytes
+    }
+
     fn send(&mut self, mut outgoing: Outgoing<'_>, out: &mut Out) -> Sent {
         let mut topic = outgoing.topic;
         let len = publish_len(self.version, &outgoing.header, topic.len(), outgoing.payload.len());
-        if len > self.max_packet_size as usize {
+        if !self.fits(len) {
             out.counters.inc(Metric::DroppedTooLarge);
             return Sent::TooLarge;
         }
@@ -645,7 +632,7 @@ impl Connection {
             out.frames.get(self.version, header, topic, payload)
         };
         let len = frame.len() + shared.map_or(0, |payload| payload.len());
-        if len > self.max_packet_size as usize {
+        if !self.fits(len) {
             out.counters.inc(Metric::DroppedTooLarge);
             return Sent::TooLarge;
         }
@@ -794,7 +781,7 @@ const EXPIRED: (Metric, DropReason) = (Metric::MessagesExpired, DropReason::Expi
 const DAMAGED: (Metric, DropReason) = (Metric::DroppedDamaged, DropReason::Damaged);
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
-fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+pub(super) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
     if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 

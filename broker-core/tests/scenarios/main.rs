@@ -24,3 +24,4 @@ mod store;
 mod switches;
 mod topics;
 mod traces;
+mod why;
