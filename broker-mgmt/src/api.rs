@@ -21,6 +21,7 @@ mod store;
 mod subscriptions;
 mod traces;
 mod users;
+mod why;
 
 use std::sync::Arc;
 
@@ -115,6 +116,7 @@ const GROUPS: &[&[Route]] = &[
     retained::ROUTES,
     store::ROUTES,
     traces::ROUTES,
+    why::ROUTES,
     reference::ROUTES,
 ];
 

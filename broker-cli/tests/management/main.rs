@@ -9,3 +9,4 @@ mod control;
 mod counts;
 mod node;
 mod traces;
+mod why;

@@ -268,7 +268,7 @@ fn a_full_queue_drives_messages_out() {
         rig.publish(pub_, topic, "x", Q1, 1 + n as u16);
     }
     let why = ask(&rig, "a", Q1);
-    let sentence = "the queue of the receiver has no room: 2 of 2: a new message drives the \
+    let sentence = "the queue of the receiver has no room: 2 of 2, and a new message drives the \
                     oldest one out";
     check(&why, WhyVerdict::QueueFull, "queue", sentence);
     assert_eq!(count(&why, "queue_full"), 1);

@@ -34,3 +34,4 @@ mod store;
 mod subscriptions;
 mod traces;
 mod users;
+mod why;

@@ -402,7 +402,7 @@ fn check_queue(outlook: &Outlook, fate: &Fate, lost: Option<Ago>, checks: &mut C
     let (check, verdict) = ("queue", WhyVerdict::QueueFull);
     let used = Used(outlook.queue_len as u64, u64::from(outlook.queue_max));
     if fate.is_queue_full {
-        checks.fail(check, verdict, format!("{used}: a new message drives the oldest one out"));
+        checks.fail(check, verdict, format!("{used}, and a new message drives the oldest one out"));
     } else if let Some(ago) = lost {
         let detail =
             format!("{used}; the last one that was lost was driven out by newer ones, {ago}");
