@@ -1,3 +1,5 @@
+//! Traces on a made-up clock: rings, rates, ends.
+
 use super::log::EVENTS_MAX;
 use super::*;
 use crate::traces::words::payload;
