@@ -1,5 +1,6 @@
 //! The API: what handlers share, and the table of all routes, a group in each file.
 
+mod acl;
 mod alarms;
 mod apps;
 mod auth_accounts;
@@ -34,7 +35,7 @@ use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
-use crate::ports::{Accounts, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles};
+use crate::ports::{Accounts, AclRules, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -55,6 +56,7 @@ pub(crate) struct Api {
     pub(crate) listeners: HttpListeners,
     pub(crate) log: Arc<dyn LogLevels>,
     pub(crate) store: Option<Arc<dyn StoreAdmin>>,
+    pub(crate) acl: Option<Arc<dyn AclRules>>,
     pub(crate) trace_files: Arc<dyn TraceFiles>,
     /// What handlers at work need to give orders, kept for the next ones: at most one for each of them.
     pub(crate) turns: Mutex<Vec<Turn>>,
@@ -115,6 +117,7 @@ const GROUPS: &[&[Route]] = &[
     log_level::ROUTES,
     retained::ROUTES,
     store::ROUTES,
+    acl::ROUTES,
     traces::ROUTES,
     why::ROUTES,
     reference::ROUTES,

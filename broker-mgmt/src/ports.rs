@@ -18,6 +18,8 @@ pub struct Ports {
     pub log: Arc<dyn LogLevels>,
     /// The store; `None` if the broker has none.
     pub store: Option<Arc<dyn StoreAdmin>>,
+    /// The file of access rules; `None` if there is none.
+    pub acl: Option<Arc<dyn AclRules>>,
     /// Files of traces.
     pub trace_files: Arc<dyn TraceFiles>,
     /// The plugins.
@@ -203,4 +205,14 @@ pub trait TraceFiles: Send + Sync {
         trace: Arc<Trace>,
         line: fn(&TraceEvent) -> String,
     ) -> Result<(), String>;
+}
+
+/// The file of access rules.
+pub trait AclRules: Send + Sync {
+    /// Reads it again, as a whole or not at all, and has verdicts of the old rules forgotten. Returns how many rules
+    /// there are.
+    ///
+    /// # Errors
+    /// `<file>:<line>: <what>`, and the old rules stay.
+    fn reload(&self) -> Result<usize, String>;
 }

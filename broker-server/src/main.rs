@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod auth;
 mod config;
 mod facts;

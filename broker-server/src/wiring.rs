@@ -8,9 +8,10 @@ use anyhow::{Context, anyhow};
 use broker_core::Broker;
 use broker_core::extension::Extensions;
 use broker_mgmt::Management;
-use broker_mgmt::ports::Ports;
+use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::{Server, ServerOptions};
 
+use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::ScramSha256;
 use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
@@ -37,6 +38,8 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
             .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
         extensions.auth_methods.push(Arc::new(method));
     }
+    let acl = config.acl_file.as_deref().map(Acl::load).transpose().context("acl_file")?;
+    extensions.authorizers.extend(acl.as_ref().map(Acl::authorizer));
     let mut settings = config.broker;
     settings.durability.queue_memory_bytes = storage::queue_memory_bytes(&config.store)?;
     let storage = Storage::open(&config.store, settings.durability.level)?;
@@ -48,6 +51,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     if let Some(storage) = &storage {
         storage.start(&broker)?;
     }
+    let acl = acl.map(|acl| acl.with(&broker));
     // Before anybody can connect: they may have a say in it.
     let plugins =
         Plugins::start(&broker, &config.plugins, file.map(Path::to_owned)).context("plugins")?;
@@ -65,6 +69,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         node: Arc::new(Facts::new(config.node.name.clone(), begun)),
         log: Arc::new(logging::Runtime),
         store: storage.as_ref().map(Storage::admin),
+        acl: acl.clone().map(|acl| acl as Arc<dyn AclRules>),
         trace_files: Arc::new(TraceFolder::new(&config.node.data_dir)),
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
@@ -80,7 +85,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_ref(), file),
+            Signal::Reload => reload(&server, management.as_ref(), acl.as_deref(), file),
             Signal::Stop => break,
         }
     }
@@ -102,8 +107,18 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     Ok(())
 }
 
-/// What SIGHUP asks for: certificates and log levels. What cannot be read leaves the old in force.
-fn reload(server: &Server, management: Option<&Management>, file: Option<&Path>) {
+/// What SIGHUP asks for: certificates, access rules and log levels. What cannot be read leaves the old in force.
+fn reload(
+    server: &Server,
+    management: Option<&Management>,
+    acl: Option<&Reloadable>,
+    file: Option<&Path>,
+) {
+    match acl.map(AclRules::reload) {
+        Some(Ok(n_rules)) => log::info!("access rules read again rules={n_rules}"),
+        Some(Err(error)) => log::error!("the old access rules stay: {error}"),
+        None => {}
+    }
     match config::load(file, crate::environment()) {
         Ok(config) => {
             logging::set_up(&config.log);

@@ -107,3 +107,30 @@ fn users_of_the_dashboard_come_and_go() {
     broker.fails("users del ops", 1, "Username Not Found");
     broker.fails("users passwd ops whatever", 1, "code 102");
 }
+
+#[test]
+fn the_acl_file_is_read_again() {
+    let rules = std::env::temp_dir().join(format!("cli-acl-{}.conf", std::process::id()));
+    std::fs::write(&rules, "{deny, {client, \"eve\"}, publish, [\"shut/#\"]}.\n").unwrap();
+    let broker = Broker::start_with(&format!("acl_file = {:?}\n", rules.to_str().unwrap()));
+    let mut dash = Subscriber::start(&broker, "-i dash -t shut/#");
+    let _eve = Subscriber::start(&broker, "-i eve -t none");
+    eventually(|| (broker.json("stats")["subscriptions/count"] == 2).then_some(()));
+    let ask = "why --from eve --topic shut/a --to dash";
+    let said = broker.cli(ask);
+    let first = "acl_denied: \"eve\" may not publish to \"shut/a\": a rule says so";
+    assert_eq!(said.lines().next(), Some(first));
+    std::fs::write(&rules, "{allow, all}.\n{deny, all.\n").unwrap();
+    let problem = format!("{}:2: a comma or }} is expected, not '.' (code 102)", rules.display());
+    broker.fails("acl reload", 1, &problem);
+    assert_eq!(broker.json(ask)["verdict"], "acl_denied", "the old rules stand");
+    std::fs::write(&rules, "{allow, all}.\n").unwrap();
+    assert_eq!(broker.cli("acl reload"), "read the ACL file: 1 rule\n");
+    assert_eq!(broker.json("acl reload"), json!({"rules": 1}));
+    broker.mqtt("pub -i eve2 -t shut/a -m now");
+    assert_eq!(dash.line(), "now");
+    assert_eq!(broker.json(ask)["verdict"], "would_deliver");
+    std::fs::remove_file(&rules).unwrap();
+    let plain = Broker::start();
+    plain.fails("acl reload", 1, "no acl_file is configured");
+}

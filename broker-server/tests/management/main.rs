@@ -12,6 +12,7 @@ mod http;
 mod wire;
 
 mod accounts;
+mod acl;
 mod apps;
 mod auth;
 mod banned;
