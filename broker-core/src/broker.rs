@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::access::banned::Banned;
 use crate::access::flapping::Flapping;
 use crate::alarms::Alarms;
+use crate::alarms::clients::ClientAlarms;
 use crate::channel::CloseCause;
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
@@ -32,7 +33,7 @@ use crate::session::queue::{Delivery, Kept};
 use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsBack};
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
 use crate::traces::{Happening, TraceEventKind, Traces};
@@ -41,7 +42,9 @@ use crate::will::Will;
 
 /// One broker. Everything in it may be used by many threads at once.
 pub struct Broker {
-    config: RwLock<Arc<BrokerConfig>>,
+    pub(crate) config: RwLock<Arc<BrokerConfig>>,
+    /// Rises when settings change that turns hold.
+    config_generation: AtomicU64,
     pub(crate) sessions: Sessions,
     ends: Ends,
     pub(crate) gone: Gone,
@@ -50,12 +53,13 @@ pub struct Broker {
     pub(crate) delayed: Delayed,
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
-    pub(crate) rewrite: Option<Rewrite>,
+    rewrite: RwLock<Option<Arc<Rewrite>>>,
     pub(crate) topic_metrics: Option<TopicMetrics>,
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
     traces: Traces,
+    pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
@@ -65,12 +69,13 @@ pub struct Broker {
     /// Steps of what is kept beside sessions: retained and delayed messages, settings.
     pub(crate) kept_steps: AtomicU64,
     pub(crate) settings: Settings,
+    pub(crate) settings_back: Mutex<Option<SettingsBack>>,
     /// Bytes of queued messages in memory, told in steps; a sum of differences, so for a moment below 0.
     queue_bytes: AtomicIsize,
     /// When a shard of sessions is next asked to leave what they can to the store, and which.
     queue_sweep_ms: AtomicU64,
     queue_sweep_shard: AtomicUsize,
-    shared_strategy: AtomicU8,
+    pub(crate) shared_strategy: AtomicU8,
     /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
@@ -143,10 +148,11 @@ impl BrokerBuilder {
             delayed: Delayed::new(config.delayed.clone()),
             banned: Banned::default(),
             flapping: Flapping::default(),
-            rewrite: Rewrite::new(&config.rewrite_rules)?,
+            rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             sys: SysTopics::new(&config),
-            alarms: Alarms::default(),
+            alarms: Alarms::new(config.alarms.history_max),
+            client_alarms: ClientAlarms::new(&config.alarms),
             traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
@@ -166,6 +172,8 @@ impl BrokerBuilder {
             listeners: RwLock::new(None),
             id_seed: std::hash::RandomState::new(),
             config: RwLock::new(Arc::new(config)),
+            config_generation: AtomicU64::new(0),
+            settings_back: Mutex::default(),
         }))
     }
 }
@@ -270,6 +278,23 @@ impl Broker {
         self.extensions_generation.fetch_add(1, Ordering::Release);
     }
 
+    pub(crate) fn config_generation(&self) -> u64 {
+        self.config_generation.load(Ordering::Acquire)
+    }
+
+    /// The rules of `module.rewrite`. Who drives channels has them in its turn.
+    pub(crate) fn rewrite(&self) -> (Option<Arc<Rewrite>>, u64) {
+        let rewrite = self.rewrite.read();
+        (rewrite.clone(), self.config_generation())
+    }
+
+    /// Every thread uses them from its next turn on.
+    pub(crate) fn set_rewrite(&self, rewrite: Option<Arc<Rewrite>>) {
+        let mut current = self.rewrite.write();
+        *current = rewrite;
+        self.config_generation.fetch_add(1, Ordering::Release);
+    }
+
     pub(crate) fn shared_strategy(&self) -> SharedStrategy {
         const ALL: [SharedStrategy; 5] = [
             SharedStrategy::Random,
@@ -288,8 +313,11 @@ impl Broker {
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
         let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
+        let looks = self.client_alarms.next_look_ms();
+        let alarms = if self.alarms.has_news() { Some(0) } else { looks };
         let traces = self.traces.next_due_ms();
-        [scheduled, delayed, sys, queues, retained, bans, traces].into_iter().flatten().min()
+        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -313,7 +341,9 @@ impl Broker {
         self.sweep_bans(turn.now);
         self.traces.sweep(turn.now);
         self.sweep_queues(turn.now.mono_ms);
+        self.look_at_clients(turn.now);
         SysTopics::publish_due(turn);
+        SysTopics::publish_alarms(turn);
     }
 
     fn next_scheduled(&self, now_ms: u64) -> Option<Arc<Session>> {

@@ -335,11 +335,13 @@ impl Channel {
     /// `None` if none wait. The [`Sink`] is woken when that begins; it is for the shell to say how long it
     /// may last, and to close with [`CloseCause::SendTimeout`].
     #[must_use]
-    pub fn stalled_since_ms(&self) -> Option<u64> {
-        match &self.state {
-            State::Connected(connected) => connected.session.stalled_since_ms(self.id),
-            _ => None,
-        }
+    pub fn stalled_since_ms(&self, turn: &Turn) -> Option<u64> {
+        let State::Connected(connected) = &self.state else { return None };
+        let since_ms = connected.session.stalled_since_ms(self.id)?;
+        // It may last, and is an alarm then.
+        let client_id = &connected.client.client_id;
+        turn.broker.client_alarms.note_stalled(self.id, client_id, turn.now);
+        Some(since_ms)
     }
 
     /// The socket took bytes that the shell had taken over before, and has room for no more.

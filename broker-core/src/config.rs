@@ -40,6 +40,34 @@ pub struct BrokerConfig {
     pub topic_metrics: Vec<String>,
     /// What survives the process; of no meaning without a store.
     pub durability: DurabilityConfig,
+    /// `alarm.*`.
+    pub alarms: AlarmsConfig,
+}
+
+/// How many alarms there may be, and which trouble of a client is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmsConfig {
+    /// `alarm.history_size`: alarms that are over and remembered.
+    pub history_max: usize,
+    /// `alarm.max_client_alarms`: alarms of one kind that name a client; what concerns further ones is a single
+    /// alarm.
+    pub client_alarms_max: usize,
+    /// `alarm.congestion_after` in milliseconds: a socket that takes less than is to be sent for so long is an
+    /// alarm.
+    pub congestion_after_ms: u64,
+    /// `alarm.client_clear_after` in milliseconds: a client's alarm is over when its cause has been for so long.
+    pub client_clear_after_ms: u64,
+}
+
+impl Default for AlarmsConfig {
+    fn default() -> Self {
+        Self {
+            history_max: 1_000,
+            client_alarms_max: 100,
+            congestion_after_ms: 10_000,
+            client_clear_after_ms: 60_000,
+        }
+    }
 }
 
 /// What acknowledgements wait for, and what is recorded.
@@ -89,7 +117,7 @@ impl Default for DurabilityConfig {
 }
 
 /// Settings of one zone: the limits of the listeners that name it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ZoneConfig {
     /// Name of the zone.
     pub name: String,
@@ -219,7 +247,7 @@ pub struct DelayedConfig {
 }
 
 /// `flapping_threshold` and `flapping_banned_expiry_interval`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlappingConfig {
     /// Connects within the window that make a client a flapping one.
     pub count: u32,
@@ -239,7 +267,7 @@ pub struct AutoSubscription {
 }
 
 /// One rule of the topic rewrite module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewriteRule {
     /// Topics and Topic Filters it applies to.
     pub filter: String,
@@ -277,6 +305,7 @@ impl Default for BrokerConfig {
             rewrite_rules: Vec::new(),
             topic_metrics: Vec::new(),
             durability: DurabilityConfig::default(),
+            alarms: AlarmsConfig::default(),
         }
     }
 }

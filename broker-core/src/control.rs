@@ -6,6 +6,7 @@ pub(crate) mod bans;
 pub(crate) mod cursors;
 pub(crate) mod pages;
 pub(crate) mod publishing;
+mod reconfigure;
 mod retained;
 pub(crate) mod views;
 pub(crate) mod why;

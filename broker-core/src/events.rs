@@ -285,7 +285,15 @@ impl Json {
         }
     }
 
-    fn number(&mut self, key: &str, value: u64) {
+    /// An object within.
+    pub(crate) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+        self.key(key);
+        let mut object = Self::new();
+        fill(&mut object);
+        self.0 += &object.finish();
+    }
+
+    pub(crate) fn number(&mut self, key: &str, value: u64) {
         self.key(key);
         let _ = write!(self.0, "{value}");
     }
@@ -323,6 +331,8 @@ mod tests {
         let mut json = Json::new();
         json.text("a\"b", "\u{1}\n\\é");
         json.number("n", 1);
-        assert_eq!(json.finish(), "{\"a\\\"b\":\"\\u0001\\n\\\\é\",\"n\":1}");
+        json.object("o", |object| object.text("k", "v"));
+        let expected = "{\"a\\\"b\":\"\\u0001\\n\\\\é\",\"n\":1,\"o\":{\"k\":\"v\"}}";
+        assert_eq!(json.finish(), expected);
     }
 }

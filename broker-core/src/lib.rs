@@ -66,7 +66,9 @@ mod will;
 
 pub use access::banned::{Ban, Who};
 pub use access::network::{Network, NetworkError};
-pub use alarms::{Alarm, Alarms, PastAlarm};
+pub use alarms::{
+    Alarm, Alarms, Judgement, LISTENER_FAILED, PastAlarm, Report, Severity, Watermark,
+};
 pub use broker::{Broker, BrokerBuilder, BuildError};
 pub use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions, topic};
 pub use channel::{Answered, Channel, Close, CloseCause, Flow};

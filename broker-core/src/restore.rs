@@ -95,8 +95,16 @@ impl Restorer {
         let Self { broker, mut replay } = self;
         replay.finish();
         let recorder = broker.recorder();
+        let mut restored = Restored::default();
+        for ((kind, key), (_, value)) in replay.settings.drain() {
+            if let Some(value) = value {
+                broker.settings.restore(&kind, &key, &value);
+                restored.settings += 1;
+            }
+        }
+        // What settings say of the limits of zones holds for the sessions to come.
+        broker.settings_are_back();
         let shared = Shared::of(&broker);
-        let restored = Restored::default();
         let mut restoring = Restoring { broker, now, source, recorder, shared, restored };
         restoring.recorder.put(&Record::Opened { at_ms: now.wall_ms });
         restoring.kept(&mut replay);
@@ -146,13 +154,8 @@ impl Restoring<'_> {
         let broker = Arc::clone(&self.broker);
         broker.kept_steps.store(replay.last_kept_step, std::sync::atomic::Ordering::SeqCst);
         broker.sessions.reserve(replay.last_session);
-        for ((kind, key), (_, value)) in replay.settings.drain() {
-            if let Some(value) = value {
-                broker.settings.restore(&kind, &key, &value);
-                self.restored.settings += 1;
-            }
-        }
         broker.restore_bans(self.now);
+        broker.restore_alarms(self.now);
         let retained = replay.retained.drain().filter_map(|(_, (_, kept))| kept);
         // In the order they lie on the disk.
         let mut retained: Vec<_> =

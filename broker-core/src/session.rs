@@ -83,6 +83,8 @@ pub(crate) struct State {
     pub(crate) dropped: u64,
     /// What it has lost, for all reasons.
     pub(crate) drops: Drops,
+    /// That is looked after, for an alarm.
+    pub(crate) is_overflow_noted: bool,
     /// PUBLISH packets written for connections that have ended.
     pub(crate) delivered: u64,
     /// Messages that had to wait in the queue.
@@ -250,6 +252,7 @@ impl Session {
             scheduled_ms: u64::MAX,
             dropped: 0,
             drops: Drops::default(),
+            is_overflow_noted: false,
             delivered: 0,
             enqueued: 0,
             number,
@@ -470,6 +473,19 @@ impl Session {
         let current = state.connection.as_mut().filter(|c| c.id == connection)?;
         current.is_watched = current.outbox.is_blocked();
         current.is_watched.then_some(current.stalled_at_ms)
+    }
+
+    /// Whether the socket of the connection refuses bytes, how many wait for it, and the User Name; `None` if the
+    /// connection is gone. The shell is woken when it refuses the next time.
+    pub(crate) fn look_at_outbox(
+        &self,
+        connection: u64,
+    ) -> Option<(bool, usize, Option<Arc<str>>)> {
+        let mut state = self.lock();
+        let username = state.client.username.clone();
+        let current = state.connection.as_mut().filter(|c| c.id == connection)?;
+        current.is_watched = current.outbox.is_blocked();
+        Some((current.is_watched, current.outbox.len(), username))
     }
 
     /// The socket took bytes, though not yet all that was encoded for it.

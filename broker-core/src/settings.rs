@@ -23,6 +23,9 @@ type Kind = BTreeMap<Box<str>, Arc<[u8]>>;
 #[must_use = "an answer to an operator waits until the change is saved"]
 pub struct Saved(pub(crate) Option<(Lsn, Level)>);
 
+/// What waits for the settings of the store.
+pub(crate) type SettingsBack = Box<dyn FnOnce(&Broker) + Send>;
+
 impl Settings {
     /// Puts a setting in place that the store had.
     pub(crate) fn restore(&self, kind: &str, key: &str, value: &[u8]) {
@@ -41,6 +44,19 @@ impl Settings {
 }
 
 impl Broker {
+    /// Calls `then` when a store gives the settings back, before it gives back sessions and messages: what settings
+    /// say of limits can hold for these too. Without a store to be restored from it is never called.
+    pub fn when_settings_are_back(&self, then: impl FnOnce(&Self) + Send + 'static) {
+        *self.settings_back.lock() = Some(Box::new(then));
+    }
+
+    pub(crate) fn settings_are_back(&self) {
+        let then = self.settings_back.lock().take();
+        if let Some(then) = then {
+            then(self);
+        }
+    }
+
     /// Keeps a value of the control plane under a kind (`ban`, `rule`) and a key of that kind.
     pub fn put_setting(&self, kind: &str, key: &str, value: &[u8]) -> Saved {
         self.change_setting(kind, key, Some(value))

@@ -1,42 +1,35 @@
 //! `$SYS/brokers/…`: the broker's state as messages, with EMQ X 3.1's names.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use broker_codec::QoS;
-use parking_lot::Mutex;
 
-use crate::alarms::Alarm;
+use crate::alarms::{Alarm, News};
 use crate::config::BrokerConfig;
 use crate::events::{Json, Retain};
 use crate::turn::Turn;
 
 pub(crate) struct SysTopics {
     node: String,
-    presence: Option<QoS>,
-    interval_ms: u64,
-    /// When the next round is due; 0 before the first.
-    due_ms: AtomicU64,
+    /// A QoS, or `NO_PRESENCE`.
+    presence: AtomicU8,
+    /// 0 for none.
+    interval_ms: AtomicU64,
+    /// When the last round was, on the monotonic clock; `NEVER` before the first.
+    last_ms: AtomicU64,
+    /// When this was first looked at; `NEVER` before.
     started_ms: AtomicU64,
-    published: Mutex<Published>,
-}
-
-/// What of the alarms subscribers have been told.
-#[derive(Default)]
-struct Published {
-    changes: u64,
-    alarms: Vec<Alarm>,
 }
 
 impl SysTopics {
     pub(crate) fn new(config: &BrokerConfig) -> Self {
         Self {
             node: config.node_name.clone(),
-            presence: config.presence,
-            interval_ms: config.sys_interval_ms,
-            due_ms: AtomicU64::new(0),
-            started_ms: AtomicU64::new(0),
-            published: Mutex::default(),
+            presence: AtomicU8::new(presence_word(config.presence)),
+            interval_ms: AtomicU64::new(config.sys_interval_ms),
+            last_ms: AtomicU64::new(NEVER),
+            started_ms: AtomicU64::new(NEVER),
         }
     }
 
@@ -44,12 +37,31 @@ impl SysTopics {
         &self.node
     }
 
+    /// Other settings, from the next round and the next client on.
+    pub(crate) fn configure(&self, config: &BrokerConfig) {
+        self.presence.store(presence_word(config.presence), Ordering::Relaxed);
+        self.interval_ms.store(config.sys_interval_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn presence(&self) -> Option<QoS> {
-        self.presence
+        match self.presence.load(Ordering::Relaxed) {
+            0 => Some(QoS::AtMostOnce),
+            1 => Some(QoS::AtLeastOnce),
+            2 => Some(QoS::ExactlyOnce),
+            _ => None,
+        }
     }
 
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
-        (self.interval_ms > 0).then(|| self.due_ms.load(Ordering::Relaxed))
+        if self.started_ms.load(Ordering::Relaxed) == NEVER {
+            return Some(0);
+        }
+        let interval_ms = self.interval_ms.load(Ordering::Relaxed);
+        match self.last_ms.load(Ordering::Relaxed) {
+            _ if interval_ms == 0 => None,
+            NEVER => Some(0),
+            last_ms => Some(last_ms + interval_ms),
+        }
     }
 
     /// Publishes a round if it is due.
@@ -57,14 +69,13 @@ impl SysTopics {
         let broker = Arc::clone(&turn.broker);
         let sys = &broker.sys;
         let now_ms = turn.now.mono_ms;
-        let due_ms = sys.due_ms.load(Ordering::Relaxed);
-        if sys.interval_ms == 0 || now_ms < due_ms {
-            return;
-        }
-        if due_ms == 0 {
+        if sys.started_ms.load(Ordering::Relaxed) == NEVER {
             sys.started_ms.store(now_ms, Ordering::Relaxed);
         }
-        sys.due_ms.store(now_ms + sys.interval_ms, Ordering::Relaxed);
+        if sys.next_due_ms().is_none_or(|due_ms| now_ms < due_ms) {
+            return;
+        }
+        sys.last_ms.store(now_ms, Ordering::Relaxed);
         sys.publish_facts(turn);
         for (name, value) in broker.stats() {
             turn.publish_sys(&format!("stats/{name}"), &value.to_string(), Retain::No);
@@ -73,7 +84,6 @@ impl SysTopics {
             let topic = format!("metrics/{}", metric.name());
             turn.publish_sys(&topic, &value.to_string(), Retain::No);
         }
-        sys.publish_alarms(turn);
     }
 
     fn publish_facts(&self, turn: &mut Turn) {
@@ -85,26 +95,19 @@ impl SysTopics {
         turn.publish_sys("datetime", &datetime(turn.now.wall_ms / 1000), Retain::No);
     }
 
-    /// Tells of alarms that were raised or cleared since the last time.
-    fn publish_alarms(&self, turn: &mut Turn) {
+    /// Tells of alarms that were raised or cleared since the last time, and keeps them.
+    pub(crate) fn publish_alarms(turn: &mut Turn) {
         let broker = Arc::clone(&turn.broker);
-        let mut published = self.published.lock();
-        let changes = broker.alarms().changes();
-        if published.changes == changes {
+        if !broker.alarms().has_news() {
             return;
         }
-        published.changes = changes;
-        let old = std::mem::replace(&mut published.alarms, broker.alarms().list());
-        let new = published.alarms.clone();
-        drop(published);
-        for alarm in old.iter().filter(|a| !new.iter().any(|b| b.id == a.id)) {
-            turn.publish_sys(&format!("alarms/{}/clear", alarm.id), "", Retain::No);
-        }
-        for alarm in new.iter().filter(|a| !old.iter().any(|b| b.id == a.id)) {
-            let mut json = Json::new();
-            json.text("id", &alarm.id);
-            json.text("desc", &alarm.description);
-            turn.publish_sys(&format!("alarms/{}/alert", alarm.id), &json.finish(), Retain::No);
+        let news = broker.alarms().take_news();
+        broker.keep_alarms();
+        for news in news {
+            match news {
+                News::Raised(alarm) => turn.publish_alarm(&alarm.id, "alert", &alert(&alarm)),
+                News::Cleared(id) => turn.publish_alarm(&id, "clear", ""),
+            }
         }
     }
 }
@@ -114,7 +117,41 @@ impl Turn {
         let topic = format!("$SYS/brokers/{}/{topic}", self.broker.sys.node());
         self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, retain);
     }
+
+    fn publish_alarm(&mut self, id: &str, what: &str, payload: &str) {
+        // A client may have called itself so: what is a wildcard in a topic is written as in a URL.
+        let id = id.replace('+', "%2B").replace('#', "%23");
+        let topic = format!("$SYS/brokers/{}/alarms/{id}/{what}", self.broker.sys.node());
+        // Not by way of the cache, as with presence: topics of clients are many.
+        if self.broker.router.has_receivers(&topic) {
+            self.publish_own(&topic, payload.as_bytes(), QoS::AtMostOnce, Retain::No);
+        }
+    }
 }
+
+/// `{id, desc}`: what was measured, or severity, title and summary.
+fn alert(alarm: &Alarm) -> String {
+    let Alarm { id, report, since_ms } = alarm;
+    let mut json = Json::new();
+    json.text("id", id);
+    match &report.value {
+        Some(value) => json.text("desc", value),
+        None => json.object("desc", |desc| {
+            desc.text("severity", report.severity.as_str());
+            desc.text("title", &report.title);
+            desc.text("summary", &report.summary);
+            desc.number("ts", since_ms / 1000);
+        }),
+    }
+    json.finish()
+}
+
+fn presence_word(presence: Option<QoS>) -> u8 {
+    presence.map_or(NO_PRESENCE, |qos| qos as u8)
+}
+
+const NO_PRESENCE: u8 = u8::MAX;
+const NEVER: u64 = u64::MAX;
 
 /// `1 days,2 hours, 3 minutes, 4 seconds`, leading zeros left out, as the original writes it.
 fn uptime(seconds: u64) -> String {
@@ -147,6 +184,19 @@ fn datetime(unix_s: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alarms::{Report, Severity};
+
+    #[test]
+    fn an_alert_says_what_was_measured_or_what_is_the_matter() {
+        let report = Report::new(Severity::Error, "a title", "a \"summary\"");
+        let mut alarm = Alarm { id: "a".into(), report, since_ms: 1_700_000_000_999 };
+        assert_eq!(
+            alert(&alarm),
+            r#"{"id":"a","desc":{"severity":"error","title":"a title","summary":"a \"summary\"","ts":1700000000}}"#
+        );
+        alarm.report.value = Some("82.5".into());
+        assert_eq!(alert(&alarm), r#"{"id":"a","desc":"82.5"}"#);
+    }
 
     #[test]
     fn times_read_as_the_original_writes_them() {

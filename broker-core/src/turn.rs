@@ -13,6 +13,7 @@ use crate::clock::Now;
 use crate::events::Delivered;
 use crate::extension::Extensions;
 use crate::metrics::{Counters, Metric};
+use crate::modules::rewrite::Rewrite;
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
@@ -30,6 +31,8 @@ pub struct Turn {
     pub(crate) out: Out,
     pub(crate) extensions: Arc<Extensions>,
     pub(crate) extensions_generation: u64,
+    pub(crate) rewrite: Option<Arc<Rewrite>>,
+    config_generation: u64,
     /// Packets for the client whose channel is at work; they join its outbox when its part is done.
     pub(crate) reply: Reply,
     /// What that channel has received in this turn.
@@ -100,6 +103,7 @@ const REPLAY_TOPICS: usize = 32 * 1024;
 impl Turn {
     pub(crate) fn new(broker: &Arc<Broker>) -> Self {
         let (extensions, extensions_generation) = broker.extensions();
+        let (rewrite, config_generation) = broker.rewrite();
         Self {
             now: Now::default(),
             broker: Arc::clone(broker),
@@ -120,6 +124,8 @@ impl Turn {
             },
             extensions,
             extensions_generation,
+            rewrite,
+            config_generation,
             reply: Reply::default(),
             received: Tally::default(),
             held_bytes: 0,
@@ -139,6 +145,9 @@ impl Turn {
         self.out.tracer.follow(self.broker.traces());
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
+        }
+        if self.broker.config_generation() != self.config_generation {
+            (self.rewrite, self.config_generation) = self.broker.rewrite();
         }
     }
 

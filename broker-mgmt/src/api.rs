@@ -6,6 +6,7 @@ mod apps;
 mod auth_accounts;
 mod banned;
 mod brokers;
+mod configs;
 mod connections;
 mod listeners;
 mod log_level;
@@ -35,7 +36,9 @@ use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
-use crate::ports::{Accounts, AclRules, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles};
+use crate::ports::{
+    Accounts, AclRules, Configuration, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles,
+};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -46,6 +49,7 @@ use crate::users::Users;
 pub(crate) struct Api {
     pub(crate) broker: Arc<Broker>,
     pub(crate) node: Arc<dyn NodeFacts>,
+    pub(crate) configuration: Arc<dyn Configuration>,
     pub(crate) plugins: Arc<dyn Plugins>,
     pub(crate) client_ids: Arc<dyn Accounts>,
     pub(crate) usernames: Arc<dyn Accounts>,
@@ -104,6 +108,7 @@ const GROUPS: &[&[Route]] = &[
     apps::ROUTES,
     banned::ROUTES,
     brokers::ROUTES,
+    configs::ROUTES,
     connections::ROUTES,
     listeners::ROUTES,
     metrics::ROUTES,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_core::{Broker, Now, Trace, TraceEvent};
+use broker_core::{Broker, Now, Saved, Trace, TraceEvent};
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Ports {
     pub acl: Option<Arc<dyn AclRules>>,
     /// Files of traces.
     pub trace_files: Arc<dyn TraceFiles>,
+    /// Keys of the configuration.
+    pub configuration: Arc<dyn Configuration>,
     /// The plugins.
     pub plugins: Arc<dyn Plugins>,
     /// Accounts by client id, of `emqx_auth_clientid`.
@@ -58,6 +60,74 @@ pub trait NodeFacts: Send + Sync {
 
     /// Threads of the process.
     fn threads(&self) -> usize;
+}
+
+/// The keys of the configuration. What is changed outlives the process.
+pub trait Configuration: Send + Sync {
+    /// All keys with the values in effect, by key.
+    fn keys(&self) -> Vec<ConfigKey>;
+
+    /// Sets a key, from now on.
+    ///
+    /// # Errors
+    /// There is no such key, it takes effect with a restart only, or it does not take this value. Nothing has
+    /// changed then.
+    fn set(&self, key: &str, value: &str) -> Result<Saved, ConfigRefused>;
+
+    /// Takes back what was set: what the configuration file says is in effect again.
+    ///
+    /// # Errors
+    /// There is no such key, or the file's value does not fit what else is set.
+    fn reset(&self, key: &str) -> Result<Saved, ConfigRefused>;
+
+    /// The keys of a plugin, by key.
+    ///
+    /// # Errors
+    /// There is no such plugin.
+    fn keys_of_plugin(&self, plugin: &str) -> Result<Vec<ConfigKey>, ConfigRefused>;
+
+    /// Sets all keys of a plugin; those that `values` does not name are reset.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set), of any of them; or there is no such plugin.
+    fn set_plugin(
+        &self,
+        plugin: &str,
+        values: BTreeMap<String, String>,
+    ) -> Result<Saved, ConfigRefused>;
+}
+
+/// A key of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigKey {
+    /// The dotted key.
+    pub key: String,
+    /// Its value as it can be set; six asterisks if it is a secret.
+    pub value: String,
+    /// What a value is: `integer`, `bytesize`, `enum` and so on.
+    pub kind: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// Whether it can change while the broker runs.
+    pub is_changeable: bool,
+    /// Whether somebody gave it a value; else it has its default.
+    pub is_given: bool,
+    /// Whether it was set while a broker ran, and goes before the configuration file.
+    pub is_kept: bool,
+}
+
+/// Why the configuration stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigRefused {
+    /// A key is wrong, or cannot have this value.
+    Key {
+        /// Which.
+        key: String,
+        /// `must be …`.
+        problem: String,
+    },
+    /// Something else; of plugins the words are the original's.
+    Other(String),
 }
 
 /// The plugins of EMQ X, as far as this broker has them. Orders outlive the process.

@@ -2,6 +2,7 @@
 //!
 //! Sums are left out where their parts are there: whoever asks adds up.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use broker_core::Metric;
@@ -187,9 +188,13 @@ fn gauges(api: &Api, out: &mut Exposition) {
     out.family("mqtt_retained_bytes", "gauge", "Bytes of retained messages.", [(None, bytes)]);
     let delayed = api.broker.delayed_len() as f64;
     out.family("mqtt_delayed_messages", "gauge", "Delayed messages that wait.", [(None, delayed)]);
-    let alarms = api.broker.alarms().list();
-    let alarms = alarms.into_iter().map(|alarm| (Some(("id", alarm.id)), 1.0));
-    out.family("mqtt_alarm", "gauge", "1 for each alarm that is up.", alarms);
+    // Those of single clients together: a label is none of a client's choosing.
+    let mut alarms = BTreeMap::<String, f64>::new();
+    for alarm in api.broker.alarms().list() {
+        *alarms.entry(alarm.kind().to_owned()).or_default() += 1.0;
+    }
+    let alarms = alarms.into_iter().map(|(kind, count)| (Some(("id", kind)), count));
+    out.family("mqtt_alarm", "gauge", "Alarms that are up.", alarms);
 }
 
 fn process(api: &Api, out: &mut Exposition) {

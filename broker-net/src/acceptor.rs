@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
-use broker_core::{Broker, Now, Peer};
+use broker_core::{Broker, LISTENER_FAILED, Now, Peer, Report, Severity};
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -139,9 +139,11 @@ impl Acceptor {
         self.next_token += 1;
         let registry = self.poll.registry();
         if let Err(error) = registry.register(&mut opened.listener, token, Interest::READABLE) {
-            log::error!("listener {} cannot be polled: {error}", opened.name);
+            let what = format!("listener {} cannot be polled: {error}", opened.name);
+            self.failed(&opened.name, what);
             return;
         }
+        self.works(&opened.name);
         self.listeners.push((token, opened));
         self.again.push(token);
     }
@@ -190,7 +192,8 @@ impl Acceptor {
                 Err(error) if is_exhaustion(&error) => {
                     self.descriptors.is_exhausted = true;
                     let what = format!("connections cannot be accepted: {error}");
-                    self.broker.alarms().raise(ALARM, what, now.wall_ms);
+                    let report = Report::new(Severity::Error, "", what);
+                    self.broker.alarms().raise(ALARM, report, now.wall_ms);
                     if self.descriptors.reserve.take().is_some() {
                         // Accepted into the place of the reserve, and closed at once.
                         drop(opened.listener.accept());
@@ -198,11 +201,27 @@ impl Acceptor {
                     }
                     break;
                 }
+                Err(error) if is_broken(&error) => {
+                    // Asking again would not help; it waits to be opened again.
+                    let what = format!("listener {} does not accept: {error}", opened.name);
+                    return self.failed(&opened.name, what);
+                }
                 // The peer gave up while it waited.
                 Err(error) => log::debug!("accept failed: {error} listener={}", opened.name),
             }
         }
         self.again.push(token);
+    }
+
+    fn failed(&self, name: &str, what: String) {
+        let report = Report::new(Severity::Error, "", what).with_detail("listener", name);
+        let alarms = self.broker.alarms();
+        alarms.raise(&format!("{LISTENER_FAILED}/{name}"), report, clock::now().wall_ms);
+    }
+
+    fn works(&self, name: &str) {
+        let alarms = self.broker.alarms();
+        alarms.clear(&format!("{LISTENER_FAILED}/{name}"), clock::now().wall_ms);
     }
 }
 
@@ -219,7 +238,51 @@ fn open_reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
+/// The socket itself is at fault, not its peer.
+fn is_broken(error: &io::Error) -> bool {
+    // EBADF, EFAULT, EINVAL, ENOTSOCK.
+    matches!(error.raw_os_error(), Some(9 | 14 | 22 | 88))
+}
+
 fn is_exhaustion(error: &io::Error) -> bool {
     // ENFILE, EMFILE, ENOBUFS, ENOMEM.
     matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::config::ListenerConfig;
+    use crate::listener;
+
+    fn opened() -> (Opened, socket2::Socket) {
+        let config = ListenerConfig::tcp("external", "127.0.0.1:0".parse().unwrap());
+        let listener = listener::bind(&config).unwrap();
+        let Listener::Tcp(tcp) = &listener else { panic!("a socket of TCP") };
+        let same = tcp.as_fd().try_clone_to_owned().unwrap().into();
+        let setup = Arc::new(ListenerSetup::new(config, "".as_ref()).unwrap());
+        (Opened { name: "mqtt:tcp:external".into(), listener, setup }, same)
+    }
+
+    #[test]
+    fn a_listener_that_does_not_accept_is_an_alarm_until_it_is_opened_again() {
+        let broker = Broker::builder().build().unwrap();
+        let (mut acceptor, _handle) = Acceptor::new(&broker, Vec::new()).unwrap();
+        let (listener, same) = opened();
+        acceptor.open(listener);
+        let [token] = std::mem::take(&mut acceptor.again)[..] else { panic!("it is looked at") };
+        acceptor.accept(token);
+        assert_eq!(broker.alarms().list(), [], "nobody has come yet");
+        same.shutdown(Shutdown::Both).unwrap();
+        acceptor.accept(token);
+        let [alarm] = &broker.alarms().list()[..] else { panic!("an alarm") };
+        assert_eq!(alarm.id, "listener_failed/mqtt:tcp:external");
+        assert!(alarm.report.summary.contains("does not accept"), "{alarm:?}");
+        assert!(acceptor.again.is_empty(), "it is not asked again and again");
+        acceptor.open(opened().0);
+        assert_eq!(broker.alarms().list(), []);
+    }
 }

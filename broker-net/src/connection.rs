@@ -202,13 +202,17 @@ impl Connection {
     }
 
     /// Holds a socket that takes nothing against `send_timeout`.
-    pub(crate) fn check_stall(&mut self, now_ms: u64) -> Result<(), Close> {
+    pub(crate) fn check_stall(&mut self, turn: &Turn) -> Result<(), Close> {
         let timeout_ms = self.admission.setup().config().tcp.send_timeout_ms;
-        self.stall_until_ms = match self.channel.stalled_since_ms() {
+        self.stall_until_ms = match self.channel.stalled_since_ms(turn) {
             Some(since_ms) if timeout_ms > 0 => since_ms + timeout_ms,
             _ => u64::MAX,
         };
-        if now_ms < self.stall_until_ms { Ok(()) } else { Err(CloseCause::SendTimeout.into()) }
+        if turn.now.mono_ms < self.stall_until_ms {
+            Ok(())
+        } else {
+            Err(CloseCause::SendTimeout.into())
+        }
     }
 
     /// Does what is due by time.
@@ -217,7 +221,7 @@ impl Connection {
             return Err(Close::from(CloseCause::ConnectTimeout));
         }
         if turn.now.mono_ms >= self.stall_until_ms {
-            self.check_stall(turn.now.mono_ms)?;
+            self.check_stall(turn)?;
         }
         self.channel.handle_timeout(turn)
     }

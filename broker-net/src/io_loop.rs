@@ -238,10 +238,8 @@ impl IoLoop {
         }
         // Before the look at what is wanted: what is wanted from now on wakes again.
         connection.link.home.lock().is_woken = false;
-        let woken = connection
-            .channel
-            .handle_wake(turn)
-            .and_then(|()| connection.check_stall(turn.now.mono_ms));
+        let woken =
+            connection.channel.handle_wake(turn).and_then(|()| connection.check_stall(turn));
         match woken {
             Ok(()) => self.handle_readable(key),
             Err(close) => self.close(key, &close),

@@ -176,14 +176,20 @@ impl PluginHost {
             return self.put_to_work(plugin, &mut chained);
         }
         let config = self.source.read().map_err(PluginError::Config)?;
-        let ready = plugin.prepare(&config).map_err(PluginError::Config)?;
-        let parts = ready();
-        if let Some(running) = self.running.write().iter_mut().find(|it| it.name == name) {
-            running.parts = parts;
+        self.renew(plugin, &config, &mut chained)
+    }
+
+    /// Puts another configuration in force for a plugin that is at work; another one gets it when it is loaded.
+    ///
+    /// # Errors
+    /// It is unknown or not in this build, or the configuration is wrong: then it goes on with the old one.
+    pub fn configure(&self, name: &str, config: &PluginsConfig) -> Result<(), PluginError> {
+        let mut chained = self.change.lock();
+        let plugin = self.find(name)?;
+        if !self.is_active(name) {
+            return Ok(());
         }
-        self.chain(&mut chained);
-        log::info!("plugin reloaded name={name}");
-        Ok(())
+        self.renew(plugin, config, &mut chained)
     }
 
     /// The plugins of these names, and those that are always there.
@@ -216,6 +222,23 @@ impl PluginHost {
         log::info!("plugin loaded name={name}");
         self.warn_of_anonymous(name);
         self.save(name, true)
+    }
+
+    fn renew(
+        &self,
+        plugin: &dyn Plugin,
+        config: &PluginsConfig,
+        chained: &mut Chained,
+    ) -> Result<(), PluginError> {
+        let ready = plugin.prepare(config).map_err(PluginError::Config)?;
+        let name = plugin.name();
+        let parts = ready();
+        if let Some(running) = self.running.write().iter_mut().find(|it| it.name == name) {
+            running.parts = parts;
+        }
+        self.chain(chained);
+        log::info!("plugin reloaded name={name}");
+        Ok(())
     }
 
     fn save(&self, name: &str, is_loaded: bool) -> Result<(), PluginError> {

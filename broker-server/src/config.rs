@@ -8,10 +8,13 @@ mod dashboard;
 mod error;
 mod field;
 mod given;
+mod layers;
 mod management;
+mod monitors;
 mod plugins;
 mod print;
 mod raw;
+mod rows;
 mod settings;
 mod store;
 mod suggest;
@@ -30,14 +33,19 @@ use broker_net::config::ListenerConfig;
 use broker_plugins::PluginsConfig;
 use log::LevelFilter;
 
-use self::error::{ConfigError, Origin};
+use self::error::Origin;
 use self::field::Word;
+use self::given::Given;
 
 pub(crate) use self::dashboard::DashboardConfig;
-pub(crate) use self::error::ConfigErrors;
+pub(crate) use self::error::{ConfigError, ConfigErrors};
+pub(crate) use self::layers::{Changes, Layers};
 pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
+pub(crate) use self::monitors::{Marks, MonitorConfig};
+pub(crate) use self::plugins::{plugin_of, prefix_of};
 pub(crate) use self::print::markdown;
-use self::settings::Settings;
+pub(crate) use self::rows::rows;
+pub(crate) use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
 use crate::auth::scram::Verifier;
 
@@ -58,6 +66,8 @@ pub(crate) struct ServerConfig {
     pub(crate) management: ManagementConfig,
     /// `dashboard.*`.
     pub(crate) dashboard: DashboardConfig,
+    /// `os_mon.*`, `vm_mon.*`.
+    pub(crate) monitor: MonitorConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
     /// `acl_file`.
@@ -121,12 +131,17 @@ pub(crate) fn load(
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<ServerConfig, ConfigErrors> {
-    read(file, env).map(Settings::into_server_config)
+    read(file, env).map(|(_, settings)| settings.into_server_config())
 }
 
 /// A level of the log by a word that `log.level` takes.
 pub(crate) fn log_level(word: &str) -> Option<LevelFilter> {
     LevelFilter::from_word(word).ok()
+}
+
+/// A value that was set, as a log can have it: quoted, and cut off where it would fill the screen.
+pub(crate) fn shown(text: &str) -> String {
+    raw::Raw::Bare(text.to_owned()).shown()
 }
 
 /// The same configuration as a TOML file that holds every key, with its help and default.
@@ -138,13 +153,13 @@ pub(crate) fn print(
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<String, ConfigErrors> {
-    read(file, env).map(|settings| print::toml(&settings))
+    read(file, env).map(|(_, settings)| print::toml(&settings))
 }
 
 fn read(
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
-) -> Result<Settings, ConfigErrors> {
+) -> Result<(Given, Settings), ConfigErrors> {
     let Some(path) = file else { return read_text("", "", env) };
     let name = path.display().to_string();
     let unreadable = |problem| {
@@ -162,12 +177,18 @@ fn read_text(
     name: &str,
     text: &str,
     env: impl Iterator<Item = (String, String)>,
-) -> Result<Settings, ConfigErrors> {
+) -> Result<(Given, Settings), ConfigErrors> {
     let mut errors = Vec::new();
     let tree = raw::read_toml(name, text, &mut errors);
     let variables = raw::read_env(env);
-    let given = given::Given::collect(tree, variables, &mut errors);
-    let settings = Settings::build(&given, &mut errors);
+    let given = Given::collect(tree, variables, &mut errors);
+    let settings = build(&given, errors)?;
+    Ok((given, settings))
+}
+
+/// Settings of what was given, checked; `errors` are those of reading it.
+fn build(given: &Given, mut errors: Vec<ConfigError>) -> Result<Settings, ConfigErrors> {
+    let settings = Settings::build(given, &mut errors);
     // Wrong values left their defaults in place, so that what depends on them is still checked.
     validate::check(&settings, &mut errors);
     if errors.is_empty() {

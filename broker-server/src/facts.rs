@@ -65,12 +65,12 @@ impl NodeFacts for Facts {
 }
 
 /// Empty where there is no /proc.
-fn process_status() -> String {
+pub(crate) fn process_status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
 /// The number of a line such as `VmRSS:     1234 kB`.
-fn status_number(status: &str, name: &str) -> Option<u64> {
+pub(crate) fn status_number(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }

@@ -8,7 +8,7 @@ use env_logger::{Builder, Env, Logger, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 use parking_lot::RwLock;
 
-pub(crate) use self::runtime::{Runtime, set_up};
+pub(crate) use self::runtime::{Runtime, change, in_force, set_up};
 use crate::config::{LogConfig, LogFormat, LogTarget};
 
 /// The logger in force; swapped whole when levels are read again.

@@ -6,8 +6,10 @@ mod acl;
 mod auth;
 mod config;
 mod facts;
+mod live_config;
 mod logging;
 mod management;
+mod monitor;
 mod plugins;
 mod signals;
 mod storage;
@@ -19,6 +21,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+
+use crate::live_config::LiveConfig;
 
 const HELP: &str = "\
 An MQTT broker.
@@ -79,10 +83,7 @@ fn run() -> anyhow::Result<()> {
             let text = storage::check(&config.store)?;
             std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
         }
-        Action::Start => {
-            let config = config::load(file.as_deref(), environment())?;
-            wiring::run(config, file.as_deref())
-        }
+        Action::Start => wiring::run(LiveConfig::read(file)?),
     }
 }
 

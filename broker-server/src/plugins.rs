@@ -1,16 +1,15 @@
 //! The plugins with the broker, configuration and management API of this program.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
-    AccountError, Accounts, ConfigSource, DelayedPublish, Plugin, PluginHost, PluginsConfig,
-    Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
+    AccountError, Accounts, ConfigSource, DelayedPublish, Plugin, PluginError, PluginHost,
+    PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
 };
 
-use crate::config;
+use crate::live_config::{LiveConfig, Orders};
 
 /// Plugins that this program has.
 pub(crate) const BUILT_IN: [&str; 6] = [
@@ -25,28 +24,36 @@ pub(crate) const BUILT_IN: [&str; 6] = [
 /// The plugins at work, and what the management API does with them beside loading and unloading.
 pub(crate) struct Plugins {
     host: Arc<PluginHost>,
+    config: Arc<LiveConfig>,
     client_ids: Accounts,
     usernames: Accounts,
 }
 
 impl Plugins {
     /// Starts those that are to be loaded.
-    pub(crate) fn start(
-        broker: &Arc<Broker>,
-        config: &PluginsConfig,
-        file: Option<PathBuf>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(broker: &Arc<Broker>, config: &Arc<LiveConfig>) -> anyhow::Result<Self> {
         let workers = Arc::new(Workers::new());
         let client_ids = Accounts::new(Subject::ClientId, broker, &workers)?;
         let usernames = Accounts::new(Subject::Username, broker, &workers)?;
         let built_in = built_in(broker, &client_ids, &usernames);
-        let host = PluginHost::start(broker, built_in, config, Box::new(File(file)))?;
-        Ok(Self { host: Arc::new(host), client_ids, usernames })
+        let source = Box::new(Source(Arc::clone(config)));
+        let wanted = config.server_config().plugins;
+        let host = Arc::new(PluginHost::start(broker, built_in, &wanted, source)?);
+        Ok(Self { host, config: Arc::clone(config), client_ids, usernames })
     }
 
     /// As the management API sees them.
     pub(crate) fn for_api(&self) -> Arc<dyn ports::Plugins> {
-        Arc::new(HostForApi(Arc::clone(&self.host)))
+        Arc::new(HostForApi { host: Arc::clone(&self.host), config: Arc::clone(&self.config) })
+    }
+
+    /// The configuration, which they are part of.
+    pub(crate) fn configuration(&self, broker: &Arc<Broker>) -> Arc<dyn ports::Configuration> {
+        Arc::new(Orders {
+            config: Arc::clone(&self.config),
+            broker: Arc::clone(broker),
+            plugins: Arc::clone(&self.host),
+        })
     }
 
     /// Accounts by client id.
@@ -75,19 +82,29 @@ fn built_in(
     ]
 }
 
-/// The configuration file that the program was started with.
-struct File(Option<PathBuf>);
+struct Source(Arc<LiveConfig>);
 
-impl ConfigSource for File {
+impl ConfigSource for Source {
     fn read(&self) -> Result<PluginsConfig, String> {
-        match config::load(self.0.as_deref(), crate::environment()) {
-            Ok(config) => Ok(config.plugins),
-            Err(errors) => Err(errors.to_string()),
-        }
+        self.0.read_again()
     }
 }
 
-struct HostForApi(Arc<PluginHost>);
+struct HostForApi {
+    host: Arc<PluginHost>,
+    config: Arc<LiveConfig>,
+}
+
+impl HostForApi {
+    fn order(
+        &self,
+        name: &str,
+        order: fn(&PluginHost, &str) -> Result<(), PluginError>,
+    ) -> Result<(), String> {
+        let result = self.config.while_reading(name, || order(&self.host, name));
+        result.map_err(|error| error.to_string())
+    }
+}
 
 impl ports::Plugins for HostForApi {
     fn list(&self) -> Vec<PluginInfo> {
@@ -97,23 +114,23 @@ impl ports::Plugins for HostForApi {
             description: it.entry.description,
             is_active: it.state == State::Active,
         };
-        self.0.list().into_iter().map(info).collect()
+        self.host.list().into_iter().map(info).collect()
     }
 
     fn is_active(&self, name: &str) -> bool {
-        self.0.is_active(name)
+        self.host.is_active(name)
     }
 
     fn load(&self, name: &str) -> Result<(), String> {
-        self.0.load(name).map_err(|error| error.to_string())
+        self.order(name, PluginHost::load)
     }
 
     fn unload(&self, name: &str) -> Result<(), String> {
-        self.0.unload(name).map_err(|error| error.to_string())
+        self.order(name, PluginHost::unload)
     }
 
     fn reload(&self, name: &str) -> Result<(), String> {
-        self.0.reload(name).map_err(|error| error.to_string())
+        self.order(name, PluginHost::reload)
     }
 }
 

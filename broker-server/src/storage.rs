@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use broker_core::Broker;
 use broker_core::store::{Level, State, Store};
+use broker_core::{Broker, Report, Severity};
 use broker_mgmt::ports::StoreAdmin;
 use broker_net::clock;
-use broker_store::alarm::{AlarmChange, STORE_FAILED};
+use broker_store::alarm::{
+    AlarmChange, STORE_DAMAGED, STORE_FAILED, STORE_FULL, STORE_IO_ERROR, STORE_SNAPSHOT_FAILED,
+};
 use broker_store::files::RealFiles;
 use broker_store::inspect::Inspection;
 use broker_store::{EmbeddedStore, FolderLock, StoreOptions};
@@ -59,7 +61,10 @@ impl Storage {
             let now_ms = clock::now().wall_ms;
             if let Some(broker) = weak.upgrade() {
                 match raised {
-                    Some(why) => drop(broker.alarms().raise(name, why, now_ms)),
+                    Some(why) => {
+                        let report = Report::new(severity(name), "", why);
+                        broker.alarms().raise(name, report, now_ms);
+                    }
                     None => drop(broker.alarms().clear(name, now_ms)),
                 }
             }
@@ -85,6 +90,15 @@ impl Storage {
     /// Makes everything firm and gives the folder up, after the broker has stopped.
     pub(crate) fn close(&self) -> anyhow::Result<()> {
         self.store.close().context("closing the store")
+    }
+}
+
+/// How bad an alarm of the store is.
+fn severity(name: &str) -> Severity {
+    match name {
+        STORE_FAILED | STORE_FULL => Severity::Critical,
+        STORE_DAMAGED | STORE_IO_ERROR | STORE_SNAPSHOT_FAILED => Severity::Error,
+        _ => Severity::Warning,
     }
 }
 

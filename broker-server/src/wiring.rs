@@ -13,8 +13,9 @@ use broker_net::{Server, ServerOptions};
 
 use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::ScramSha256;
-use crate::config::{self, ServerConfig};
 use crate::facts::Facts;
+use crate::live_config::LiveConfig;
+use crate::monitor::Monitor;
 use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -22,8 +23,10 @@ use crate::trace_files::TraceFolder;
 use crate::{logging, management};
 
 /// Runs the broker until it is told to stop.
-pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let begun = Instant::now();
+    let live = Arc::new(live);
+    let config = live.server_config();
     logging::set_up(&config.log);
     for note in &config.notes {
         log::warn!("{note}");
@@ -48,13 +51,14 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         builder = builder.store(storage.port());
     }
     let broker = builder.build().context("module.rewrite")?;
+    let restoring = Arc::clone(&live);
+    broker.when_settings_are_back(move |broker| restoring.restore(broker));
     if let Some(storage) = &storage {
         storage.start(&broker)?;
     }
     let acl = acl.map(|acl| acl.with(&broker));
     // Before anybody can connect: they may have a say in it.
-    let plugins =
-        Plugins::start(&broker, &config.plugins, file.map(Path::to_owned)).context("plugins")?;
+    let plugins = Plugins::start(&broker, &live).context("plugins")?;
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
@@ -71,12 +75,14 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
         store: storage.as_ref().map(Storage::admin),
         acl: acl.clone().map(|acl| acl as Arc<dyn AclRules>),
         trace_files: Arc::new(TraceFolder::new(&config.node.data_dir)),
+        configuration: plugins.configuration(&broker),
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),
     };
     let management =
         management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
+    let monitor = Monitor::start(&broker, &config.monitor, &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -85,7 +91,7 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_ref(), acl.as_deref(), file),
+            Signal::Reload => reload(&server, management.as_ref(), acl.as_deref(), &live),
             Signal::Stop => break,
         }
     }
@@ -94,13 +100,16 @@ pub(crate) fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<(
     if let Some(storage) = &storage {
         storage.cancel_backups();
     }
+    drop(monitor);
     drop(management);
-    let cut_off = server.shut_down(Duration::from_millis(config.node.shutdown_timeout_ms));
+    let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
+    let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));
     if cut_off > 0 {
         log::warn!("connections cut off at the end of node.shutdown_timeout: {cut_off}");
     }
     drop(server);
     if let Some(storage) = storage {
+        broker.keep_alarms();
         storage.close()?;
     }
     log::info!("stopped");
@@ -112,18 +121,15 @@ fn reload(
     server: &Server,
     management: Option<&Management>,
     acl: Option<&Reloadable>,
-    file: Option<&Path>,
+    live: &LiveConfig,
 ) {
     match acl.map(AclRules::reload) {
         Some(Ok(n_rules)) => log::info!("access rules read again rules={n_rules}"),
         Some(Err(error)) => log::error!("the old access rules stay: {error}"),
         None => {}
     }
-    match config::load(file, crate::environment()) {
-        Ok(config) => {
-            logging::set_up(&config.log);
-            log::info!("log levels read again");
-        }
+    match live.reload_log() {
+        Ok(()) => log::info!("log levels read again"),
         Err(errors) => log::error!("log levels stay as they are: {errors}"),
     }
     let mut errors = server.listener_set().reload_certificates().err().unwrap_or_default();

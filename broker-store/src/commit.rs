@@ -131,6 +131,8 @@ impl Committer {
                     Err(error) => return Err(self.fault(number, error)),
                 }
             }
+            let end = offset + self.held[at].run.bytes.len() as u64;
+            self.shared.segments.written_to(end);
         }
         self.shared.written.store(self.end, Ordering::Release);
         Ok(())

@@ -111,8 +111,12 @@ impl Log {
                     committer.lock().commit(sync);
                 }
             })?;
-            let segments = log.shared.segments.clone();
-            log.spawn("store-spares", move || segments.keep_spares())?;
+            let shared = log.shared.clone();
+            log.spawn("store-spares", move || {
+                shared.segments.keep_spares(|| {
+                    shared.roll();
+                });
+            })?;
         }
         Ok(log)
     }

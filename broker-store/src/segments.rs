@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::store::{Lsn, Pin};
 use parking_lot::{Condvar, Mutex};
@@ -92,6 +93,10 @@ struct Table {
     segments: BTreeMap<u64, Segment>,
     spares: Vec<PathBuf>,
     next_spare: u64,
+    /// So much is written to this log that spares are worth their space.
+    is_grown: bool,
+    /// The newest file was made in a hurry: it has its length and no blocks.
+    is_newest_sparse: bool,
     is_closing: bool,
 }
 
@@ -109,7 +114,10 @@ pub(crate) struct Segments {
     reserve_bytes: u64,
     pub(crate) growth: Growth,
     table: Mutex<Table>,
-    spare_taken: Condvar,
+    /// A copy of what the table says, to be read at each commit.
+    is_grown: AtomicBool,
+    /// There may be a spare to make.
+    spare_wanted: Condvar,
 }
 
 impl Segments {
@@ -153,7 +161,8 @@ impl Segments {
             reserve_bytes: reserve_bytes(options.min_free_bytes, segment_bytes),
             growth: Growth::default(),
             table: Mutex::new(table),
-            spare_taken: Condvar::new(),
+            is_grown: AtomicBool::new(false),
+            spare_wanted: Condvar::new(),
         })
     }
 
@@ -170,7 +179,7 @@ impl Segments {
         let most = self.files_max.saturating_sub(in_use).min(self.spares_max as u64);
         let mut good = Vec::new();
         for path in spares {
-            if self.files.open(&path)?.len()? == self.segment_bytes && (good.len() as u64) < most {
+            if self.is_whole(&path) && (good.len() as u64) < most {
                 good.push(path);
             } else {
                 self.files.remove(&path)?;
@@ -328,8 +337,9 @@ impl Segments {
             }
             table.spares.pop()
         };
-        self.spare_taken.notify_one();
+        self.spare_wanted.notify_one();
         self.check_reserve();
+        self.table.lock().is_newest_sparse = spare.is_none();
         let from = match spare {
             Some(path) => path,
             None => self.make_spare(Fill::Sparse)?,
@@ -424,7 +434,7 @@ impl Segments {
             self.files.remove(&part.path).map_err(io)?;
         }
         // There may be room for a spare now.
-        self.spare_taken.notify_one();
+        self.spare_wanted.notify_one();
         self.files.sync_dir(&self.folder).map_err(io)
     }
 
@@ -442,14 +452,26 @@ impl Segments {
         self.files.free_bytes(&self.folder).map_or(true, |free| free >= bytes)
     }
 
+    /// Whether a file has the length of a segment, and all its blocks.
     fn is_whole(&self, path: &Path) -> bool {
-        let len = self.files.open(path).and_then(|file| file.len());
-        len.is_ok_and(|len| len == self.segment_bytes)
+        let Ok(file) = self.files.open(path) else { return false };
+        file.len().is_ok_and(|len| len == self.segment_bytes)
+            && file.allocated().is_ok_and(|taken| taken >= self.segment_bytes)
+    }
+
+    /// The log is written up to this offset of a segment.
+    pub(crate) fn written_to(&self, offset: u64) {
+        let is_worth_it = offset >= self.segment_bytes / GROWN;
+        if is_worth_it && !self.is_grown.load(Ordering::Relaxed) {
+            self.is_grown.store(true, Ordering::Relaxed);
+            self.table.lock().is_grown = true;
+            self.spare_wanted.notify_one();
+        }
     }
 
     pub(crate) fn close(&self) {
         self.table.lock().is_closing = true;
-        self.spare_taken.notify_all();
+        self.spare_wanted.notify_all();
     }
 }
 
@@ -476,6 +498,10 @@ impl Segment {
         Some((self.parts[at].clone(), later.unwrap_or(segment_bytes)))
     }
 }
+
+/// The part of its first segment, one in so many, that a log is written to before spares are made: one that is
+/// hardly used takes hardly any space.
+const GROWN: u64 = 64;
 
 /// Segments from the end that may have files with something to take.
 const UNTAKEN_LOOK: usize = 64;

@@ -103,3 +103,67 @@ fn one_segment_can_be_looked_at() {
     let found: Vec<_> = (1..=5).map(numbers_in).collect();
     assert_eq!(found, [[1], [2], [3], [4], [5]]);
 }
+
+#[test]
+fn a_log_that_is_hardly_used_takes_hardly_any_space() {
+    let mut rig = Rig::new(SimFiles::new(1));
+    rig.options.segment_bytes = 1 << 20;
+    for start in 0..3 {
+        let (log, _) = rig.start_with(0, Threads::Own);
+        let appended = log.append(&payload(start, 300));
+        log.sync_to(appended.end).unwrap();
+        log.close(true).unwrap();
+    }
+    let taken = rig.files.used_bytes();
+    // The end of each segment, and what is in it.
+    assert!(taken < 3 * 8 * 4096, "{taken} bytes");
+}
+
+#[test]
+fn a_log_that_grows_goes_on_in_blocks_that_are_there() {
+    let mut rig = Rig::new(SimFiles::new(1));
+    rig.options.segment_bytes = 1 << 20;
+    let (log, _) = rig.start_with(0, Threads::Own);
+    let segment = || log.segments().last().unwrap().number;
+    let first = segment();
+    let sync = |n: u64| log.sync_to(log.append(&payload(n, 8 << 10)).end).unwrap();
+    let mut sent = 0..;
+    while log.segments().len() < 2 {
+        assert_eq!(segment(), first);
+        sync(sent.next().unwrap());
+        std::thread::yield_now();
+    }
+    assert!(log.end() < (first + 1) * (1 << 20) + (64 << 10), "there was room in the first");
+    let last = sent.next().unwrap();
+    sync(last);
+    while log.stats().spares < 2 {
+        std::thread::yield_now();
+    }
+    let before = rig.files.used_bytes();
+    let last = last + 1;
+    sync(last);
+    assert_eq!(rig.files.used_bytes(), before, "its blocks were there");
+    log.close(true).unwrap();
+    let (_, found) = rig.start(0);
+    assert_eq!(found.numbers, Vec::from_iter(0..=last));
+}
+
+/// After a backup, say, a segment is closed that has hardly any blocks: writing over it would take some.
+#[test]
+fn only_a_file_with_all_its_blocks_becomes_a_spare() {
+    let rig = Rig::new(SimFiles::new(1));
+    let (log, _) = rig.start(0);
+    let first = log.segments().last().unwrap().number;
+    assert!(log.prepare_spare().unwrap());
+    log.roll();
+    log.append(&payload(1, 100));
+    assert!(log.commit_now());
+    assert_eq!(log.stats().spares, 0, "the second segment is made of it");
+    log.roll();
+    log.append(&payload(2, 100));
+    assert!(log.commit_now());
+    log.retire(first).unwrap();
+    assert_eq!(log.stats().spares, 0);
+    log.retire(first + 1).unwrap();
+    assert_eq!(log.stats().spares, 1);
+}

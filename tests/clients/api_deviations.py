@@ -126,8 +126,15 @@ FILLED = {
     "/alarms/present/${node}": {"data": [ALARM]},
 }
 
+# What an alarm says beside `desc`.
+ALARM_SAYS = {"severity", "title", "summary", "timestamp", "details"}
+
 # Keys that this broker adds: scripts read by name.
 ADDITIONS = {
+    # Also of the section that prints a node's history under this path.
+    "/alarms/present/${node}": {"data[]": ALARM_SAYS},
+    "/alarms/present": {"data[].alarms[]": ALARM_SAYS},
+    "/alarms/history": {"data[].alarms[]": ALARM_SAYS},
     # To name a listener that is to be stopped or started, and to tell whether it is.
     "/listeners/": {"data[].listeners[]": {"id", "running"}},
     "/nodes/${node}/listeners": {"data[]": {"id", "running"}},

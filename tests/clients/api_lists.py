@@ -108,4 +108,10 @@ SCENARIOS = {
 }
 
 # `expired` is a text if there is no end; `role` and `read_only` tell what an application may do.
-APP_MAY_HAVE = {"data": {"role", "read_only"}, "data[]": {"role", "read_only"}}
+# Keys that applications and keys of the configuration have here as well.
+CONFIG_MAY_HAVE = {"descr", "changeable", "kept"}
+MAY_HAVE = {
+    "data": {"role", "read_only"},
+    "data[]": {"role", "read_only"} | CONFIG_MAY_HAVE,
+    "data[].config[]": CONFIG_MAY_HAVE,
+}

@@ -45,7 +45,6 @@ class Client:
         username=None,
         password=None,
         wait=True,
-        reconnect=False,
     ):
         v5 = version == V5
         self.v5 = v5
@@ -55,11 +54,9 @@ class Client:
             protocol=version,
             transport=transport,
             manual_ack=manual_ack,
-            reconnect_on_failure=reconnect,
+            reconnect_on_failure=False,
             **({} if v5 else {"clean_session": clean}),
         )
-        if reconnect:
-            self.client.reconnect_delay_set(1, 1)
         if transport == "websockets":
             self.client.ws_set_options(path="/mqtt")
         if ca:
@@ -160,6 +157,17 @@ class Client:
 
     def ack(self, message):
         self.client.ack(message.mid, message.qos)
+
+    def reconnect(self):
+        """Connects again, with what is in flight, once the connection is lost.
+
+        Not left to paho: where an attempt fails, it publishes again at the next what it has released already.
+        """
+        self.disconnected.get(timeout=DEADLINE_S)
+        self.client.loop_stop()
+        self.client.reconnect()
+        self.client.loop_start()
+        self.connack = self._events.get(timeout=DEADLINE_S)
 
     def break_off(self):
         """Closes the socket without a DISCONNECT."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from waiting import Lines
+from waiting import DEADLINE_S, Lines
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("BROKER_SERVER", ROOT / "target/release/broker-server"))
@@ -21,6 +21,8 @@ DEFAULTS = {
         "ws": {"external": {"enabled": False}},
         "wss": {"external": {"enabled": False}},
     },
+    # A machine that builds this may have little space, and a disk that others use as well.
+    "store": {"min_free_bytes": "64MB", "slow_sync": "1m"},
     "management": {"listener": {"http": {"bind": "127.0.0.1:0"}}},
 }
 
@@ -121,7 +123,7 @@ class Server:
             self.signal(signal.SIGTERM)
         return self.wait()
 
-    def wait(self, timeout_s=20):
+    def wait(self, timeout_s=DEADLINE_S):
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -129,7 +131,7 @@ class Server:
             raise
 
 
-def run(*args, timeout_s=20):
+def run(*args, timeout_s=DEADLINE_S):
     """Runs the program to its end, for what does not start a broker."""
     return subprocess.run(
         [PROGRAM, *args], capture_output=True, text=True, timeout=timeout_s, env=environment()

@@ -145,3 +145,11 @@ def test_a_changed_setting_is_in_effect_and_shown(broker, api, paho):
         "/configs/mqtt", key="mqtt.max_packet_size", value="64 apples"
     ).refused(108)
     assert shown() == "64KB"
+    broker.kill()
+    broker.restart()
+    api = Api(broker.management)
+    assert shown() == "64KB"
+    assert paho(broker.tcp).connack[2].MaximumPacketSize == 65_536
+    api.delete("/configs/mqtt", key="mqtt.max_packet_size").done()
+    assert shown() == "1MB"
+    assert paho(broker.tcp).connack[2].MaximumPacketSize == 1 << 20

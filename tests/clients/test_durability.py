@@ -36,9 +36,9 @@ def test_paho_sessions_go_on_after_each_kill(start, paho, version, qos):
     away = paho(broker.tcp, "away", **session)
     away.subscribe("numbers", qos)
     away.close()
-    subscriber = paho(broker.tcp, "subscriber", reconnect=True, **session)
+    subscriber = paho(broker.tcp, "subscriber", **session)
     subscriber.subscribe("numbers", qos)
-    publisher = paho(broker.tcp, "publisher", reconnect=True, **session)
+    publisher = paho(broker.tcp, "publisher", **session)
     published = []
     for _ in range(3):
         first = len(published)
@@ -47,6 +47,8 @@ def test_paho_sessions_go_on_after_each_kill(start, paho, version, qos):
         published[first + 100]()
         broker.kill()
         broker.restart()
+        subscriber.reconnect()
+        publisher.reconnect()
     for n, wait in enumerate(published):
         if n % 400 != 100:
             wait()

@@ -222,11 +222,11 @@ def test_access_rules_decide_who_may_connect(start):
 
 def test_running_out_of_descriptors_is_survived_and_said(start, mosquitto_sub):
     broker = start(
-        prefix=["prlimit", "--nofile=40:40"], broker={"sys_interval": "1s"}
+        prefix=["prlimit", "--nofile=64:64"], broker={"sys_interval": "1s"}
     )
     bystander = mosquitto_sub(*tcp(broker.tcp), "-q", 1, "-t", "a")
     alarms = mosquitto_sub(*tcp(broker.tcp), "-t", "$SYS/brokers/+/alarms/#")
-    crowd = [socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S) for _ in range(60)]
+    crowd = [socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S) for _ in range(90)]
     assert "too_many_open_files/alert" in alarms.receive()
     # Those within are served all the while.
     pub_inside = crowd[0]

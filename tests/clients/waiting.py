@@ -4,7 +4,7 @@ import re
 import threading
 import time
 
-DEADLINE_S = 15
+DEADLINE_S = 30
 
 
 def wait_until(condition, what, timeout_s=DEADLINE_S):

@@ -10,6 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::context::{Context, id};
+use crate::api::Path;
 use crate::output::Faulty;
 use crate::printer::{Column, Listing, left};
 use crate::row::Row;
@@ -36,6 +37,12 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
+    /// Take a change back: what the configuration file says is in effect again
+    Reset {
+        /// The whole key
+        #[arg(value_parser = id())]
+        key: String,
+    },
     /// Check a configuration file with broker-server, which must be installed here
     Check { file: PathBuf },
 }
@@ -48,14 +55,23 @@ impl Config {
         match &self.command {
             Command::Show { prefix } => show(context, prefix.as_deref().unwrap_or_default()),
             Command::Set { key, value } => {
-                let app = key.split('.').next().unwrap_or(key);
-                let path = context.scoped("configs")?.join(app);
+                let path = app_path(context, key)?;
                 context.api.put(&path, &json!({ "key": key, "value": value }))?;
                 context.printer.done(None, &format!("set {key} = {value}"), "ok")
+            }
+            Command::Reset { key } => {
+                let path = app_path(context, key)?.query("key", key);
+                context.api.delete(&path)?;
+                context.printer.done(None, &format!("reset {key}"), "ok")
             }
             Command::Check { file } => check(file),
         }
     }
+}
+
+/// The first part of a key is what the API calls its application.
+fn app_path(context: &Context, key: &str) -> Result<Path> {
+    Ok(context.scoped("configs")?.join(key.split('.').next().unwrap_or(key)))
 }
 
 fn show(context: &mut Context, prefix: &str) -> Result<()> {

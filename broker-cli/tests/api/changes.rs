@@ -137,6 +137,12 @@ fn changes_are_the_requests_of_the_document() {
             "set mqtt.max_packet_size = 2MB",
         ),
         (
+            "config reset mqtt.max_packet_size",
+            "DELETE /api/v3/configs/mqtt?key=mqtt.max_packet_size",
+            Value::Null,
+            "reset mqtt.max_packet_size",
+        ),
+        (
             "trace start topic t/# log/t.log info --rate 5 --duration 60 --payload",
             "POST /api/v3/traces",
             json!({"kind": "topic", "value": "t/#", "level": "info", "rate": 5, "duration": 60, "payload": true,

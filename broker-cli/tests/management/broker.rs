@@ -130,7 +130,8 @@ impl Broker {
         assert!(!output.status.success(), "{line}: {output:?}");
     }
 
-    fn mqtt_client(&self, line: &str) -> Command {
+    /// The command that runs it.
+    pub(crate) fn mqtt_client(&self, line: &str) -> Command {
         let (host, port) = &self.tcp;
         let mut words = line.split(' ');
         let mut command = program();

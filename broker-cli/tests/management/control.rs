@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::broker::{Broker, program};
+use crate::broker::{Broker, Subscriber, program};
 
 #[test]
 fn listeners_stop_and_start() {
@@ -60,6 +60,57 @@ fn retained_messages_are_shown_and_deleted() {
     let cleaned = broker.json("retainer clean")["cleaned"].as_u64().unwrap();
     assert!(cleaned >= 1, "{cleaned}");
     broker.fails("retainer show kept/two", 1, "no message is retained for 'kept/two'");
+}
+
+#[test]
+fn keys_of_the_configuration_are_shown_and_changed() {
+    let broker = Broker::start_with("[mqtt]\nmax_inflight = 7\n");
+    assert_eq!(
+        broker.cli("config show mqtt.max_inflight"),
+        "KEY                VALUE\nmqtt.max_inflight  7\n"
+    );
+    let ctl = broker.cli("config show zone.external --format emqx");
+    assert!(ctl.contains("zone.external.max_inflight = 7\n"), "{ctl}");
+    assert_eq!(
+        broker.cli("config set mqtt.max_packet_size 1KB"),
+        "set mqtt.max_packet_size = 1KB\n"
+    );
+    let shown = broker.json("config show mqtt.max_packet_size");
+    assert_eq!((&shown[0]["value"], &shown[0]["kept"]), (&"1KB".into(), &true.into()));
+    // A client that comes now is told, and does not send more.
+    let long = "x".repeat(2_000);
+    let sent = broker.mqtt_client(&format!("pub -V 5 -q 1 -t a -m {long}")).output().unwrap();
+    assert!(!sent.status.success(), "{sent:?}");
+    broker.cli("config reset mqtt.max_packet_size");
+    broker.mqtt(&format!("pub -V 5 -q 1 -t a -m {long}"));
+    assert_eq!(broker.json("config show mqtt.max_packet_size")[0]["kept"], false);
+
+    broker.fails(
+        "config set mqtt.max_inflight many",
+        1,
+        "mqtt.max_inflight: must be a whole number",
+    );
+    broker.fails("config set node.name a@b", 1, "node.name: takes effect with a restart");
+    broker.fails("config set mqtt.max_inflght 1", 1, "did you mean mqtt.max_inflight?");
+    broker.fails("config set mqtt.max_inflght 1 --node x@y", 1, "node x@y not found");
+}
+
+#[test]
+fn keys_of_a_plugin_are_shown_and_changed() {
+    let broker = Broker::start();
+    let shown = broker.cli("plugins config emqx_retainer");
+    assert!(shown.contains("retainer.max_payload_size       1MB      no"), "{shown}");
+    broker.cli("plugins set emqx_retainer retainer.max_payload_size=4B");
+    // What is set stays when another key is.
+    broker.cli("plugins set emqx_retainer retainer.expiry_interval=1h");
+    broker.mqtt("pub -q 1 -r -t a -m 12345");
+    broker.mqtt("pub -q 1 -r -t b -m 1234");
+    let mut subscriber = Subscriber::start(&broker, "-t + -v -C 1");
+    assert_eq!(subscriber.line(), "b 1234");
+    let shown = broker.cli("plugins config emqx_retainer");
+    assert!(shown.contains("retainer.max_payload_size       4B       yes"), "{shown}");
+    broker.fails("plugins set emqx_retainer retainer.no=1", 2, "has no key 'retainer.no'");
+    broker.fails("plugins config emqx_nothing", 1, "not_found");
 }
 
 #[test]

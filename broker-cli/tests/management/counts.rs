@@ -66,11 +66,38 @@ fn an_alarm_is_present_until_it_is_history() {
     let broker = Broker::start_with("[store]\nmin_free_bytes = \"1048576GB\"\n");
     eventually(|| broker.cli("alarms").contains("store_disk_low").then_some(()));
     let ctl = broker.cli("alarms --format emqx");
-    assert!(ctl.contains("Alarm(store_disk_low, desc="), "{ctl}");
+    assert!(ctl.contains("Alarm(store_disk_low, desc=warning: store disk low: "), "{ctl}");
     assert_eq!(broker.cli("alarms clear store_disk_low"), "cleared store_disk_low\n");
     broker.fails("alarms clear nothing", 1, "not_found (code 102)");
     let history = broker.cli("alarms history");
     assert!(history.starts_with("ALARM ") && history.contains("store_disk_low"), "{history}");
     broker.cli("alarms forget-history");
     assert!(!broker.cli("alarms history").contains("store_disk_low"));
+}
+
+#[test]
+fn what_was_measured_is_the_description_and_a_client_is_named() {
+    let broker = Broker::start_with(
+        "[os_mon]\ncpu_check_interval = \"100ms\"\ncpu_high_watermark = \"0%\"\n\
+         cpu_low_watermark = \"0%\"\n[mqtt]\nmax_mqueue_len = 1\n",
+    );
+    // A session that waits for its client.
+    broker.mqtt("sub -i a/way -c -q 1 -t t -E");
+    for _ in 0..2 {
+        broker.mqtt("pub -q 1 -t t -m x");
+    }
+    let table = eventually(|| {
+        let table = broker.cli("alarms");
+        ["cpu_high_watermark", "queue_overflow/a/way"]
+            .iter()
+            .all(|id| table.contains(id))
+            .then_some(table)
+    });
+    let line = |id: &str| table.lines().find_map(|line| line.strip_prefix(id)).unwrap().trim();
+    assert!(line("cpu_high_watermark").parse::<f64>().is_ok(), "{table}");
+    assert!(line("queue_overflow/a/way").starts_with("warning: queue overflow: "), "{table}");
+    let details = &broker.json("alarms")[0]["alarms"][1]["details"];
+    assert_eq!(details["client_id"], "a/way");
+    assert_eq!(broker.cli("alarms clear queue_overflow/a/way"), "cleared queue_overflow/a/way\n");
+    assert!(broker.cli("alarms history").contains("queue_overflow/a/way"));
 }

@@ -7,12 +7,12 @@ use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, t
 use super::acks::AckKind;
 use super::{Channel, Close, CloseCause, Connected, Flow, code_for};
 use crate::access::Decision;
-use crate::broker::Broker;
 use crate::config::ZoneConfig;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
 use crate::message::{Publication, is_forwarded};
 use crate::metrics::Metric;
+use crate::modules::rewrite::Rewrite;
 use crate::session::Receipt;
 use crate::turn::Turn;
 
@@ -210,7 +210,8 @@ impl Channel {
             draft.topic = Cow::Owned(inner);
             delay = Some(due_ms);
         }
-        if let Cow::Owned(name) = place_name(&draft.topic, &connected.client.mountpoint, broker) {
+        let mountpoint = &connected.client.mountpoint;
+        if let Cow::Owned(name) = place_name(&draft.topic, mountpoint, turn.rewrite.as_deref()) {
             draft.topic = Cow::Owned(name);
         }
         Ok(delay)
@@ -269,8 +270,12 @@ pub(crate) fn check_name(topic: &str, zone: &ZoneConfig) -> Result<(), ReasonCod
 }
 
 /// The topic as the broker knows it: rewritten, behind the client's mountpoint.
-pub(crate) fn place_name<'a>(topic: &'a str, mountpoint: &str, broker: &Broker) -> Cow<'a, str> {
-    let rewritten = broker.rewrite.as_ref().and_then(|rewrite| rewrite.apply(topic));
+pub(crate) fn place_name<'a>(
+    topic: &'a str,
+    mountpoint: &str,
+    rewrite: Option<&Rewrite>,
+) -> Cow<'a, str> {
+    let rewritten = rewrite.and_then(|rewrite| rewrite.apply(topic));
     let name = rewritten.map_or(Cow::Borrowed(topic), Cow::Owned);
     if mountpoint.is_empty() { name } else { Cow::Owned(format!("{mountpoint}{name}")) }
 }

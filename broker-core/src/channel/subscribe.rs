@@ -17,6 +17,7 @@ use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
 use crate::extension::{Action, SubscribeDraft};
 use crate::metrics::Metric;
+use crate::modules::rewrite::Rewrite;
 use crate::record::Record;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
@@ -199,7 +200,7 @@ pub(crate) fn subscribe_one(
     let mut options = draft.options;
     options.qos = options.qos.min(zone.max_qos_allowed);
     let (share, plain) = check_filter(&filter, zone)?;
-    let route = route_of(plain, client, &turn.broker);
+    let route = route_of(plain, client, turn.rewrite.as_deref());
     let subscription =
         Subscription::new(Arc::clone(&filter), &route, share, options, wish.identifier);
     let old = {
@@ -385,9 +386,9 @@ fn plain_filter(filter: &str) -> &str {
 }
 
 /// The filter as the router knows it: rewritten, behind the client's mountpoint.
-fn route_of<'a>(filter: &'a str, client: &ClientInfo, broker: &Broker) -> Cow<'a, str> {
+fn route_of<'a>(filter: &'a str, client: &ClientInfo, rewrite: Option<&Rewrite>) -> Cow<'a, str> {
     let mut route = Cow::Borrowed(filter);
-    if let Some(rewritten) = broker.rewrite.as_ref().and_then(|rewrite| rewrite.apply(filter)) {
+    if let Some(rewritten) = rewrite.and_then(|rewrite| rewrite.apply(filter)) {
         route = Cow::Owned(rewritten);
     }
     if !client.mountpoint.is_empty() {

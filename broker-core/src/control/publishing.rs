@@ -87,7 +87,7 @@ impl Broker {
             place = Place { topic: Cow::Borrowed(inner), due_ms: Some(due_ms) };
         }
         if let Some(rewritten) =
-            self.rewrite.as_ref().and_then(|rewrite| rewrite.apply(&place.topic))
+            turn.rewrite.as_ref().and_then(|rewrite| rewrite.apply(&place.topic))
         {
             place.topic = Cow::Owned(rewritten);
         }

@@ -1,5 +1,7 @@
 //! Topic rewrite: the first rule whose filter and pattern match gives a topic its new name.
 
+use std::sync::Arc;
+
 use broker_codec::topic;
 use regex_lite::Regex;
 
@@ -12,7 +14,7 @@ pub(crate) struct Rewrite {
 
 impl Rewrite {
     /// The compiled rules; `None` if there are none.
-    pub(crate) fn new(rules: &[RewriteRule]) -> Result<Option<Self>, BuildError> {
+    pub(crate) fn new(rules: &[RewriteRule]) -> Result<Option<Arc<Self>>, BuildError> {
         if rules.is_empty() {
             return Ok(None);
         }
@@ -23,7 +25,7 @@ impl Rewrite {
             })?;
             Ok((rule.filter.clone(), pattern, rule.target.clone()))
         };
-        Ok(Some(Self { rules: rules.iter().map(compile).collect::<Result<_, _>>()? }))
+        Ok(Some(Arc::new(Self { rules: rules.iter().map(compile).collect::<Result<_, _>>()? })))
     }
 
     /// The new name of a topic or Topic Filter, if a rule gives it a valid one.

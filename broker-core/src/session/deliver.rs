@@ -254,6 +254,13 @@ impl State {
             out.counters.inc(Metric::DroppedQueueFull);
             self.note_loss(&dropped, DropReason::QueueFull, out);
             self.record_removed(dropped.step, Removal::QueueFull, out);
+            if !self.is_overflow_noted {
+                self.is_overflow_noted = out.broker.client_alarms.note_dropped(
+                    self.number,
+                    &self.client.client_id,
+                    out.now,
+                );
+            }
         }
         let growth = self.queue.growth();
         if growth != 0 && out.broker.queues_grew(growth) && self.is_durable {

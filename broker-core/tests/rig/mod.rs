@@ -499,7 +499,10 @@ impl Rig {
                 if std::mem::take(&mut conn.socket.lock().was_woken) {
                     is_quiet = false;
                     match conn.channel.handle_wake(&mut self.turn) {
-                        Ok(()) => self.feed(c),
+                        Ok(()) => {
+                            let _ = conn.channel.stalled_since_ms(&self.turn);
+                            self.feed(c);
+                        }
                         Err(close) => self.close(c, close),
                     }
                 }

@@ -1,6 +1,8 @@
 //! `alarms`: conditions that are up, and those that are over.
 
-use broker_core::{Alarm, PastAlarm};
+use std::collections::BTreeMap;
+
+use broker_core::{Alarm, PastAlarm, Report};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -44,10 +46,28 @@ struct NodeAlarms {
 /// An alarm that is up.
 #[derive(Serialize, ToSchema)]
 struct AlarmInfo {
-    /// `cpu_high_watermark`.
+    /// `cpu_high_watermark`; of one client also which, `queue_overflow/c1`.
     id: String,
-    /// What is the matter, or the value that was measured, as a text.
-    desc: String,
+    desc: AlarmDescription,
+    /// `notice`, `warning`, `error` or `critical`.
+    severity: &'static str,
+    /// What kind of trouble it is.
+    title: String,
+    /// What is the matter, one sentence.
+    summary: String,
+    /// Since when, local time, `2019-04-29 10:56:41`.
+    timestamp: String,
+    /// What was measured, by name.
+    details: BTreeMap<String, String>,
+}
+
+/// Of the original's own alarms the value that was measured, as a text; of others what the original has for an
+/// alarm that says more.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum AlarmDescription {
+    Value(String),
+    Structured { severity: &'static str, title: String, summary: String, timestamp: String },
 }
 
 /// The alarms of a node that are over.
@@ -60,22 +80,34 @@ struct NodePastAlarms {
 /// An alarm that is over.
 #[derive(Serialize, ToSchema)]
 struct PastAlarmInfo {
-    id: String,
-    desc: String,
+    #[serde(flatten)]
+    alarm: AlarmInfo,
     /// Local time, `2019-04-29 10:56:41`.
     clear_at: String,
 }
 
 impl From<Alarm> for AlarmInfo {
-    fn from(Alarm { id, description, .. }: Alarm) -> Self {
-        Self { id, desc: description }
+    fn from(Alarm { id, report, since_ms }: Alarm) -> Self {
+        let Report { severity, title, summary, value, details } = report;
+        let (severity, title) = (severity.as_str(), title.into_owned());
+        let timestamp = text::local_time(since_ms);
+        let desc = match value {
+            Some(value) => AlarmDescription::Value(value),
+            None => AlarmDescription::Structured {
+                severity,
+                title: title.clone(),
+                summary: summary.clone(),
+                timestamp: timestamp.clone(),
+            },
+        };
+        let details = details.into_iter().map(|(name, value)| (name.into_owned(), value));
+        Self { id, desc, severity, title, summary, timestamp, details: details.collect() }
     }
 }
 
 impl From<PastAlarm> for PastAlarmInfo {
     fn from(PastAlarm { alarm, cleared_ms }: PastAlarm) -> Self {
-        let AlarmInfo { id, desc } = alarm.into();
-        Self { id, desc, clear_at: text::local_time(cleared_ms) }
+        Self { alarm: alarm.into(), clear_at: text::local_time(cleared_ms) }
     }
 }
 

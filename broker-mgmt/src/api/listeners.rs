@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use broker_core::ListenerError;
+use broker_core::{LISTENER_FAILED, ListenerError, Report, Severity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -92,17 +92,16 @@ fn stop(api: &Api, request: &Request) -> Answer {
     } else {
         mqtt(api)?.stop(&id)?
     }
+    api.broker.alarms().clear(&alarm(&id), api.now().wall_ms);
     log::info!("listener stopped name={id}");
     Reply::ok()
 }
 
 fn start(api: &Api, request: &Request) -> Answer {
     let id = existing(api, request)?;
-    if is_ours(&id) {
-        api.listeners.start(&id)?
-    } else {
-        mqtt(api)?.start(&id)?
-    }
+    let opened = if is_ours(&id) { api.listeners.start(&id) } else { mqtt(api)?.start(&id) };
+    note(api, &id, &opened);
+    opened?;
     log::info!("listener started name={id}");
     Reply::ok()
 }
@@ -110,13 +109,33 @@ fn start(api: &Api, request: &Request) -> Answer {
 fn restart(api: &Api, request: &Request) -> Answer {
     let id = existing(api, request)?;
     not_this_one(request, &id)?;
-    if is_ours(&id) {
-        api.listeners.restart(&id)?
-    } else {
-        mqtt(api)?.restart(&id)?
-    }
+    let opened = if is_ours(&id) { api.listeners.restart(&id) } else { mqtt(api)?.restart(&id) };
+    note(api, &id, &opened);
+    opened?;
     log::info!("listener restarted name={id}");
     Reply::ok()
+}
+
+/// A listener that should be open and is not is an alarm.
+fn note(api: &Api, id: &str, opened: &Result<(), ListenerError>) {
+    let now_ms = api.now().wall_ms;
+    match opened {
+        Ok(()) => drop(api.broker.alarms().clear(&alarm(id), now_ms)),
+        Err(ListenerError::Failed(why)) if !is_running(api, id) => {
+            let what = format!("listener {id} cannot be opened: {why}");
+            let report = Report::new(Severity::Error, "", what).with_detail("listener", id);
+            api.broker.alarms().raise(&alarm(id), report, now_ms);
+        }
+        Err(_) => {}
+    }
+}
+
+fn alarm(id: &str) -> String {
+    format!("{LISTENER_FAILED}/{id}")
+}
+
+fn is_running(api: &Api, id: &str) -> bool {
+    items(api).iter().any(|item| item.id == id && item.running)
 }
 
 /// All of them in the original's order: those of its own server first, the HTTP ones after them.

@@ -227,6 +227,19 @@ fn reload_loads_what_is_not_loaded() {
     assert!(world.host.is_active(A));
 }
 
+#[test]
+fn another_configuration_is_put_in_force_where_the_plugin_is_at_work() {
+    let world = start(&[A]);
+    assert_eq!(world.host.configure(A, &config(&[])), Ok(()));
+    assert_eq!(world.host.configure(B, &config(&[])), Ok(()));
+    assert_eq!((world.counts(0), world.counts(1)), ((2, 0), (0, 1)));
+    assert_eq!(world.links(), (2, 2));
+    world.lives[0].is_wrong.store(true, Ordering::Relaxed);
+    assert!(matches!(world.host.configure(A, &config(&[])), Err(PluginError::Config(_))));
+    assert_eq!(world.counts(0), (2, 0));
+    assert_eq!(world.host.configure("emqx_nothing", &config(&[])), Err(PluginError::NotFound));
+}
+
 /// What runs not is told so, at the start and when it is unloaded.
 #[test]
 fn what_is_not_loaded_is_stopped() {

@@ -19,6 +19,8 @@ pub(crate) enum Origin {
     },
     /// An environment variable.
     Env(String),
+    /// An order to the running broker.
+    RunTime,
     /// Nowhere: a default.
     Default,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Origin {
             Self::File(file) => f.write_str(file),
             Self::Place { file, line, column } => write!(f, "{file}:{line}:{column}"),
             Self::Env(name) => f.write_str(name),
+            Self::RunTime => f.write_str("set at run time"),
             Self::Default => f.write_str("default"),
         }
     }

@@ -13,7 +13,7 @@ use super::table::{self, Form, Goes, Key, Role};
 use super::value::bare_or_quoted;
 
 /// What was given, by dotted key; the environment has replaced what the file says.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Given {
     pub(crate) entries: BTreeMap<String, Entry>,
     /// Zones, listeners and automatic subscriptions that are named, with the place of the first mention.
@@ -28,7 +28,7 @@ pub(crate) struct Given {
 }
 
 /// A key's value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) key: &'static Key,
     pub(crate) owner: Owner,
@@ -37,7 +37,7 @@ pub(crate) struct Entry {
     pub(crate) content: Content,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Content {
     One(Item),
     /// Of a list or map.
@@ -83,7 +83,7 @@ impl Content {
 }
 
 /// What a path stands for.
-enum Found {
+pub(crate) enum Found {
     Key { key: &'static Key, owner: Owner, item: Option<ItemName> },
     WrongProtocol(&'static [Protocol]),
     Nothing,
@@ -331,7 +331,7 @@ pub(crate) fn dotted(path: &[String]) -> String {
 }
 
 /// One value that stands for a whole list.
-fn listed(key: &Key, value: Item) -> Content {
+pub(crate) fn listed(key: &Key, value: Item) -> Content {
     let Item { raw, origin } = value;
     let items = match raw {
         // It has no names for the entries of a map.
@@ -351,7 +351,7 @@ fn listed(key: &Key, value: Item) -> Content {
     Content::Many(named.collect())
 }
 
-fn find(path: &[String]) -> Found {
+pub(crate) fn find(path: &[String]) -> Found {
     let mut wrong_protocol = None;
     for role in [Role::Full, Role::Base, Role::Item, Role::Head] {
         for form in table::forms().iter().filter(|form| form.role == role) {

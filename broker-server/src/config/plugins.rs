@@ -37,6 +37,25 @@ impl Word for PluginName {
     }
 }
 
+/// What the keys of a plugin begin with, if it has any.
+pub(crate) fn prefix_of(plugin: &str) -> Option<&'static str> {
+    PREFIXES.iter().find(|(name, _)| *name == plugin).map(|(_, prefix)| *prefix)
+}
+
+/// The plugin that a key is of.
+pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
+    PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
+}
+
+const PREFIXES: [(&str, &str); 6] = [
+    ("emqx_auth_clientid", "auth.client."),
+    ("emqx_auth_username", "auth.user."),
+    ("emqx_dashboard", "dashboard."),
+    ("emqx_delayed_publish", "delayed."),
+    ("emqx_management", "management."),
+    ("emqx_retainer", "retainer."),
+];
+
 const DEFAULTS: [&str; 4] =
     ["emqx_management", "emqx_retainer", "emqx_dashboard", "emqx_delayed_publish"];
 

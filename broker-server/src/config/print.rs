@@ -235,9 +235,10 @@ fn row(text: &mut String, name: &str, key: &Key, default: &str, help: &str) {
     put(
         text,
         format_args!(
-            "| `{name}` | {} | {} | {} |\n",
+            "| `{name}` | {} | {} | {} | {} |\n",
             cell(default),
             cell(&key.expected()),
+            if key.is_live() { "yes" } else { "" },
             cell(help)
         ),
     );
@@ -267,7 +268,8 @@ const TOML_HEAD: &str = "\
 # The keys of [mqtt], allow_anonymous, acl_nomatch and acl_deny_action are for the zones that do not set them.
 ";
 
-const ROW_HEAD: &str = "| Key | Default | Value | Meaning |\n| --- | --- | --- | --- |\n";
+const ROW_HEAD: &str =
+    "| Key | Default | Value | Run time | Meaning |\n| --- | --- | --- | --- | --- |\n";
 
 const MARKDOWN_HEAD: &str = "\
 <!-- Made by `broker-server --print-config=markdown > docs/configuration.md`; do not edit. -->
@@ -313,6 +315,10 @@ items, or item by item: `BROKER__LISTENER__TCP__EXTERNAL__ACCESS__1=allow all`.
 
 Durations have units: `\"500ms\"`, `\"15s\"`, `\"1h30m\"`, `\"7d\"`; sizes likewise: `\"64KB\"`, `\"1MB\"`; 0 needs none. Flags are
 `true` and `false`; `\"on\"` and `\"off\"` are understood. Unknown keys and wrong values are errors.
+
+Keys with \"yes\" under \"Run time\" can be changed while the broker runs, with `broker-cli config set` or over the management
+API (docs/api.md). What is set so goes before the file and the environment, after a restart too, until it is taken back;
+the log of a start names it. The keys of `[mqtt]` and of zones are for the connections that are accepted from then on.
 ";
 
 const ZONE_HEAD: &str = "\

@@ -17,6 +17,7 @@ use super::dashboard::DashboardConfig;
 use super::error::{ConfigError, Origin};
 use super::field::{Pair, Refusal};
 use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
+use super::monitors::MonitorConfig;
 use super::plugins::PluginName;
 use super::raw::{Item, Raw};
 use super::table::{self, Access, Goes, Key};
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::auth::scram::Verifier;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) node: NodeConfig,
     pub(crate) log: LogConfig,
@@ -36,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) store: StoreConfig,
     pub(crate) management: ManagementConfig,
     pub(crate) dashboard: DashboardConfig,
+    pub(crate) monitor: MonitorConfig,
     pub(crate) plugins_loaded: Vec<PluginName>,
     pub(crate) client_hash: AccountHash,
     pub(crate) user_hash: AccountHash,
@@ -74,7 +76,7 @@ pub(crate) struct Zone {
 }
 
 /// A listener that may be off, or lack an address as long as not all is read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Listener {
     pub(crate) enabled: bool,
     pub(crate) bind: Option<Bind>,
@@ -112,6 +114,7 @@ impl Default for Settings {
             count_topics: None,
             topic_metrics: Vec::new(),
             dashboard: DashboardConfig::default(),
+            monitor: MonitorConfig::default(),
             plugins_loaded: PluginName::defaults(),
             client_hash: AccountHash::default(),
             user_hash: AccountHash::default(),
@@ -360,6 +363,7 @@ impl Settings {
             listeners: listeners.collect(),
             management: self.management,
             dashboard: self.dashboard,
+            monitor: self.monitor,
             plugins,
             acl_file: self.acl_file,
             scram_users: self.scram_users,

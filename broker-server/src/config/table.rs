@@ -7,7 +7,9 @@ mod auth;
 mod dashboard;
 mod ignored;
 mod listener;
+mod live;
 mod management;
+mod monitors;
 mod plugins;
 mod root;
 mod store;
@@ -150,6 +152,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(management::TLS_KEYS)
         .chain(dashboard::KEYS)
         .chain(plugins::KEYS)
+        .chain(monitors::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)

@@ -14,7 +14,7 @@ use super::*;
 
 fn settings(text: &str, env: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    read_text("broker.toml", text, env)
+    read_text("broker.toml", text, env).map(|(_, settings)| settings)
 }
 
 fn config(text: &str) -> ServerConfig {
@@ -568,6 +568,29 @@ fn addresses_of_listeners_that_are_off_are_free() {
 }
 
 #[test]
+fn a_low_mark_above_its_high_one_is_refused() {
+    check_errors(
+        r#"
+        [os_mon]
+        cpu_low_watermark = "81%"
+        fd_high_watermark = "59%"
+        [vm_mon]
+        process_high_watermark = "10%"
+        process_low_watermark = "11%"
+        "#,
+        &[
+            r#"broker.toml:3:29: os_mon.cpu_low_watermark = "81%": above os_mon.cpu_high_watermark (80%)"#,
+            r#"broker.toml:4:29: os_mon.fd_high_watermark = "59%": below os_mon.fd_low_watermark (60%)"#,
+            r#"broker.toml:7:33: vm_mon.process_low_watermark = "11%": above vm_mon.process_high_watermark (10%)"#,
+        ],
+    );
+    let monitor =
+        config("[os_mon]\ncpu_high_watermark = \"1%\"\ncpu_low_watermark = \"1%\"").monitor;
+    assert_eq!(monitor.cpu, Marks { high: 1, low: 1 });
+    assert_eq!(monitor.descriptors, Marks { high: 80, low: 60 });
+}
+
+#[test]
 fn errors_of_the_environment_name_the_variable() {
     check_errors_with(
         "[mqtt]\nmax_inflight = 1",
@@ -665,6 +688,7 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             listeners,
             management,
             dashboard,
+            monitor,
             plugins,
             acl_file,
             scram_users,
@@ -674,7 +698,7 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
         let rest = format!(
             "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{acl_file:?}{users:#?}"
         );
-        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{rest}")
+        format!("{node:#?}{log:#?}{broker:#?}{store:#?}{monitor:#?}{rest}")
     };
     assert_eq!(shown(first), shown(second));
 }

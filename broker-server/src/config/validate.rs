@@ -4,6 +4,7 @@ use broker_net::config::{Bind, TlsConfig};
 
 use super::accounts::{self, Account};
 use super::error::{ConfigError, Origin};
+use super::monitors;
 use super::settings::{Listener, Settings};
 use super::table::Why;
 use super::value::show_size;
@@ -15,6 +16,7 @@ pub(crate) fn check(settings: &Settings, errors: &mut Vec<ConfigError>) {
     }
     check_tls(settings, HTTPS, &settings.management.https.tls, errors);
     check_addresses(settings, errors);
+    monitors::check(settings, errors);
     if settings.store.enabled {
         check_store(settings, errors);
     }
@@ -308,7 +310,7 @@ fn overlap(a: &Bind, b: &Bind) -> bool {
 }
 
 /// A value that was given, or a default that others make wrong.
-fn wrong(settings: &Settings, key: String, problem: String) -> ConfigError {
+pub(crate) fn wrong(settings: &Settings, key: String, problem: String) -> ConfigError {
     let (origin, value) = match settings.given.get(&key) {
         Some((origin, value)) => (origin.clone(), Some(value.clone())),
         None => (Origin::Default, None),

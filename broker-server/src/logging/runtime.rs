@@ -26,6 +26,26 @@ pub(crate) fn set_up(config: &LogConfig) {
     *settings = Some(Settings { configured: config.clone(), in_force: config.clone() });
 }
 
+/// What is in force, with what was changed at run time.
+pub(crate) fn in_force() -> Option<LogConfig> {
+    SETTINGS.lock().as_ref().map(|settings| settings.in_force.clone())
+}
+
+/// Has one key of `[log]` be as in `config`, now and for what goes back to the configuration.
+pub(crate) fn change(config: &LogConfig, key: &str) {
+    let mut settings = SETTINGS.lock();
+    let Some(settings) = settings.as_mut() else { return };
+    for log in [&mut settings.configured, &mut settings.in_force] {
+        match key {
+            "log.to" => log.to = config.to,
+            "log.level" => log.level = config.level,
+            "log.format" => log.format = config.format,
+            _ => log.targets.clone_from(&config.targets),
+        }
+    }
+    install(&settings.in_force);
+}
+
 impl LogLevels for Runtime {
     fn levels(&self) -> Levels {
         let settings = SETTINGS.lock();

@@ -33,6 +33,11 @@ pub(crate) fn broker() -> &'static Address {
     ADDRESS.get().expect("the test has started one")
 }
 
+/// Has the clients of this thread connect to that one.
+pub(crate) fn use_broker(address: &'static Address) {
+    ADDRESS.set(Some(address));
+}
+
 pub(crate) fn is_ours() -> bool {
     true
 }
@@ -73,6 +78,8 @@ pub(crate) struct Broker {
     data_dir: PathBuf,
     config: PathBuf,
     process: Process,
+    /// What earlier starts have logged.
+    earlier_log: String,
     folder: Option<Folder>,
 }
 
@@ -104,7 +111,13 @@ impl Broker {
     pub(crate) fn try_start(data_dir: &Path, keys: Keys<'_>) -> Result<Self, Refusal> {
         let config = write_config(data_dir, keys);
         let process = Process::start(&config)?;
-        Ok(Self { data_dir: data_dir.to_owned(), config, process, folder: None })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            config,
+            process,
+            earlier_log: String::new(),
+            folder: None,
+        })
     }
 
     /// HOST:PORT of this start.
@@ -138,8 +151,12 @@ impl Broker {
 
     /// Starts it again on the same folder and another port, from this thread on.
     pub(crate) fn restart(&mut self) {
+        let before = self.log();
         match Process::start(&self.config) {
-            Ok(process) => self.process = process,
+            Ok(process) => {
+                self.process = process;
+                self.earlier_log.push_str(&before);
+            }
             Err(Refusal { status, log }) => {
                 panic!("the broker does not start again, {status}:\n{log}")
             }
@@ -201,8 +218,8 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.log();
-            let from = log.char_indices().rev().nth(4_000).map_or(0, |(at, _)| at);
+            let log = format!("{}-- started again\n{}", self.earlier_log, self.log());
+            let from = log.char_indices().rev().nth(8_000).map_or(0, |(at, _)| at);
             eprintln!("end of the broker's log:\n{}", &log[from..]);
         }
     }

@@ -75,6 +75,7 @@ fn a_log_at_its_limit_refuses_what_has_to_be_kept_until_it_shrinks() {
 #[test]
 fn a_full_disk_refuses_what_has_to_be_kept_until_there_is_space() {
     let Some(mut disk) = Disk::new(&[]) else { return };
+    disk.wait_for_spares();
     let filler = disk.take_all_space();
     let accepted = disk.fill();
     disk.assert_others_go_on();
@@ -85,7 +86,6 @@ fn a_full_disk_refuses_what_has_to_be_kept_until_there_is_space() {
 
 /// Nobody makes room but the store itself, once what it holds was taken.
 #[test]
-#[ignore = "in one run of five the broker did not take messages again within the deadline; not yet understood"]
 fn on_a_full_disk_the_store_makes_room_of_what_was_taken() {
     let Some(mut disk) = Disk::new(&[]) else { return };
     disk.wait_for_spares();
@@ -96,11 +96,16 @@ fn on_a_full_disk_the_store_makes_room_of_what_was_taken() {
     disk.assert_recovers(accepted);
 }
 
+/// The store looks once a second whether there is room after all.
+const STEADY: Duration = Duration::from_millis(2_500);
+
 /// A small disk, a broker on it, a client that is away, and one that publishes for it.
 struct Disk {
     broker: Broker,
     bystander: Client,
     publisher: Client,
+    /// Messages that were acknowledged and not yet delivered.
+    taken: usize,
     // Unmounted last but one.
     _mount: Mount,
     folder: Folder,
@@ -132,25 +137,34 @@ impl Disk {
         sleeper.disconnect();
         let mut bystander = v5().open();
         bystander.subscribe("free", 1);
-        let publisher = v5().open();
-        Some(Self { broker, bystander, publisher, _mount: mount, folder })
+        let mut publisher = v5().open();
+        // Lies in a segment that is given back, if the store makes room.
+        assert!(publisher.publish(publish("kept", 1, payload(0)).retain()) < 0x80);
+        Some(Self { broker, bystander, publisher, taken: 0, _mount: mount, folder })
     }
 
-    /// Publishes what is kept in one place, until the store has made spare segments.
+    /// Publishes until the log goes on in a segment that has been a spare, and two more are ready.
     fn wait_for_spares(&mut self) {
-        let log = self.folder.data().join("log");
-        let is_spare = |file: &std::fs::DirEntry| {
-            let name = file.file_name().into_string().unwrap();
-            name.starts_with("spare-") && name.ends_with(".seg")
-        };
         let began = Instant::now();
-        while std::fs::read_dir(&log).unwrap().filter(|it| is_spare(it.as_ref().unwrap())).count()
-            < 2
-        {
-            let code = self.publisher.publish(publish("kept", 1, payload(0)).retain());
-            assert!(code < 0x80, "{code:#04x}");
-            assert!(began.elapsed() < DEADLINE, "there are no spares");
+        loop {
+            let names = self.log_names();
+            let (spares, segments): (Vec<_>, Vec<_>) =
+                names.iter().partition(|name| name.starts_with("spare-"));
+            if segments.len() >= 2 && spares.len() >= 2 {
+                return;
+            }
+            let code = self.publisher.publish(publish("full", 1, payload(self.taken)));
+            assert_eq!(code, 0, "{code:#04x}");
+            self.taken += 1;
+            assert!(began.elapsed() < DEADLINE, "there are no spares: {names:?}");
         }
+    }
+
+    /// The files of the log that are finished.
+    fn log_names(&self) -> Vec<String> {
+        let log = std::fs::read_dir(self.folder.data().join("log")).unwrap();
+        let names = log.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".seg")).collect()
     }
 
     /// A file that leaves nothing for others.
@@ -173,27 +187,32 @@ impl Disk {
         log.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum()
     }
 
-    /// Publishes until the broker says no, as fast as it can; returns how many it took.
+    /// Publishes until the broker says no, as fast as it can; returns how many it has taken.
     ///
     /// A message that the disk had no more room for is neither acknowledged nor refused: the broker has it,
     /// and tries until it can be kept.
     fn fill(&mut self) -> usize {
         let began = Instant::now();
-        for taken in 0.. {
+        let mut refused_since = None;
+        loop {
             let id = self.publisher.packet_id();
-            self.publisher.send_publish(&publish("full", 1, payload(taken)).id(id));
+            self.publisher.send_publish(&publish("full", 1, payload(self.taken)).id(id));
             match self.publisher.recv_within(3_000) {
-                Some(Packet::PubAck(ack)) if ack.code == 0 => {}
+                Some(Packet::PubAck(ack)) if ack.code == 0 => refused_since = None,
                 Some(Packet::PubAck(ack)) if ack.code == 0x97 => {
-                    assert!(taken > 5, "only {taken} messages fit");
-                    return taken;
+                    let since = *refused_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > STEADY {
+                        return self.taken;
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
                 }
                 None => self.publisher = v5().open(),
                 Some(other) => panic!("unexpected {other:?}"),
             }
-            assert!(began.elapsed() < DEADLINE, "{taken} messages taken and no end");
+            self.taken += 1;
+            assert!(began.elapsed() < DEADLINE, "{} messages taken and no end", self.taken);
         }
-        unreachable!("numbers do not end");
     }
 
     /// What need not be kept goes on: QoS 0, and QoS 1 to a client that has no durable session.
@@ -225,12 +244,14 @@ impl Disk {
             assert!(began.elapsed() < DEADLINE, "it does not recover");
             std::thread::sleep(Duration::from_millis(100));
         }
-        self.broker.settle();
         self.broker.crash();
         let mut sleeper = v5().id("sleeper").resume().expiry(1_000).open();
         assert!(sleeper.session_present);
         let first = sleeper.expect_publish();
         assert!(first.payload == payload(0) || first.payload == payload(accepted));
+        self.bystander = v5().open();
+        self.bystander.subscribe("kept", 1);
+        assert!(self.bystander.take().payload == payload(0));
     }
 }
 

@@ -20,5 +20,6 @@ mod levels;
 mod queues;
 mod retained;
 mod sessions;
+mod snapshots;
 mod stop;
 mod wills;

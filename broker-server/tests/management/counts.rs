@@ -1,4 +1,4 @@
-//! `metrics`, `stats`, `alarms`, `drops`, and what Prometheus gets.
+//! `metrics`, `stats`, `drops`, and what Prometheus gets.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -62,20 +62,10 @@ fn metrics_are_wrapped_and_stats_are_flat() {
 }
 
 #[test]
-fn alarms_are_present_until_they_are_history() {
+fn another_node_has_no_counts() {
     let broker = Broker::start();
     let api = broker.api();
-    for path in ["alarms/present", "alarms"] {
-        assert_eq!(api.data(path), json!([{ "node": NODE, "alarms": [] }]));
-    }
-    for path in [format!("alarms/present/{NODE}"), format!("alarms/{NODE}")] {
-        assert_eq!(api.data(&path), json!([]));
-    }
-    assert_eq!(api.data("alarms/history"), json!([{ "node": NODE, "alarms": [] }]));
-    assert_eq!(api.data(&format!("alarms/history/{NODE}")), json!([]));
-    let unknown = api.call("DELETE", &format!("alarms/present/{NODE}/none"), "");
-    assert_eq!(unknown.json(), json!({ "code": 102, "message": "not_found" }));
-    for path in ["alarms/present/x", "alarms/history/x", "nodes/x/metrics", "nodes/x/stats"] {
+    for path in ["nodes/x/metrics", "nodes/x/stats"] {
         let answer = api.call("GET", path, "");
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.json(), json!({ "code": 102, "message": "node x not found" }));

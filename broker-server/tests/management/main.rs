@@ -13,11 +13,13 @@ mod wire;
 
 mod accounts;
 mod acl;
+mod alarms;
 mod apps;
 mod auth;
 mod banned;
 mod basics;
 mod bounds;
+mod configs;
 mod connections;
 mod counts;
 mod https;

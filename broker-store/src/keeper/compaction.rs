@@ -154,10 +154,17 @@ impl Keeper {
     fn copy_some(&mut self, job: &mut Job, now_ms: u64) {
         let mut payload = Vec::new();
         let mut copies = Vec::new();
+        // What is to be found by its place in the payload has to lie in one piece.
+        let most = FRAME_BYTES.min(self.log.piece_bytes());
         while let Some(&(at, len)) = job.bodies.get(job.done) {
-            let is_full = !payload.is_empty() && payload.len() + len as usize > FRAME_BYTES;
+            let is_full = !payload.is_empty() && payload.len() + MOVED_BYTES + len as usize > most;
             let Some(pin) = job.pin.clone().filter(|_| !is_full) else { break };
             job.done += 1;
+            if MOVED_BYTES + len as usize > self.log.piece_bytes() {
+                // The largest there can be: with a record before it, it would not be in one piece.
+                self.compact.stuck.push(job.number);
+                continue;
+            }
             let read = self.log.read(&BodyPlace { at, len, pin });
             let body =
                 read.map_err(|error| error.to_string()).and_then(|body| {
@@ -236,4 +243,6 @@ impl Live {
 
 /// Payload bytes of a frame of copies, unless one body alone is larger.
 const FRAME_BYTES: usize = 1024 * 1024;
+/// What the record takes that says whence a body was moved, at most.
+const MOVED_BYTES: usize = 16;
 const COUNT_AGAIN_MS: u64 = 10_000;

@@ -48,6 +48,9 @@ pub(crate) trait Journal: Send + Sync {
     /// open.
     fn retire(&self, number: u64) -> io::Result<bool>;
 
+    /// Bytes of an appended payload that lie behind each other from its base on.
+    fn piece_bytes(&self) -> usize;
+
     /// Closes the open segment; what is appended next begins another.
     fn roll(&self);
 
@@ -85,6 +88,10 @@ pub(crate) struct RealJournal {
 impl Journal for RealJournal {
     fn append(&self, payload: &[u8]) -> Appended {
         Store::append(self.log.as_ref(), payload)
+    }
+
+    fn piece_bytes(&self) -> usize {
+        Store::piece_bytes(self.log.as_ref())
     }
 
     fn read(&self, place: &BodyPlace) -> Result<Bytes, FetchError> {

@@ -69,7 +69,8 @@ impl Keeper {
             return false;
         }
         let closed = segments.split_last().map_or(&[][..], |(_, closed)| closed);
-        let free = closed.iter().filter(|it| it.end > horizon && !it.is_pinned).count() as u64;
+        // Also one that is held by the few bodies in it: they are moved only from behind the horizon.
+        let free = closed.iter().filter(|it| it.end > horizon).count() as u64;
         let last = self.kept.first().map_or(0, |kept| kept.snapshot.file_bytes);
         free * self.folder.identity().segment_bytes > 2 * last
     }

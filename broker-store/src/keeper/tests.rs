@@ -58,6 +58,10 @@ impl FakeLog {
 }
 
 impl Journal for FakeLog {
+    fn piece_bytes(&self) -> usize {
+        SEGMENT as usize
+    }
+
     fn append(&self, payload: &[u8]) -> Appended {
         let mut inner = self.inner.lock();
         let bytes = payload.len() as u64;

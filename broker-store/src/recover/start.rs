@@ -51,9 +51,6 @@ impl StoppedLog {
             .map_err(|error| StartError::Folder(folder, error))?;
         self.keep_aside(recovery);
         self.make_durable(recovery)?;
-        if let Err(error) = self.segments.prepare_spare() {
-            ::log::warn!("no spare segment could be made error={error}");
-        }
 
         let segments = self.segments.clone();
         let shared = Arc::new(Shared::new(self.options, segments, recovery.next, recovery.end));

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Name, Segments, retry, write_all};
+use super::{Name, Segments, Table, retry, write_all};
 use crate::files::File;
 
 /// Spares that are made ahead of need.
@@ -69,27 +69,38 @@ impl Segments {
         true
     }
 
-    /// Keeps spares ready until [`Self::close`]: writing into blocks that are there takes half the time of
-    /// growing a file, and space is taken before it is needed.
-    pub(crate) fn keep_spares(&self) {
+    /// Keeps spares ready until [`Self::close`], from when the log has [grown](Self::written_to): writing into
+    /// blocks that are there takes half the time of growing a file, and space is taken before it is needed.
+    ///
+    /// The first segment began without one; with the first spare `roll` is called, to go on in that.
+    pub(crate) fn keep_spares(&self, roll: impl Fn()) {
+        let mut is_first = true;
         loop {
             let mut table = self.table.lock();
             let most = SPARES_READY.min(self.spares_max);
-            while !table.has_room_for_spare(most, self.files_max) && !table.is_closing {
-                self.spare_taken.wait(&mut table);
+            let wants_one =
+                |table: &Table| table.is_grown && table.has_room_for_spare(most, self.files_max);
+            while !wants_one(&table) && !table.is_closing {
+                self.spare_wanted.wait(&mut table);
             }
             if table.is_closing {
                 return;
             }
             drop(table);
             let made = self.prepare_spare();
+            if matches!(made, Ok(true)) && std::mem::take(&mut is_first) {
+                let is_sparse = self.table.lock().is_newest_sparse;
+                if is_sparse {
+                    roll();
+                }
+            }
             if let Err(error) = &made {
                 ::log::warn!("no spare segment could be made error={error}");
             }
             if !made.is_ok_and(|is_made| is_made) {
                 let mut table = self.table.lock();
                 if !table.is_closing {
-                    self.spare_taken.wait_for(&mut table, SPARE_RETRY);
+                    self.spare_wanted.wait_for(&mut table, SPARE_RETRY);
                 }
             }
         }

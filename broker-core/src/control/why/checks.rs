@@ -131,7 +131,8 @@ impl Broker {
             Err(()) => (question.topic, false, true),
         };
         let mountpoint = client.as_ref().map_or("", |client| &*client.mountpoint);
-        let name = place_name(inner, mountpoint, self).into_owned();
+        let (rewrite, _) = self.rewrite();
+        let name = place_name(inner, mountpoint, rewrite.as_deref()).into_owned();
         let problem = client.as_ref().and_then(|client| {
             [question.topic, inner].iter().find_map(|name| check_name(name, &client.zone).err())
         });

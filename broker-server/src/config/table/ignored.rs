@@ -101,15 +101,6 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("sysmon.large_heap"),
     meaningless("sysmon.busy_port"),
     meaningless("sysmon.busy_dist_port"),
-    interval("os_mon.cpu_check_interval"),
-    percent("os_mon.cpu_high_watermark"),
-    percent("os_mon.cpu_low_watermark"),
-    interval("os_mon.mem_check_interval"),
-    percent("os_mon.sysmem_high_watermark"),
-    percent("os_mon.procmem_high_watermark"),
-    meaningless("vm_mon.check_interval"),
-    meaningless("vm_mon.process_high_watermark"),
-    meaningless("vm_mon.process_low_watermark"),
     later("bridge.<name>.address"),
     later("bridge.<name>.proto_ver"),
     later("bridge.<name>.client_id"),
@@ -158,13 +149,4 @@ const fn meaningless(name: &'static str) -> Key {
 
 const fn later(name: &'static str) -> Key {
     Key { name, kind: Kind::Any, unset: None, goes: Goes::Ignored(Why::Later), help: "" }
-}
-
-const fn percent(name: &'static str) -> Key {
-    Key { name, kind: Kind::Percent, unset: None, goes: Goes::Ignored(Why::Later), help: "" }
-}
-
-const fn interval(name: &'static str) -> Key {
-    let kind = Kind::Duration(0, 86_400_000);
-    Key { name, kind, unset: None, goes: Goes::Ignored(Why::Later), help: "" }
 }

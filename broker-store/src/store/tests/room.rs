@@ -89,6 +89,35 @@ fn on_a_full_disk_a_spare_makes_room_for_the_snapshots_that_free_the_rest() {
     }
 }
 
+/// It is compacted only once two snapshots lead on behind it, and the log, which takes nothing, does not grow to
+/// the next one by itself. The bodies are more than the log takes as one frame.
+#[test]
+fn on_a_full_disk_a_few_bodies_do_not_hold_the_segment_that_makes_room() {
+    let files = SimFiles::new(1);
+    let mut world = World::open(&files).unwrap();
+    // Both segments have been spares: they have taken their space.
+    while world.store.started().prepare_spare().unwrap() {}
+    world.store.started().roll();
+    let ids: Vec<_> = (0..4).map(|_| world.publish(700)).collect();
+    world.commit();
+    world.snapshot();
+    world.store.started().roll();
+    world.pass(1);
+    world.snapshot();
+    assert_eq!(world.segments(), 2);
+    while world.store.started().give_up_spare() {}
+    files.limit_space(files.used_bytes() + SEGMENT + SEGMENT / 4);
+    for _ in 0..20 {
+        world.settle();
+    }
+    assert!(!is_full(&world), "{:?}", world.store.alarms());
+    assert_eq!(world.segments(), 1);
+    assert_eq!(Vec::from_iter(world.messages()), ids);
+    drop(world);
+    let world = World::open(&files).unwrap();
+    assert_eq!(Vec::from_iter(world.messages()), ids);
+}
+
 #[test]
 fn a_write_that_finds_no_space_gets_that_of_a_spare() {
     let files = SimFiles::new(1);

@@ -1,0 +1,56 @@
+//! Which keys can change while the broker runs.
+
+use super::{Goes, Key};
+
+impl Key {
+    /// Whether it can change while the broker runs; another takes effect with a restart.
+    pub(crate) fn is_live(&self) -> bool {
+        match self.goes {
+            Goes::Root(_) => LIVE.contains(&self.name),
+            // For the connections to come.
+            Goes::Zone { .. } | Goes::Subscription(_) => true,
+            Goes::Listener { .. } | Goes::Account { .. } | Goes::Ignored(_) => false,
+        }
+    }
+}
+
+/// Of the keys of the broker as a whole. None of them may be a secret: what is set is kept as it was sent.
+const LIVE: &[&str] = &[
+    "node.shutdown_timeout",
+    "log.to",
+    "log.level",
+    "log.format",
+    "log.targets",
+    "broker.sys_interval",
+    "broker.shared_subscription_strategy",
+    "broker.shared_dispatch_ack_enabled",
+    "broker.max_sessions",
+    "retainer.max_retained_messages",
+    "retainer.max_retained_bytes",
+    "retainer.max_payload_size",
+    "retainer.expiry_interval",
+    "delayed.max_delayed_messages",
+    "delayed.max_delayed_bytes",
+    "module.presence.enabled",
+    "module.presence.qos",
+    "module.subscription.enabled",
+    "module.rewrite.enabled",
+    "module.rewrite.rule",
+    "auth.client.password_hash",
+    "auth.user.password_hash",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys;
+    use super::*;
+
+    #[test]
+    fn every_name_is_that_of_a_key_without_a_secret() {
+        for name in LIVE {
+            let key = keys().find(|key| key.name == *name && matches!(key.goes, Goes::Root(_)));
+            assert!(key.is_some_and(Key::is_live), "{name}");
+        }
+        assert!(keys().filter(|key| key.is_live()).all(|key| !key.is_secret()));
+    }
+}

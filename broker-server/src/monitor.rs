@@ -1,0 +1,61 @@
+//! Monitor: looks now and then whether machine and process have what the broker needs; a thread of its own.
+
+mod checks;
+mod machine;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use broker_core::Broker;
+use broker_net::clock;
+
+use self::checks::Checks;
+use self::machine::Real;
+use crate::config::MonitorConfig;
+
+/// The thread; it ends when this is dropped.
+pub(crate) struct Monitor {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Monitor {
+    /// Begins to look. What was found stays up until a later look finds that it is over.
+    pub(crate) fn start(
+        broker: &Arc<Broker>,
+        config: &MonitorConfig,
+        data_dir: &Path,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (broker, is_over) = (Arc::clone(broker), Arc::clone(&stop));
+        let mut checks = Checks::new(config, Real::new(&broker, data_dir), clock::now());
+        let thread = thread::Builder::new().name("broker-monitor".into()).spawn(move || {
+            while !is_over.load(Ordering::Acquire) {
+                let now = clock::now();
+                let due_ms = checks.run(now, broker.alarms());
+                match due_ms {
+                    Some(due_ms) => {
+                        let pause_ms = due_ms.saturating_sub(now.mono_ms);
+                        thread::park_timeout(Duration::from_millis(pause_ms));
+                    }
+                    None => thread::park(),
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Machine: what Linux tells of processors, memory, descriptors and the disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use broker_core::Broker;
+use rustix::process::{Resource, getrlimit};
+
+use crate::facts::{process_status, status_number};
+
+/// What the checks ask. `None` is what cannot be found out.
+pub(crate) trait Machine {
+    fn cpu_times(&self) -> Option<CpuTimes>;
+    fn memory(&self) -> Option<MemoryUse>;
+    /// Connections and threads, and how many of both there may be.
+    fn processes(&self) -> Option<(u64, u64)>;
+    /// Descriptors that are open, and how many may be.
+    fn descriptors(&self) -> Option<(u64, u64)>;
+    /// Bytes of the file system of the data folder: in use, and all that the broker may use.
+    fn disk(&self) -> Option<(u64, u64)>;
+    /// Where that file system is mounted.
+    fn mount_point(&self) -> &str;
+}
+
+/// Time of all processors since the machine started, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CpuTimes {
+    pub(crate) busy: u64,
+    pub(crate) total: u64,
+}
+
+impl CpuTimes {
+    /// Percent of the time since then; `None` if none has passed.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of a few minutes")]
+    pub(crate) fn busy_since(&self, before: &Self) -> Option<f64> {
+        let total = self.total.checked_sub(before.total).filter(|ticks| *ticks > 0)?;
+        let busy = self.busy.saturating_sub(before.busy).min(total);
+        Some(busy as f64 * 100.0 / total as f64)
+    }
+}
+
+/// Bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryUse {
+    /// Without what can be had at once.
+    pub(crate) used: u64,
+    /// Of the machine, or of the control group if that has less.
+    pub(crate) total: u64,
+    /// Resident memory of this process.
+    pub(crate) process: u64,
+}
+
+/// The machine that this runs on.
+pub(crate) struct Real {
+    broker: Arc<Broker>,
+    data_dir: PathBuf,
+    mount_point: String,
+}
+
+impl Real {
+    pub(crate) fn new(broker: &Arc<Broker>, data_dir: &Path) -> Self {
+        let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mount_point = mount_point(&mounts, &data_dir);
+        let mount_point = mount_point.unwrap_or_else(|| data_dir.display().to_string());
+        Self { broker: Arc::clone(broker), data_dir, mount_point }
+    }
+}
+
+impl Machine for Real {
+    fn cpu_times(&self) -> Option<CpuTimes> {
+        parse_cpu_times(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    fn memory(&self) -> Option<MemoryUse> {
+        let (used, total) = group_memory(&machine_memory()?)?;
+        let process = status_number(&process_status(), "VmRSS:")? * 1024;
+        Some(MemoryUse { used, total, process })
+    }
+
+    /// As `GET /nodes` has it.
+    fn processes(&self) -> Option<(u64, u64)> {
+        let threads = status_number(&process_status(), "Threads:")?;
+        let listeners = self.broker.listeners()?.list();
+        let connections: usize = listeners.iter().map(|listener| listener.connections).sum();
+        let room: usize = listeners.iter().map(|listener| listener.max_connections).sum();
+        Some((connections as u64 + threads, room as u64 + threads))
+    }
+
+    fn descriptors(&self) -> Option<(u64, u64)> {
+        // Without a limit none is too many.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Some((open_descriptors()?, limit))
+    }
+
+    fn disk(&self) -> Option<(u64, u64)> {
+        let found = rustix::fs::statvfs(&self.data_dir).ok()?;
+        // As df(1): what is kept back for root is in nobody's reach.
+        let used = found.f_blocks.saturating_sub(found.f_bfree);
+        let total = used + found.f_bavail;
+        Some((used.saturating_mul(found.f_frsize), total.saturating_mul(found.f_frsize)))
+    }
+
+    fn mount_point(&self) -> &str {
+        &self.mount_point
+    }
+}
+
+/// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, and guests, which are in user
+/// already.
+fn parse_cpu_times(stat: &str) -> Option<CpuTimes> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks = line.split_whitespace().take(8).map(str::parse);
+    let ticks: Vec<u64> = ticks.collect::<Result<_, _>>().ok()?;
+    let idle = ticks.get(3)? + ticks.get(4).copied().unwrap_or(0);
+    let total: u64 = ticks.iter().sum();
+    Some(CpuTimes { busy: total.saturating_sub(idle), total })
+}
+
+/// Bytes in use and bytes there are, from /proc/meminfo.
+fn machine_memory() -> Option<(u64, u64)> {
+    parse_memory(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_memory(info: &str) -> Option<(u64, u64)> {
+    let total = status_number(info, "MemTotal:")?;
+    let available = status_number(info, "MemAvailable:")?;
+    Some((total.saturating_sub(available) * 1024, total * 1024))
+}
+
+/// The same of the control group, where it may have less than the machine.
+fn group_memory(machine: &(u64, u64)) -> Option<(u64, u64)> {
+    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let bytes = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    match (bytes("memory.max"), bytes("memory.current")) {
+        (Some(limit), Some(current)) if limit < machine.1 => {
+            // Files that were read, and that the kernel drops first.
+            let cached = status_number(&read("memory.stat").unwrap_or_default(), "inactive_file ");
+            Some((current.saturating_sub(cached.unwrap_or(0)), limit))
+        }
+        _ => Some(*machine),
+    }
+}
+
+/// Since Linux 6.2 the size of that folder is their number; before, it is 0.
+fn open_descriptors() -> Option<u64> {
+    match fs::metadata("/proc/self/fd").ok()?.len() {
+        // Without the one that the folder is read by.
+        0 => Some((fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1)),
+        count => Some(count),
+    }
+}
+
+/// The longest mount point in /proc/self/mountinfo that the path lies below.
+fn mount_point(mounts: &str, path: &Path) -> Option<String> {
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    // Blanks and the like are written in octal.
+    let points = points.map(|point| {
+        let point = point.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
+        point.replace("\\134", "\\")
+    });
+    points.filter(|point| path.starts_with(point)).max_by_key(String::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_processors_is_busy_but_for_idle_and_waiting() {
+        let stat = "cpu  100 20 30 400 50 6 7 8 90 9\ncpu0 1 2 3 4 5\n";
+        let times = parse_cpu_times(stat).unwrap();
+        assert_eq!(times, CpuTimes { busy: 171, total: 621 });
+        let later = CpuTimes { busy: 171 + 25, total: 621 + 100 };
+        assert_eq!(later.busy_since(&times), Some(25.0));
+        assert_eq!(times.busy_since(&times), None);
+        assert_eq!(times.busy_since(&later), None, "a counter that went back");
+        assert_eq!(parse_cpu_times("cpu  1 2 x 4\n"), None);
+        assert_eq!(parse_cpu_times("intr 1\n"), None);
+    }
+
+    #[test]
+    fn memory_that_is_available_is_not_in_use() {
+        let info = "MemTotal:       1000 kB\nMemFree:  10 kB\nMemAvailable:    400 kB\n";
+        assert_eq!(parse_memory(info), Some((600 * 1024, 1000 * 1024)));
+        assert_eq!(parse_memory("MemTotal: 1000 kB\n"), None);
+    }
+
+    #[test]
+    fn a_path_lies_below_the_longest_mount_point_that_it_begins_with() {
+        let mounts = "22 1 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
+            30 22 8:2 / /var rw - ext4 /dev/b rw\n\
+            31 22 8:3 / /var/li rw - ext4 /dev/c rw\n\
+            32 30 8:4 / /var/my\\040data rw - ext4 /dev/d rw\n";
+        let of = |path: &str| mount_point(mounts, Path::new(path)).unwrap();
+        assert_eq!(of("/var/lib/broker"), "/var");
+        assert_eq!(of("/var/my data/x"), "/var/my data");
+        assert_eq!(of("/home"), "/");
+        assert_eq!(mount_point("", Path::new("/x")), None);
+    }
+
+    #[test]
+    fn this_machine_is_measured() {
+        let broker = Broker::builder().build().unwrap();
+        let machine = Real::new(&broker, Path::new("."));
+        let before = machine.cpu_times().unwrap();
+        let later = std::iter::repeat_with(|| machine.cpu_times().unwrap());
+        let later = later.take(10_000_000).find(|times| times.total > before.total).unwrap();
+        assert!((0.0..=100.0).contains(&later.busy_since(&before).unwrap()));
+        let memory = machine.memory().unwrap();
+        assert!(memory.process > 1 << 20 && memory.process <= memory.used, "{memory:?}");
+        assert!(memory.used < memory.total, "{memory:?}");
+        let (used, total) = machine.disk().unwrap();
+        assert!(used > 0 && used <= total);
+        assert!(machine.mount_point().starts_with('/'));
+        assert_eq!(machine.processes(), None, "nobody listens");
+        let (open, limit) = machine.descriptors().unwrap();
+        let files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let (more, _) = machine.descriptors().unwrap();
+        // Other tests open and close theirs meanwhile.
+        assert!(more > open + 50 && more < limit, "{open} {more} {limit}");
+        drop(files);
+    }
+}
