@@ -1,6 +1,8 @@
 //! What a session has lost, by reason, and its latest losses: asked for when a message has not arrived.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 use super::State;
 use super::inflight::Phase;
@@ -110,9 +112,7 @@ impl Drops {
 
 /// A topic is remembered by this: sixteen of 64 KiB for each of many sessions would be a lot.
 fn hash(topic: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    topic.hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(topic)
 }
 
 impl State {
