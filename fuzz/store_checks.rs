@@ -99,7 +99,7 @@ fn restore(bytes: &[u8]) {
     }
 }
 
-const NOW: Now = Now { mono_ms: 1000, wall_ms: 1_700_000_000_000 };
+const NOW: Now = Now { mono_ms: 1000, us: 0, wall_ms: 1_700_000_000_000 };
 
 struct NoBodies;
 

@@ -217,7 +217,7 @@ pub fn nth_packet_id(n: u64) -> PacketId {
 }
 
 /// A time: benches of logic need no clock.
-pub const NOW: Now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
+pub const NOW: Now = Now { mono_ms: 1_000_000, us: 0, wall_ms: 1_700_000_000_000 };
 
 /// True in a smoke run (`cargo test --benches`), where only the small sizes are tried.
 #[must_use]

@@ -34,6 +34,7 @@ use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
 use crate::sessions::Sessions;
 use crate::settings::{Settings, SettingsBack};
+use crate::slow_subscribers::SlowSubscribers;
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
 use crate::traces::{Happening, TraceEventKind, Traces};
@@ -54,7 +55,8 @@ pub struct Broker {
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
     rewrite: RwLock<Option<Arc<Rewrite>>>,
-    pub(crate) topic_metrics: Option<TopicMetrics>,
+    pub(crate) topic_metrics: TopicMetrics,
+    pub(crate) slow_subscribers: SlowSubscribers,
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
@@ -150,6 +152,7 @@ impl BrokerBuilder {
             flapping: Flapping::default(),
             rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
+            slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
             sys: SysTopics::new(&config),
             alarms: Alarms::new(config.alarms.history_max),
             client_alarms: ClientAlarms::new(&config.alarms),

@@ -183,8 +183,12 @@ impl Channel {
     /// # Errors
     /// The connection must be closed: the shell calls [`handle_closed`](Self::handle_closed) with it.
     pub fn handle_packet(&mut self, packet: &Packet<'_>, turn: &mut Turn) -> Result<Flow, Close> {
-        self.last_packet_ms = turn.now.mono_ms;
-        if !std::mem::take(&mut self.is_fed_again) {
+        let now_ms = turn.now.mono_ms;
+        let came_ms = std::mem::replace(&mut self.last_packet_ms, now_ms);
+        turn.waited_ms = 0;
+        if std::mem::take(&mut self.is_fed_again) {
+            turn.waited_ms = now_ms - came_ms;
+        } else {
             Metric::received(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
             turn.received.packets += 1;
             turn.received.messages += u64::from(matches!(packet, Packet::Publish(_)));
@@ -197,7 +201,11 @@ impl Channel {
         let result = self.dispatch(packet, turn);
         match &result {
             Ok(Flow::Next) | Err(_) => self.verdicts = None,
-            Ok(Flow::Wait(_)) => (self.is_waiting, self.is_fed_again) = (true, true),
+            Ok(Flow::Wait(_)) => {
+                (self.is_waiting, self.is_fed_again) = (true, true);
+                // When it came, should it have to wait once more. Nobody is blamed for silence meanwhile.
+                self.last_packet_ms = now_ms - turn.waited_ms;
+            }
             Ok(Flow::Pause) => self.is_fed_again = true,
         }
         if let (Err(close), true) = (&result, turn.out.tracer.is_on()) {

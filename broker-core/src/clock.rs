@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Now {
     /// Milliseconds of a clock that never goes back; its zero is the shell's choice.
     pub mono_ms: u64,
+    /// Microseconds beyond `mono_ms`, below 1,000: for what is measured, not for what is due.
+    pub us: u16,
     /// Milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
@@ -26,12 +28,22 @@ impl Now {
     /// ```
     #[must_use]
     pub const fn new(since_start: Duration, since_epoch: Duration) -> Self {
-        Self { mono_ms: since_start.as_millis() as u64, wall_ms: since_epoch.as_millis() as u64 }
+        Self {
+            mono_ms: since_start.as_millis() as u64,
+            us: (since_start.subsec_micros() % 1000) as u16,
+            wall_ms: since_epoch.as_millis() as u64,
+        }
+    }
+
+    /// The monotonic clock in microseconds.
+    #[must_use]
+    pub const fn mono_us(self) -> u64 {
+        self.mono_ms * 1000 + self.us as u64
     }
 
     /// The same moment, later.
     #[must_use]
     pub const fn plus_ms(self, ms: u64) -> Self {
-        Self { mono_ms: self.mono_ms + ms, wall_ms: self.wall_ms + ms }
+        Self { mono_ms: self.mono_ms + ms, wall_ms: self.wall_ms + ms, ..self }
     }
 }

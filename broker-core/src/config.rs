@@ -38,6 +38,8 @@ pub struct BrokerConfig {
     pub rewrite_rules: Vec<RewriteRule>,
     /// `module.topic_metrics.topic.*`: topic names counted one by one.
     pub topic_metrics: Vec<String>,
+    /// `module.slow_subs.*`.
+    pub slow_subscribers: SlowSubscribersConfig,
     /// What survives the process; of no meaning without a store.
     pub durability: DurabilityConfig,
     /// `alarm.*`.
@@ -67,6 +69,26 @@ impl Default for AlarmsConfig {
             congestion_after_ms: 10_000,
             client_clear_after_ms: 60_000,
         }
+    }
+}
+
+/// Who is noted as a slow subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlowSubscribersConfig {
+    /// `module.slow_subs.enabled`.
+    pub enabled: bool,
+    /// `module.slow_subs.threshold` in milliseconds: a message that a connected client has waiting for so long,
+    /// queued or unacknowledged, is slow.
+    pub threshold_ms: u64,
+    /// `module.slow_subs.top_k_num`: how many are kept, the slowest.
+    pub top_k: usize,
+    /// `module.slow_subs.expire_interval` in milliseconds: who was not slow for so long is forgotten.
+    pub expire_interval_ms: u64,
+}
+
+impl Default for SlowSubscribersConfig {
+    fn default() -> Self {
+        Self { enabled: true, threshold_ms: 500, top_k: 10, expire_interval_ms: 300_000 }
     }
 }
 
@@ -304,6 +326,7 @@ impl Default for BrokerConfig {
             auto_subscriptions: Vec::new(),
             rewrite_rules: Vec::new(),
             topic_metrics: Vec::new(),
+            slow_subscribers: SlowSubscribersConfig::default(),
             durability: DurabilityConfig::default(),
             alarms: AlarmsConfig::default(),
         }

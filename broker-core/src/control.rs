@@ -18,8 +18,9 @@ use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 use crate::broker::Broker;
 use crate::channel::{CloseCause, Wish, check_subscriptions, subscribe_one, unsubscribe_one};
 use crate::client::ClientId;
+use crate::clock::Now;
 use crate::config::{DelayedConfig, RetainedConfig};
-use crate::modules::topic_metrics::TopicCounts;
+use crate::slow_subscribers::SlowSubscription;
 use crate::turn::Turn;
 
 /// One listener as the control plane sees it.
@@ -139,10 +140,15 @@ impl Broker {
         })
     }
 
-    /// Counts of the topics registered in `module.topic_metrics`.
+    /// Clients that were slow of late, the slowest first.
     #[must_use]
-    pub fn topic_metrics(&self) -> Vec<(String, TopicCounts)> {
-        self.topic_metrics.as_ref().map(|metrics| metrics.list()).unwrap_or_default()
+    pub fn slow_subscriptions(&self, now: Now) -> Vec<SlowSubscription> {
+        self.slow_subscribers.list(now)
+    }
+
+    /// Forgets them.
+    pub fn clear_slow_subscriptions(&self) {
+        self.slow_subscribers.clear();
     }
 
     /// Changes the limits of retained messages, or switches them off or on. What is kept already stays.

@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn seconds_are_a_delay_or_a_unix_time() {
-        let now = Now { mono_ms: 5_000, wall_ms: 1_700_000_000_000 };
+        let now = Now { mono_ms: 5_000, us: 0, wall_ms: 1_700_000_000_000 };
         let parse = |topic| Delayed::parse(topic, now);
         assert_eq!(parse("$delayed/15/x/y"), Ok((20_000, "x/y")));
         assert_eq!(parse("$delayed/60//a/b"), Ok((65_000, "/a/b")));

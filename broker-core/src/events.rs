@@ -34,14 +34,17 @@ pub(crate) struct DeliveredFlags {
 }
 
 impl Out {
-    /// Notes a PUBLISH written for a client, if somebody listens to deliveries.
+    /// Notes a PUBLISH written for a client, if its topic is counted or somebody listens to deliveries.
     pub(crate) fn note_delivered<'a>(
         &mut self,
         client: &Arc<ClientInfo>,
         flags: DeliveredFlags,
-        topic: &str,
+        (topic, payload_bytes): (&str, usize),
         message: impl FnOnce() -> &'a Arc<Message>,
     ) {
+        if let Some(topics) = &mut self.topics {
+            topics.count_out(topic, flags.qos, payload_bytes);
+        }
         if self.broker.router.counts().deliveries.load(Ordering::Relaxed) > 0 && !is_own(topic) {
             let (client, message) = (Arc::clone(client), Arc::clone(message()));
             self.delivered.push(Delivered { client, message, flags });

@@ -9,7 +9,7 @@
 //!
 //! let broker = Broker::builder().build()?;
 //! // Time is an argument: `Now::new` takes the readings of two clocks, a test makes them up.
-//! let now = Now { mono_ms: 0, wall_ms: 1_700_000_000_000 };
+//! let now = Now { mono_ms: 0, us: 0, wall_ms: 1_700_000_000_000 };
 //! let inbox = broker.subscribe_local("sensors/+/temperature", 100, now)?;
 //! let mut client = broker.local_client("thermometer");
 //! client.publish("sensors/7/temperature", "21.5", QoS::AtMostOnce, now)?;
@@ -41,6 +41,7 @@ mod events;
 pub mod extension;
 mod gauge;
 mod gone;
+mod latency;
 mod local;
 mod message;
 mod metrics;
@@ -55,6 +56,7 @@ mod routing;
 mod session;
 mod sessions;
 mod settings;
+mod slow_subscribers;
 mod snapshot;
 mod stats;
 pub mod store;
@@ -79,15 +81,17 @@ pub use control::publishing::PublishError;
 pub use control::views::{ConnectedClient, RouteView, SessionView, SubscriptionView};
 pub use control::why::{CheckResult, Why, WhyCheck, WhyQuestion, WhyVerdict};
 pub use control::{ListenerError, ListenerInfo, Listeners, RemoveSessionError};
+pub use latency::{Distribution, Latency};
 pub use local::{Attachment, LocalClient, LocalSubscription};
 pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics, Snapshot};
-pub use modules::topic_metrics::TopicCounts;
+pub use modules::topic_metrics::{AddTopicError, TOPIC_METRICS_MAX, TopicCounts};
 pub use outbox::Sink;
 pub use session::drops::DropReason;
 pub use session::subscriptions::Subscription;
 pub use session::view::{ConnectionView, SessionCounts};
 pub use settings::Saved;
+pub use slow_subscribers::SlowSubscription;
 pub use traces::{
     StartTraceError, Trace, TraceEvent, TraceEventKind, TraceLevel, TraceOptions, TracePage,
     TraceSubject, Traces,

@@ -10,6 +10,7 @@ use broker_codec::{Packet, QoS};
 use parking_lot::Mutex;
 
 use crate::gauge::Gauge;
+use crate::latency::{Distribution, Histogram, Latency};
 
 macro_rules! metrics {
     (
@@ -209,21 +210,25 @@ impl Metric {
 
 const N: usize = Metric::ALL.len();
 
-/// The published counts of one thread.
-type Published = Arc<[AtomicU64; N]>;
+/// What one thread has counted and measured, for all to read.
+struct Published {
+    counts: [AtomicU64; N],
+    latencies: [Histogram; Latency::ALL.len()],
+}
 
 /// Counters of one thread between two publications.
 pub(crate) struct Counters {
     values: [u64; N],
-    shared: Published,
+    shared: Arc<Published>,
     changed: bool,
     all: Arc<Mutex<Threads>>,
 }
 
 /// The counts of threads at work, and the sums of those that are gone.
 struct Threads {
-    at_work: Vec<Published>,
+    at_work: Vec<Arc<Published>>,
     gone: [u64; N],
+    latencies_gone: [Distribution; Latency::ALL.len()],
 }
 
 impl Counters {
@@ -237,10 +242,15 @@ impl Counters {
         self.add(metric, 1);
     }
 
+    /// `n` things have taken `us` microseconds each. Visible at once.
+    pub(crate) fn took(&self, latency: Latency, us: u64, n: u64) {
+        self.shared.latencies[latency as usize].add(us, n);
+    }
+
     /// Makes the counts visible to readers: plain stores into memory only this thread writes.
     pub(crate) fn publish(&mut self) {
         if std::mem::take(&mut self.changed) {
-            for (shared, value) in self.shared.iter().zip(&self.values) {
+            for (shared, value) in self.shared.counts.iter().zip(&self.values) {
                 shared.store(*value, Ordering::Relaxed);
             }
         }
@@ -252,6 +262,9 @@ impl Drop for Counters {
         let mut all = self.all.lock();
         all.at_work.retain(|published| !Arc::ptr_eq(published, &self.shared));
         all.gone.iter_mut().zip(&self.values).for_each(|(sum, value)| *sum += value);
+        for (sum, histogram) in all.latencies_gone.iter_mut().zip(&self.shared.latencies) {
+            histogram.add_to(sum);
+        }
     }
 }
 
@@ -267,12 +280,14 @@ pub struct Snapshot([u64; N]);
 
 impl Metrics {
     pub(crate) fn new(retained: Arc<Gauge>) -> Self {
-        let threads = Threads { at_work: Vec::new(), gone: [0; N] };
+        let threads =
+            Threads { at_work: Vec::new(), gone: [0; N], latencies_gone: Default::default() };
         Self { threads: Arc::new(Mutex::new(threads)), retained }
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        let shared: Published = Arc::new([const { AtomicU64::new(0) }; N]);
+        let counts = [const { AtomicU64::new(0) }; N];
+        let shared = Arc::new(Published { counts, latencies: Default::default() });
         self.threads.lock().at_work.push(Arc::clone(&shared));
         Counters { values: [0; N], shared, changed: false, all: Arc::clone(&self.threads) }
     }
@@ -283,12 +298,21 @@ impl Metrics {
         let threads = self.threads.lock();
         let mut values = threads.gone;
         for published in &threads.at_work {
-            for (sum, value) in values.iter_mut().zip(published.iter()) {
+            for (sum, value) in values.iter_mut().zip(&published.counts) {
                 *sum += value.load(Ordering::Relaxed);
             }
         }
         values[Metric::MessagesRetained as usize] = self.retained.now() as u64;
         Snapshot(values)
+    }
+
+    /// How long something has taken, over all threads.
+    #[must_use]
+    pub fn latency(&self, latency: Latency) -> Distribution {
+        let threads = self.threads.lock();
+        let mut sum = threads.latencies_gone[latency as usize];
+        threads.at_work.iter().for_each(|it| it.latencies[latency as usize].add_to(&mut sum));
+        sum
     }
 
     /// One value. Who wants several takes a [`snapshot`](Self::snapshot), in which sums agree with their parts.
@@ -351,7 +375,12 @@ mod tests {
         counters.publish();
         assert_eq!(metrics.value(Metric::BytesSent), 3);
         counters.inc(Metric::MessagesQos1Sent);
+        counters.took(Latency::Routing, 7, 2);
+        let measured = metrics.latency(Latency::Routing);
+        assert_eq!((measured.count(), measured.sum_us), (2, 14));
         drop(counters);
+        assert_eq!(metrics.latency(Latency::Routing), measured);
+        assert_eq!(metrics.latency(Latency::Acknowledgement), Distribution::default());
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.value(Metric::BytesSent), 3);
         assert_eq!(snapshot.value(Metric::PacketsSent), 1);

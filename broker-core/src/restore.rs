@@ -155,6 +155,7 @@ impl Restoring<'_> {
         broker.kept_steps.store(replay.last_kept_step, std::sync::atomic::Ordering::SeqCst);
         broker.sessions.reserve(replay.last_session);
         broker.restore_bans(self.now);
+        broker.restore_topic_metrics();
         broker.restore_alarms(self.now);
         let retained = replay.retained.drain().filter_map(|(_, (_, kept))| kept);
         // In the order they lie on the disk.
@@ -292,6 +293,8 @@ impl Restoring<'_> {
             step,
             is_copy: entry.is_copy,
             frame: None,
+            // Long ago: it has waited for as long as its client is there.
+            queued_ms: 1,
         };
         self.restored.queued += 1;
         match entry.packet_id {

@@ -31,8 +31,8 @@ impl Turn {
         if publication.retain && self.broker.retained.is_enabled() {
             self.retain(publication);
         }
-        if let Some(topic_metrics) = &self.broker.topic_metrics {
-            topic_metrics.count_in(publication);
+        if let Some(topics) = &mut self.out.topics {
+            topics.count_in(publication);
         }
         self.route(publication)
     }
@@ -151,8 +151,8 @@ impl Turn {
         // Who has the message refused, or no room for it, was there for it all the same.
         if fan_out.is_empty() && !publication.topic.starts_with("$SYS/") {
             self.out.counters.inc(Metric::MessagesDropped);
-            if let Some(topic_metrics) = &self.broker.topic_metrics {
-                topic_metrics.count_dropped(publication);
+            if let Some(topics) = &mut self.out.topics {
+                topics.count_dropped(publication);
             }
             self.message_dropped(publication);
         }
@@ -214,6 +214,7 @@ impl Turn {
                 step: 0,
                 is_copy: false,
                 frame: None,
+                queued_ms: 0,
             };
             if member.session().deliver_stored(given, place, &mut self.out) {
                 return true;

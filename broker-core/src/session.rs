@@ -27,10 +27,12 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::broker::Broker;
 use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
+use crate::latency::Latency;
 use crate::message::Message;
 use crate::metrics::Metric;
 use crate::outbox::{Flushed, Outbox, Sink};
 use crate::record::{Record, Removal};
+use crate::slow_subscribers::LateAck;
 use crate::store::{BodyPlace, Dependency, FetchError};
 use crate::traffic::Tally;
 use crate::turn::{Out, Reply};
@@ -516,7 +518,7 @@ impl Session {
         let is_due =
             |phase: &Phase| matches!(phase, Phase::Published(d) if d.qos == QoS::AtLeastOnce);
         let mut state = self.lock();
-        let acked = state.finish_exchange(id, is_due);
+        let acked = state.finish_exchange(id, is_due, out);
         if let Acked::Known(Some(delivery)) = &acked {
             state.record_removed(delivery.step, Removal::Acked, out);
         }
@@ -534,18 +536,20 @@ impl Session {
             Phase::Published(_) if !entry.was_sent => Acked::Unknown,
             Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce && is_error => {
                 let step = delivery.step;
-                let acked = state.finish_exchange(id, |_| true);
+                let acked = state.finish_exchange(id, |_| true, out);
                 state.record_removed(step, Removal::Acked, out);
                 acked
             }
             Phase::Published(delivery) if delivery.qos == QoS::ExactlyOnce => {
                 entry.sent_at_ms = out.now.mono_ms;
                 let is_recorded = is_durable && delivery.step > 0;
+                let first_sent_us = entry.first_sent_us;
                 let old = std::mem::replace(&mut entry.phase, Phase::Released);
                 if is_recorded {
                     state.hold_pubrel(id, out);
                 }
                 let Phase::Published(delivery) = old else { return Acked::Known(None) };
+                state.note_acknowledged(&delivery, first_sent_us, out);
                 if is_recorded { Acked::Held(delivery) } else { Acked::Known(Some(delivery)) }
             }
             // A second PUBREC: PUBREL is owed again, unless it has yet to leave.
@@ -558,7 +562,7 @@ impl Session {
     /// PUBCOMP came in.
     pub(crate) fn handle_pubcomp(&self, id: PacketId, out: &mut Out) -> Acked {
         let mut state = self.lock();
-        let acked = state.finish_exchange(id, |phase| matches!(phase, Phase::Released));
+        let acked = state.finish_exchange(id, |phase| matches!(phase, Phase::Released), out);
         if matches!(acked, Acked::Known(_)) && state.is_durable {
             let (session, step) = (state.number, state.next_step());
             out.records.put(&Record::Completed { session, step, packet_id: id });
@@ -746,14 +750,42 @@ const FLUSH_PASSES: u32 = 4;
 
 impl State {
     /// Ends the exchange of an identifier if it has come so far; the window has room for another.
-    fn finish_exchange(&mut self, id: PacketId, is_due: impl FnOnce(&Phase) -> bool) -> Acked {
+    fn finish_exchange(
+        &mut self,
+        id: PacketId,
+        is_due: impl FnOnce(&Phase) -> bool,
+        out: &mut Out,
+    ) -> Acked {
         let Some(entry) = self.inflight.remove_if(id, is_due) else { return Acked::Unknown };
         if let Some(connection) = self.connection.as_mut().filter(|_| entry.in_window) {
             connection.grant();
         }
         match entry.phase {
-            Phase::Published(delivery) => Acked::Known(Some(delivery)),
+            Phase::Published(delivery) => {
+                self.note_acknowledged(&delivery, entry.first_sent_us, out);
+                Acked::Known(Some(delivery))
+            }
             Phase::Released => Acked::Known(None),
+        }
+    }
+
+    /// Measures how long the client has taken to acknowledge a message that was first sent to it then.
+    fn note_acknowledged(&self, delivery: &Delivery, first_sent_us: u64, out: &mut Out) {
+        // It has not been sent in this connection: what was acknowledged is not known.
+        if first_sent_us == 0 {
+            return;
+        }
+        let acknowledged_us = out.now.mono_us().saturating_sub(first_sent_us);
+        out.counters.took(Latency::Acknowledgement, acknowledged_us, 1);
+        // That it has waited while the client was away is nobody's fault.
+        let connected_ms = out.now.wall_ms.saturating_sub(self.client.connected_at_ms);
+        let waited_us = delivery.waited_ms(first_sent_us / 1000) * 1000;
+        let latency_us = (waited_us + acknowledged_us).min(connected_ms * 1000);
+        if out.broker.slow_subscribers.is_slow(latency_us)
+            && let Some(message) = delivery.message.here()
+        {
+            let (client_id, topic) = (self.client.client_id.clone(), Arc::clone(&message.topic));
+            out.late.push(LateAck { session: self.number, client_id, topic, latency_us });
         }
     }
 

@@ -12,13 +12,16 @@ use crate::broker::Broker;
 use crate::clock::Now;
 use crate::events::Delivered;
 use crate::extension::Extensions;
+use crate::latency::Latency;
 use crate::metrics::{Counters, Metric};
 use crate::modules::rewrite::Rewrite;
+use crate::modules::topic_metrics::TopicTally;
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
 use crate::session::Session;
 use crate::settings::Saved;
+use crate::slow_subscribers::LateAck;
 use crate::traces::Tracer;
 use crate::traffic::Tally;
 
@@ -39,6 +42,10 @@ pub struct Turn {
     pub(crate) received: Tally,
     /// What its shell holds for it.
     pub(crate) held_bytes: usize,
+    /// PUBLISH packets that this pass has routed, and how long they took is not known yet.
+    routed: u64,
+    /// How long the packet at work has waited for extensions.
+    pub(crate) waited_ms: u64,
     /// Forwarded properties of the PUBLISH at work.
     pub(crate) properties: PropertiesBuf,
     /// Counts beginnings and ends of passes: odd within one.
@@ -90,6 +97,11 @@ pub(crate) struct Out {
     pub(crate) records: Recorder,
     /// What was written for clients and is not yet told of.
     pub(crate) delivered: Vec<Delivered>,
+    /// Counts of single topics, if an operator wants any.
+    pub(crate) topics: Option<Box<TopicTally>>,
+    topics_generation: u64,
+    /// Acknowledgements that came late and are not yet told of.
+    pub(crate) late: Vec<LateAck>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
     pub(crate) tracer: Tracer,
@@ -119,6 +131,9 @@ impl Turn {
                 share_frames: false,
                 records: broker.recorder(),
                 delivered: Vec::new(),
+                topics: None,
+                topics_generation: 0,
+                late: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
                 tracer: Tracer::default(),
             },
@@ -129,6 +144,8 @@ impl Turn {
             reply: Reply::default(),
             received: Tally::default(),
             held_bytes: 0,
+            routed: 0,
+            waited_ms: 0,
             properties: PropertiesBuf::new(),
             gate: broker.new_gate(),
         }
@@ -143,11 +160,15 @@ impl Turn {
         self.out.replay_budget = REPLAY_TOPICS;
         self.out.records.begin_pass();
         self.out.tracer.follow(self.broker.traces());
+        self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
         }
         if self.broker.config_generation() != self.config_generation {
             (self.rewrite, self.config_generation) = self.broker.rewrite();
+        }
+        if self.broker.topic_metrics.generation() != self.out.topics_generation {
+            (self.out.topics, self.out.topics_generation) = self.broker.topic_metrics.tally();
         }
     }
 
@@ -161,6 +182,29 @@ impl Turn {
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.out.dirty.is_empty()
+    }
+
+    /// A PUBLISH of a client has found its receivers.
+    pub(crate) fn count_routed(&mut self) {
+        if self.waited_ms > 0 {
+            self.out.counters.took(Latency::Routing, self.waited_ms * 1000, 1);
+        } else {
+            self.routed += 1;
+        }
+    }
+
+    /// True if messages were routed in this pass: [`note_routed`](Self::note_routed) wants to know how long it
+    /// took.
+    #[must_use]
+    pub const fn has_routed(&self) -> bool {
+        self.routed > 0
+    }
+
+    /// Says what time it is, as [`Now::mono_us`] does, when all that was read in this pass is handled and not yet
+    /// flushed. A shell without a clock that fine leaves it out, and routing is not measured.
+    pub fn note_routed(&mut self, mono_us: u64) {
+        let us = mono_us.saturating_sub(self.now.mono_us());
+        self.out.counters.took(Latency::Routing, us, std::mem::take(&mut self.routed));
     }
 
     /// Counts bytes of one read for the channel whose turn it is, up to its
@@ -186,6 +230,14 @@ impl Turn {
         self.out.records.hand_over();
         self.end_pass();
         self.out.counters.publish();
+        if let Some(topics) = &mut self.out.topics {
+            topics.tell();
+        }
+        if !self.out.late.is_empty() {
+            let alarms = &self.broker.client_alarms;
+            let kept = |session, client_id: &_| alarms.note_slow(session, client_id, self.now);
+            self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now, kept);
+        }
     }
 
     /// What the pass has changed and [`finish`](Self::finish) has handed to the store: an order of an operator

@@ -18,9 +18,11 @@ mod reference;
 mod retained;
 mod routes;
 mod sessions;
+mod slow_subscriptions;
 mod stats;
 mod store;
 mod subscriptions;
+mod topic_metrics;
 mod traces;
 mod users;
 mod why;
@@ -121,6 +123,8 @@ const GROUPS: &[&[Route]] = &[
     subscriptions::ROUTES,
     log_level::ROUTES,
     retained::ROUTES,
+    slow_subscriptions::ROUTES,
+    topic_metrics::ROUTES,
     store::ROUTES,
     acl::ROUTES,
     traces::ROUTES,

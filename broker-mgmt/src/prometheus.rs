@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use broker_core::Metric;
+use broker_core::{Distribution, Latency, Metric};
 
 use crate::api::Api;
 
@@ -16,6 +16,7 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(crate) fn text(api: &Api) -> String {
     let mut out = Exposition::default();
     counters(api, &mut out);
+    histograms(api, &mut out);
     gauges(api, &mut out);
     process(api, &mut out);
     out.0
@@ -44,6 +45,22 @@ impl Exposition {
                 None => writeln!(self.0, "{name} {value}"),
             };
         }
+    }
+}
+
+impl Exposition {
+    /// A family of cumulative buckets, in seconds.
+    fn histogram(&mut self, name: &str, help: &str, values: &Distribution) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        let mut sum = 0;
+        for (at, n) in values.buckets.iter().enumerate() {
+            sum += n;
+            let _ = match Latency::BOUNDS_US.get(at) {
+                Some(us) => writeln!(self.0, "{name}_bucket{{le=\"{}\"}} {sum}", *us as f64 / 1e6),
+                None => writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {sum}"),
+            };
+        }
+        let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {sum}", values.sum_us as f64 / 1e6);
     }
 }
 
@@ -159,6 +176,27 @@ fn counters(api: &Api, out: &mut Exposition) {
     }
 }
 
+/// What is measured: name, and what it means.
+const fn histogram(latency: Latency) -> (&'static str, &'static str) {
+    match latency {
+        Latency::Routing => (
+            "mqtt_publish_routing_seconds",
+            "From the arrival of a PUBLISH to its place in the outboxes and queues of its receivers.",
+        ),
+        Latency::Acknowledgement => (
+            "mqtt_delivery_acknowledgement_seconds",
+            "From the first PUBLISH of QoS 1 or 2 to a client to its PUBACK or PUBREC.",
+        ),
+    }
+}
+
+fn histograms(api: &Api, out: &mut Exposition) {
+    for latency in Latency::ALL {
+        let (name, help) = histogram(latency);
+        out.histogram(name, help, &api.broker.metrics().latency(latency));
+    }
+}
+
 /// What the broker holds; `topics` of the original's are its routes, and `suboptions` its subscriptions.
 const GAUGES: &[(&str, &str, &str)] = &[
     ("connections", "mqtt_connections", "MQTT connections after CONNACK."),
@@ -188,6 +226,9 @@ fn gauges(api: &Api, out: &mut Exposition) {
     out.family("mqtt_retained_bytes", "gauge", "Bytes of retained messages.", [(None, bytes)]);
     let delayed = api.broker.delayed_len() as f64;
     out.family("mqtt_delayed_messages", "gauge", "Delayed messages that wait.", [(None, delayed)]);
+    let slow = api.broker.slow_subscriptions(api.now()).len() as f64;
+    let help = "Clients and topics that are kept as slow: at most module.slow_subs.top_k_num.";
+    out.family("mqtt_slow_subscriptions", "gauge", help, [(None, slow)]);
     // Those of single clients together: a label is none of a client's choosing.
     let mut alarms = BTreeMap::<String, f64>::new();
     for alarm in api.broker.alarms().list() {
@@ -235,6 +276,23 @@ mod tests {
             assert_eq!(label_name.is_empty(), label.is_empty(), "{name}");
         }
         assert!(FAMILIES.iter().all(|(family, ..)| told.iter().any(|(name, _)| name == family)));
+    }
+
+    #[test]
+    fn buckets_are_cumulative_and_in_seconds() {
+        let mut out = Exposition::default();
+        let mut values = Distribution { sum_us: 60_123_456, ..Distribution::default() };
+        (values.buckets[0], values.buckets[9], values.buckets[21]) = (3, 2, 1);
+        out.histogram("x_seconds", "Help.", &values);
+        let lines: Vec<_> = out.0.lines().collect();
+        assert_eq!(lines[..2], ["# HELP x_seconds Help.", "# TYPE x_seconds histogram"]);
+        assert_eq!(lines[2], "x_seconds_bucket{le=\"0.00001\"} 3");
+        assert_eq!(lines[10], "x_seconds_bucket{le=\"0.005\"} 3");
+        assert_eq!(lines[11], "x_seconds_bucket{le=\"0.01\"} 5");
+        assert_eq!(lines[22], "x_seconds_bucket{le=\"60\"} 5");
+        let end =
+            ["x_seconds_bucket{le=\"+Inf\"} 6", "x_seconds_sum 60.123456", "x_seconds_count 6"];
+        assert_eq!(lines[23..], end);
     }
 
     #[test]

@@ -64,10 +64,15 @@ struct Descriptors {
     /// a connection, so that the peer is not left waiting.
     reserve: Option<File>,
     is_exhausted: bool,
+    /// While the alarm is up, when it is over on the monotonic clock if they do not run out again: one that comes
+    /// back for a moment is no relief.
+    calm_at_ms: Option<u64>,
 }
 
 const WAKER: Token = Token(0);
 const ALARM: &str = "too_many_open_files";
+/// The alarm is over when there were descriptors for so long.
+const CALM_MS: u64 = 5_000;
 
 impl Acceptor {
     pub(crate) fn new(
@@ -84,7 +89,7 @@ impl Acceptor {
             next_token: 1,
             loops,
             broker: Arc::clone(broker),
-            descriptors: Descriptors { reserve: open_reserve(), is_exhausted: false },
+            descriptors: Descriptors::new(),
             again: Vec::new(),
         };
         Ok((acceptor, handle))
@@ -102,7 +107,7 @@ impl Acceptor {
         let mut events = Events::with_capacity(64);
         loop {
             let timeout = match (self.again.is_empty(), self.descriptors.is_exhausted) {
-                (true, _) => None,
+                (true, _) => self.descriptors.until_calm(),
                 (false, false) => Some(Duration::ZERO),
                 // Calm: descriptors come back when connections end, not by asking often.
                 (false, true) => Some(Duration::from_millis(100)),
@@ -121,6 +126,11 @@ impl Acceptor {
             for token in tokens {
                 self.accept(token);
             }
+            if self.again.is_empty() {
+                // Nobody waits for one: whoever did was closed.
+                self.descriptors.are_back();
+            }
+            self.descriptors.end_alarm(&self.broker, clock::now());
             while let Ok(order) = self.orders.try_recv() {
                 match order {
                     Order::Open(opened) => self.open(*opened),
@@ -155,7 +165,7 @@ impl Acceptor {
         for _ in 0..opened.setup.config().acceptors.max(1) {
             match opened.listener.accept() {
                 Ok((socket, addr)) => {
-                    self.descriptors.are_back(&self.broker, now);
+                    self.descriptors.are_back();
                     let ip = addr.map(|addr| addr.ip());
                     let admission = match opened.setup.admit(ip, now.mono_ms) {
                         Ok(admission) => admission,
@@ -186,14 +196,11 @@ impl Acceptor {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // The kernel takes the descriptor before it looks for a connection, so there is one.
-                    self.descriptors.are_back(&self.broker, now);
+                    self.descriptors.are_back();
                     return;
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    self.descriptors.is_exhausted = true;
-                    let what = format!("connections cannot be accepted: {error}");
-                    let report = Report::new(Severity::Error, "", what);
-                    self.broker.alarms().raise(ALARM, report, now.wall_ms);
+                    self.descriptors.ran_out(&self.broker, &error, now);
                     if self.descriptors.reserve.take().is_some() {
                         // Accepted into the place of the reserve, and closed at once.
                         drop(opened.listener.accept());
@@ -226,10 +233,33 @@ impl Acceptor {
 }
 
 impl Descriptors {
-    fn are_back(&mut self, broker: &Broker, now: Now) {
+    fn new() -> Self {
+        Self { reserve: open_reserve(), is_exhausted: false, calm_at_ms: None }
+    }
+
+    fn ran_out(&mut self, broker: &Broker, error: &io::Error, now: Now) {
+        self.is_exhausted = true;
+        self.calm_at_ms = Some(now.mono_ms + CALM_MS);
+        let what = format!("connections cannot be accepted: {error}");
+        broker.alarms().raise(ALARM, Report::new(Severity::Error, "", what), now.wall_ms);
+    }
+
+    fn are_back(&mut self) {
         if std::mem::take(&mut self.is_exhausted) {
-            broker.alarms().clear(ALARM, now.wall_ms);
             self.reserve = self.reserve.take().or_else(open_reserve);
+        }
+    }
+
+    /// How long the acceptor may sleep; `None` for ever.
+    fn until_calm(&self) -> Option<Duration> {
+        let left_ms = self.calm_at_ms?.saturating_sub(clock::now().mono_ms);
+        Some(Duration::from_millis(left_ms))
+    }
+
+    fn end_alarm(&mut self, broker: &Broker, now: Now) {
+        let is_over = |calm_at_ms: &mut u64| *calm_at_ms <= now.mono_ms;
+        if !self.is_exhausted && self.calm_at_ms.take_if(is_over).is_some() {
+            broker.alarms().clear(ALARM, now.wall_ms);
         }
     }
 }
@@ -265,6 +295,27 @@ mod tests {
         let same = tcp.as_fd().try_clone_to_owned().unwrap().into();
         let setup = Arc::new(ListenerSetup::new(config, "".as_ref()).unwrap());
         (Opened { name: "mqtt:tcp:external".into(), listener, setup }, same)
+    }
+
+    #[test]
+    fn descriptors_that_run_out_again_soon_are_one_alarm() {
+        let broker = Broker::builder().build().unwrap();
+        let mut descriptors = Descriptors::new();
+        let is_up = || !broker.alarms().list().is_empty();
+        let error = io::Error::from_raw_os_error(24);
+        let now = Now::default();
+        descriptors.ran_out(&broker, &error, now);
+        descriptors.end_alarm(&broker, now.plus_ms(CALM_MS));
+        assert!(is_up(), "there are still none");
+        descriptors.are_back();
+        descriptors.ran_out(&broker, &error, now.plus_ms(4_000));
+        descriptors.are_back();
+        descriptors.end_alarm(&broker, now.plus_ms(8_999));
+        assert!(is_up());
+        descriptors.end_alarm(&broker, now.plus_ms(9_000));
+        assert!(!is_up());
+        assert_eq!(broker.alarms().history().len(), 1);
+        assert_eq!(descriptors.until_calm(), None);
     }
 
     #[test]

@@ -79,12 +79,14 @@ impl Balance {
         }
     }
 
-    /// Looks at the load if a window has passed. `connections` is how many the loop has.
-    pub(crate) fn look(&mut self, now: Instant, connections: usize) {
-        let elapsed = now - self.window_began;
-        if elapsed < WINDOW {
+    /// Looks at the load if a window has passed. `lately` is a moment of this pass that was read for other reasons;
+    /// `connections` is how many the loop has.
+    pub(crate) fn look(&mut self, lately: Instant, connections: usize) {
+        if lately - self.window_began < WINDOW {
             return;
         }
+        let now = Instant::now();
+        let elapsed = now - self.window_began;
         let cpu = cpu_time();
         let used = (cpu - self.cpu_then).as_micros() * 1000 / elapsed.as_micros().max(1);
         let load = used.min(1000) as u32;

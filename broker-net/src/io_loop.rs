@@ -188,8 +188,12 @@ impl IoLoop {
             }
             self.close_going();
             self.handle_timers();
+            let handled_at = Instant::now();
+            if self.turn.has_routed() {
+                self.turn.note_routed(clock::mono_us(handled_at));
+            }
             self.turn.finish();
-            balance.look(Instant::now(), self.connections.len());
+            balance.look(handled_at, self.connections.len());
             if self.is_stopping && self.connections.is_empty() {
                 return Ok(());
             }

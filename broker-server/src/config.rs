@@ -66,8 +66,6 @@ pub(crate) struct ServerConfig {
     pub(crate) management: ManagementConfig,
     /// `dashboard.*`.
     pub(crate) dashboard: DashboardConfig,
-    /// `os_mon.*`, `vm_mon.*`.
-    pub(crate) monitor: MonitorConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
     /// `acl_file`.

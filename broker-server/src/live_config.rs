@@ -11,7 +11,7 @@ use broker_plugins::PluginsConfig;
 use parking_lot::{Mutex, RwLock};
 
 pub(crate) use self::orders::Orders;
-use crate::config::{self, ConfigErrors, Layers, ServerConfig, Settings};
+use crate::config::{self, ConfigErrors, Layers, MonitorConfig, ServerConfig, Settings};
 use crate::logging;
 
 /// The configuration in effect. What was set by order goes before the file, here and after a restart.
@@ -47,6 +47,11 @@ impl LiveConfig {
     /// All of it, as it is now.
     pub(crate) fn server_config(&self) -> ServerConfig {
         self.state.read().settings.clone().into_server_config()
+    }
+
+    /// `os_mon.*` and `vm_mon.*`, as they are now.
+    pub(crate) fn monitor_config(&self) -> MonitorConfig {
+        self.state.read().settings.monitor.clone()
     }
 
     /// Puts in force what orders have set before this start. What does not fit the file any more is left out: a

@@ -24,18 +24,20 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Begins to look. What was found stays up until a later look finds that it is over.
+    /// Begins to look. What was found stays up until a later look finds that it is over. Of `config`, which is asked
+    /// before each look, the marks may change.
     pub(crate) fn start(
         broker: &Arc<Broker>,
-        config: &MonitorConfig,
+        config: impl Fn() -> MonitorConfig + Send + 'static,
         data_dir: &Path,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (broker, is_over) = (Arc::clone(broker), Arc::clone(&stop));
-        let mut checks = Checks::new(config, Real::new(&broker, data_dir), clock::now());
+        let mut checks = Checks::new(&config(), Real::new(&broker, data_dir), clock::now());
         let thread = thread::Builder::new().name("broker-monitor".into()).spawn(move || {
             while !is_over.load(Ordering::Acquire) {
                 let now = clock::now();
+                checks.configure(config());
                 let due_ms = checks.run(now, broker.alarms());
                 match due_ms {
                     Some(due_ms) => {

@@ -82,7 +82,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     };
     let management =
         management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
-    let monitor = Monitor::start(&broker, &config.monitor, &config.node.data_dir)?;
+    let monitored = Arc::clone(&live);
+    let monitor =
+        Monitor::start(&broker, move || monitored.monitor_config(), &config.node.data_dir)?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,

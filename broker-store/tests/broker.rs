@@ -34,7 +34,7 @@ struct Running {
 }
 
 fn now() -> Now {
-    Now { mono_ms: 1, wall_ms: 1_700_000_000_000 }
+    Now { mono_ms: 1, us: 0, wall_ms: 1_700_000_000_000 }
 }
 
 fn start(dir: &Path) -> Running {

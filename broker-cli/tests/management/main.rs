@@ -8,5 +8,6 @@ mod clients;
 mod control;
 mod counts;
 mod node;
+mod observing;
 mod traces;
 mod why;

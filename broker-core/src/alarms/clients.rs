@@ -1,4 +1,5 @@
-//! Alarms of single clients: a queue that overflows, a connection whose socket takes too little.
+//! Alarms of single clients: a queue that overflows, a connection whose socket takes too little, a subscriber that is
+//! slow.
 //!
 //! A session notes the trouble when it begins, which costs nothing but then; from there on it is looked at once a
 //! second until it is over.
@@ -16,11 +17,13 @@ use crate::client::ClientId;
 use crate::clock::Now;
 use crate::config::AlarmsConfig;
 use crate::session::Session;
+use crate::slow_subscribers::SlowSubscription;
 
 /// Clients that are in trouble.
 pub(crate) struct ClientAlarms {
     queues: Watch,
     connections: Watch,
+    slow: Watch,
     /// When they are looked at next, on the monotonic clock.
     look_ms: AtomicU64,
     /// Alarms of each kind that name a client.
@@ -40,8 +43,8 @@ struct Watch {
 struct Watched {
     client_id: ClientId,
     episode: Episode,
-    /// Messages its queue had dropped when it was looked at last.
-    dropped: u64,
+    /// What is counted of it, as it was when it was looked at last: messages dropped, messages that took too long.
+    count: u64,
     /// Name of its alarm.
     alarm: Option<String>,
 }
@@ -49,7 +52,7 @@ struct Watched {
 /// What a look at a session has found.
 struct Found {
     is_there: bool,
-    dropped: u64,
+    count: u64,
     summary: &'static str,
     details: Vec<(&'static str, String)>,
 }
@@ -65,6 +68,7 @@ impl ClientAlarms {
         Self {
             queues: watch(QUEUE_OVERFLOW, 0),
             connections: watch(CONNECTION_CONGESTION, config.congestion_after_ms),
+            slow: watch(SLOW_SUBSCRIBER, 0),
             look_ms: AtomicU64::new(0),
             max: config.client_alarms_max,
         }
@@ -80,9 +84,14 @@ impl ClientAlarms {
         self.connections.note(connection, client_id, now);
     }
 
+    /// One of the slowest subscribers has just taken too long for a message.
+    pub(crate) fn note_slow(&self, session: u64, client_id: &ClientId, now: Now) {
+        self.slow.note(session, client_id, now);
+    }
+
     /// When they are looked at next, on the monotonic clock.
     pub(crate) fn next_look_ms(&self) -> Option<u64> {
-        let is_empty = self.queues.is_empty() && self.connections.is_empty();
+        let is_empty = [&self.queues, &self.connections, &self.slow].iter().all(|it| it.is_empty());
         (!is_empty).then(|| self.look_ms.load(Ordering::Relaxed))
     }
 }
@@ -100,7 +109,7 @@ impl Watch {
         watched.entry(key).or_insert_with(|| Watched {
             client_id: client_id.clone(),
             episode: Episode::begin(now.mono_ms),
-            dropped: 0,
+            count: 0,
             alarm: None,
         });
         self.len.fetch_max(watched.len(), Ordering::Relaxed);
@@ -133,7 +142,7 @@ impl Watch {
             match (look, found) {
                 (Look::Wait, _) => {}
                 (Look::Alarm, Some(found)) => {
-                    it.dropped = found.dropped;
+                    it.count = found.count;
                     let is_new = it.alarm.is_none() && n_named < max;
                     if is_new {
                         n_named += 1;
@@ -209,6 +218,11 @@ impl Broker {
         );
         let congestion = |number, it: &Watched| congestion(&session(it)?, number, it);
         clients.connections.look(self, clients.max, now, congestion, |_| ());
+        let slow = |number, it: &Watched| {
+            session(it).filter(|session| session.number() == number)?;
+            Some(slow(&self.slow_subscribers.slowest_of(&it.client_id, now)?, it))
+        };
+        clients.slow.look(self, clients.max, now, slow, |_| ());
     }
 }
 
@@ -221,8 +235,8 @@ fn overflow(session: &Arc<Session>, watched: &Watched) -> Option<Found> {
     let is_connected = state.connection.is_some();
     drop(state);
     Some(Found {
-        is_there: dropped != watched.dropped,
-        dropped,
+        is_there: dropped != watched.count,
+        count: dropped,
         summary: "a client's queue is full: messages for it are dropped",
         details: vec![
             ("client_id", shown(&watched.client_id).into()),
@@ -242,10 +256,24 @@ fn congestion(session: &Arc<Session>, connection: u64, watched: &Watched) -> Opt
     details.extend(username.map(|name| ("username", cut(&name, SHOWN_BYTES).to_owned())));
     Some(Found {
         is_there,
-        dropped: 0,
+        count: 0,
         summary: "a client's socket takes less than is to be sent to it",
         details,
     })
+}
+
+fn slow(slowest: &SlowSubscription, watched: &Watched) -> Found {
+    Found {
+        is_there: slowest.count != watched.count,
+        count: slowest.count,
+        summary: "a client takes too long for its messages",
+        details: vec![
+            ("client_id", shown(&watched.client_id).into()),
+            ("count", slowest.count.to_string()),
+            ("latency_ms", (slowest.latency_us / 1000).to_string()),
+            ("topic", cut(&slowest.topic, SHOWN_BYTES).to_owned()),
+        ],
+    }
 }
 
 fn shown(client_id: &ClientId) -> &str {
@@ -266,10 +294,12 @@ fn cut(text: &str, max: usize) -> &str {
 const QUEUE_OVERFLOW: &str = "queue_overflow";
 /// The same about a socket that takes too little.
 const CONNECTION_CONGESTION: &str = "connection_congestion";
+/// The same about one of the slowest subscribers.
+const SLOW_SUBSCRIBER: &str = "slow_subscriber";
 const LOOK_MS: u64 = 1_000;
 /// Clients in one kind of trouble that are looked after.
 const WATCHED_MAX: usize = 4_096;
-/// Bytes of a Client Identifier or User Name in an alarm.
+/// Bytes of a Client Identifier, User Name or topic in an alarm.
 const SHOWN_BYTES: usize = 128;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Alarms on a made-up clock: up, over, forgotten.
+//! What is up, what is over, what subscribers have yet to hear of.
 
 use super::*;
 

@@ -169,7 +169,11 @@ impl Channel {
                 Publication::new(topic, payload, *qos, *retain, &connected.publisher, now)
                     .with_properties(forwarded, publish.properties.message_expiry_interval(), now);
             let receivers = match delay {
-                None => turn.publish(&publication),
+                None => {
+                    let receivers = turn.publish(&publication);
+                    turn.count_routed();
+                    receivers
+                }
                 Some(due_ms) => {
                     turn.delay(&publication, due_ms).map_err(delayed_reason)?;
                     // Who will get it is not known yet.

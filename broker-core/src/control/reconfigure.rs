@@ -33,6 +33,7 @@ impl Broker {
         };
         self.shared_strategy.store(config.shared_strategy as u8, Ordering::Relaxed);
         self.sys.configure(&config);
+        self.slow_subscribers.configure(&config.slow_subscribers);
         if config.rewrite_rules != current.rewrite_rules {
             self.set_rewrite(rewrite);
         }
@@ -65,7 +66,7 @@ mod tests {
     }
 
     fn now(mono_ms: u64) -> Now {
-        Now { mono_ms, wall_ms: 1_000_000 + mono_ms }
+        Now { mono_ms, us: 0, wall_ms: 1_000_000 + mono_ms }
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Session {
             step: 0,
             is_copy: false,
             frame: None,
+            queued_ms: 0,
         };
         state.record_ref(&mut delivery, publication, out);
         state.accept(delivery, out);
@@ -157,7 +158,8 @@ impl Session {
         let sent = matches!(sent, Sent::Yes);
         if sent {
             let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
-            out.note_delivered(&state.client, flags, publication.topic, || publication.shared());
+            let what = (publication.topic, publication.payload.len());
+            out.note_delivered(&state.client, flags, what, || publication.shared());
             if out.tracer.is_on() {
                 out.trace_delivered(&state.client, flags, publication.topic, publication.payload);
             }
@@ -239,7 +241,9 @@ impl State {
     }
 
     /// Sends a message if its turn has come, else queues it.
-    pub(crate) fn accept(&mut self, delivery: Delivery, out: &mut Out) {
+    pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
+        // What another session gives back has waited there.
+        delivery.queued_ms = 0;
         if delivery.message.here().is_some() && self.has_room(delivery.qos) {
             self.send(delivery, Order::Free, out);
             return;
@@ -248,6 +252,7 @@ impl State {
         if out.tracer.is_on() {
             self.trace_queued(&delivery, out);
         }
+        delivery.queued_ms = (out.now.mono_ms as u32).max(1);
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;
@@ -316,7 +321,7 @@ impl State {
             if held.is_none() {
                 note_delivered(&delivery, Dup::No, &self.client, out);
             }
-            self.inflight.push(place, delivery, held, out.now.mono_ms);
+            self.inflight.push(place, delivery, held, out.now);
         } else {
             self.note_loss(&delivery, DropReason::TooLarge, out);
             self.record_removed(delivery.step, Removal::TooLarge, out);
@@ -343,6 +348,7 @@ impl State {
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     let dup = Dup::from(entry.was_sent);
+                    entry.first_sent_us = out.now.mono_us();
                     if let Some(message) = delivery.message.here() {
                         connection
                             .send(outgoing(delivery, message, mountpoint, id, dup, out.now), out);
@@ -482,7 +488,7 @@ impl State {
             }
         };
         match lost {
-            None => self.inflight.resent(out.now.mono_ms),
+            None => self.inflight.resent(out.now),
             Some((of, why, loss)) => {
                 if let Some((metric, _)) = loss {
                     out.counters.inc(metric);
@@ -772,12 +778,12 @@ fn outgoing<'a>(
     }
 }
 
-/// Notes that a kept message has left, for `$events/message_delivered`.
+/// Notes that a kept message has left.
 fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: &mut Out) {
     let Delivery { message, qos, retain, .. } = delivery;
     let Some(message) = message.here() else { return };
     let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
-    out.note_delivered(client, flags, &message.topic, || message);
+    out.note_delivered(client, flags, (&message.topic, message.payload.len()), || message);
     if out.tracer.is_on() {
         out.trace_delivered(client, flags, &message.topic, &message.payload);
     }

@@ -6,6 +6,7 @@ use broker_codec::{PacketId, QoS};
 
 use super::packet_id::PacketIds;
 use super::queue::{Delivery, Kept};
+use crate::clock::Now;
 use crate::store::{Dependency, Store};
 use crate::turn::Out;
 
@@ -33,6 +34,8 @@ pub(crate) struct Entry {
     step: u32,
     pub(crate) phase: Phase,
     pub(crate) sent_at_ms: u64,
+    /// When the PUBLISH first left in the present connection, in microseconds; 0 if it has not.
+    pub(crate) first_sent_us: u64,
     /// It was sent in the present connection and so takes up one of the client's Receive Maximum.
     pub(crate) in_window: bool,
     /// The PUBLISH has left at least once: the next one is a duplicate.
@@ -132,7 +135,7 @@ impl Inflight {
         (packet_id, step): (PacketId, u32),
         delivery: Delivery,
         held: Option<Dependency>,
-        now_ms: u64,
+        now: Now,
     ) {
         let window = self.window.get_or_insert_default();
         if held.is_some() {
@@ -142,7 +145,8 @@ impl Inflight {
             packet_id,
             step,
             phase: Phase::Published(delivery),
-            sent_at_ms: now_ms,
+            sent_at_ms: now.mono_ms,
+            first_sent_us: if held.is_none() { now.mono_us() } else { 0 },
             in_window: true,
             was_sent: held.is_none(),
             held: held.map(Box::new),
@@ -154,10 +158,16 @@ impl Inflight {
         let window = self.window.get_or_insert_default();
         // Every identifier in use is asked for from now on, until these have gone.
         window.ids.restore(packet_id);
-        let (step, held) = (0, None);
-        let entry =
-            Entry { packet_id, step, phase, sent_at_ms: 0, in_window: false, was_sent, held };
-        window.entries.push_back(entry);
+        window.entries.push_back(Entry {
+            packet_id,
+            step: 0,
+            phase,
+            sent_at_ms: 0,
+            first_sent_us: 0,
+            in_window: false,
+            was_sent,
+            held: None,
+        });
     }
 
     /// Keeps the next packet of an exchange back. Returns false if there is no such exchange.
@@ -262,7 +272,9 @@ impl Inflight {
             window.resend_at = 0;
             window.held.clear();
             window.resend_left = window.entries.len();
-            window.entries.iter_mut().for_each(|entry| entry.in_window = false);
+            for entry in &mut window.entries {
+                (entry.in_window, entry.first_sent_us) = (false, 0);
+            }
         }
     }
 
@@ -273,10 +285,11 @@ impl Inflight {
     }
 
     /// The entry of [`next_resend`](Self::next_resend) was sent.
-    pub(crate) fn resent(&mut self, now_ms: u64) {
+    pub(crate) fn resent(&mut self, now: Now) {
         if let Some(window) = &mut self.window {
             let entry = &mut window.entries[window.resend_at];
-            (entry.sent_at_ms, entry.in_window, entry.was_sent) = (now_ms, true, true);
+            (entry.sent_at_ms, entry.first_sent_us) = (now.mono_ms, now.mono_us());
+            (entry.in_window, entry.was_sent) = (true, true);
             entry.held = None;
             window.resend_at += 1;
             window.resend_left -= 1;

@@ -28,9 +28,16 @@ pub(crate) struct Delivery {
     pub(crate) is_copy: bool,
     /// The frame with its record, of QoS 2: another thread may have yet to append it.
     pub(crate) frame: Option<Arc<Seal>>,
+    /// When it was queued, on the monotonic clock cut to 32 bits, for which there is room; 0 if it was not.
+    pub(crate) queued_ms: u32,
 }
 
 impl Delivery {
+    /// How long it had waited in the queue when it was sent at `sent_ms`.
+    pub(crate) const fn waited_ms(&self, sent_ms: u64) -> u64 {
+        if self.queued_ms == 0 { 0 } else { (sent_ms as u32).wrapping_sub(self.queued_ms) as u64 }
+    }
+
     /// Its terms as they are recorded.
     pub(crate) fn terms(&self) -> RefTerms<'_> {
         RefTerms {

@@ -88,6 +88,7 @@ impl State {
                 step: 0,
                 is_copy: true,
                 frame: None,
+                queued_ms: 0,
             };
             out.records.begin_message();
             self.record_ref(&mut delivery, &Publication::of(&message), out);

@@ -16,7 +16,7 @@ fn options(subject: TraceSubject) -> TraceOptions {
 }
 
 fn at_ms(mono_ms: u64) -> Now {
-    Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms }
+    Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms, ..Now::default() }
 }
 
 fn client(id: &str) -> TraceSubject {

@@ -233,7 +233,7 @@ impl Rig {
         }
         let broker = builder.build().expect("the settings of a test are valid");
         let turn = broker.turn();
-        let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+        let now = Now { mono_ms: 1_000, us: 0, wall_ms: 1_700_000_000_000 };
         let zone = Arc::new(zone);
         let address = "192.0.2.1:1883".parse().expect("an address");
         let conns = Vec::new();
@@ -287,7 +287,7 @@ impl Rig {
         let builder = Broker::builder().config(config).store(store);
         self.broker = builder.build().expect("as before");
         // The monotonic clock begins anew.
-        self.now = Now { mono_ms: 500, wall_ms: self.now.wall_ms + down_ms };
+        self.now = Now { mono_ms: 500, us: 0, wall_ms: self.now.wall_ms + down_ms };
         self.conns.clear();
         let restored = disk.restore_from(snapshot, &self.broker, self.now);
         self.disk = Some(disk);

@@ -50,7 +50,7 @@ impl Authenticator for Passwords {
 }
 
 /// Topics under `open/` are open, those under `shut/` are not, of others it knows nothing.
-struct Topics {
+pub struct Topics {
     gate: Option<Arc<AtomicBool>>,
     asked: Mutex<Vec<String>>,
 }
@@ -70,7 +70,7 @@ impl Authorizer for Topics {
     }
 }
 
-fn with_topics(gate: Option<Arc<AtomicBool>>) -> (Arc<Topics>, Extensions) {
+pub fn with_topics(gate: Option<Arc<AtomicBool>>) -> (Arc<Topics>, Extensions) {
     let topics = Arc::new(Topics { gate, asked: Mutex::default() });
     let extensions = Extensions {
         authorizers: vec![Arc::clone(&topics) as Arc<dyn Authorizer>],

@@ -49,6 +49,51 @@ fn detail<'a>(alarm: &'a Alarm, name: &str) -> &'a str {
     found.map(|(_, value)| &**value).unwrap_or_else(|| panic!("{name} in {alarm:?}"))
 }
 
+/// `module.slow_subs`: who is kept as slow is an alarm, until it was not slow for a minute.
+#[test]
+fn a_slow_subscriber_is_an_alarm_until_it_was_not_for_a_minute() {
+    let mut rig = rig_with(|_, _| {});
+    let p = rig.client("p");
+    let s = rig.join(Hello::v5("s").lasting(1_000));
+    rig.subscribed(s, "+", Q1);
+    let mut id = 0;
+    let mut late = |rig: &mut Rig, topic: &str, ms: u64| {
+        id += 1;
+        rig.publish(p, topic, "x", Q1, 1);
+        rig.pass_ms(ms);
+        rig.puback(s, id);
+        rig.pass_ms(1_000);
+    };
+    late(&mut rig, "t", 499);
+    assert!(rig.up().is_empty());
+    late(&mut rig, "t", 700);
+    late(&mut rig, "u", 600);
+    assert_eq!(rig.up(), ["slow_subscriber/s"]);
+    let alarm = rig.alarm("slow_subscriber/s");
+    let details = ["client_id", "count", "latency_ms", "topic"].map(|name| detail(&alarm, name));
+    assert_eq!(details, ["s", "2", "700", "t"]);
+    rig.pass_s(58);
+    assert_eq!(rig.up(), ["slow_subscriber/s"]);
+    late(&mut rig, "u", 500);
+    rig.pass_s(58);
+    assert_eq!(detail(&rig.alarm("slow_subscriber/s"), "count"), "3");
+    rig.pass_s(2);
+    assert!(rig.up().is_empty());
+    // It is still listed, and slow once more.
+    late(&mut rig, "u", 500);
+    assert_eq!(rig.up(), ["slow_subscriber/s"]);
+    // Nothing is left of it when an operator starts anew, or the session is over.
+    rig.broker.clear_slow_subscriptions();
+    rig.pass_s(1);
+    assert!(rig.up().is_empty());
+    late(&mut rig, "u", 500);
+    assert_eq!(rig.up(), ["slow_subscriber/s"]);
+    rig.join(Hello::v5("s").clean());
+    rig.pass_s(1);
+    assert!(rig.up().is_empty());
+    assert_eq!(rig.past(), ["slow_subscriber/s"; 3]);
+}
+
 #[test]
 fn a_queue_that_drops_is_an_alarm_until_it_has_not_for_a_minute() {
     let mut rig = rig_with(|_, _| {});

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use broker_codec::{Packet, Property};
 use broker_core::config::{AutoSubscription, RewriteRule, ZoneConfig};
 use broker_core::extension::Consumer;
-use broker_core::{CloseCause, Message, Metric, ReasonCode, SubscriptionOptions, TopicCounts};
+use broker_core::{CloseCause, Message, Metric, ReasonCode, SubscriptionOptions};
 
 use crate::rig::*;
 
@@ -415,19 +415,4 @@ fn a_bystander_is_not_disturbed() {
     assert!(matches!(rig.cause(attacker), Some(CloseCause::Violation(_))));
     rig.publish(by, "t", "x", Q2, 1);
     rig.check(by, &["PUBLISH q2 #1 t=x sub=1", "PUBREC #1 0x00"]);
-}
-
-/// `module.topic_metrics`: what is published to a registered topic is counted, and what nobody received.
-#[test]
-fn registered_topics_are_counted() {
-    let mut rig =
-        Rig::build(|config, _| config.topic_metrics = vec!["t/1".into()], Default::default(), None);
-    let p = rig.client("pub");
-    rig.publish(p, "t/1", "nobody", Q0, 0);
-    let c = rig.client("c");
-    rig.subscribed(c, "t/#", Q1);
-    rig.publish(p, "t/1", "somebody", Q1, 1);
-    rig.publish(p, "t/2", "not registered", Q0, 0);
-    let counts = TopicCounts { messages_in: 2, qos_in: [1, 1, 0], dropped: 1 };
-    assert_eq!(rig.broker.topic_metrics(), [("t/1".to_owned(), counts)]);
 }

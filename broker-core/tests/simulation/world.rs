@@ -158,7 +158,7 @@ impl World {
         let broker = build(&config, disk.as_ref());
         let ear = Arc::new(Ear::default());
         let attachment = listen_with(&ear, &broker);
-        let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
+        let now = Now { mono_ms: 1_000, us: 0, wall_ms: 1_700_000_000_000 };
         let n_clients = 3 + rng.below(4);
         let retries = zone.retry_interval_ms > 0;
         let clients = (0..n_clients)

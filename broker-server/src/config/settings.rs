@@ -363,7 +363,6 @@ impl Settings {
             listeners: listeners.collect(),
             management: self.management,
             dashboard: self.dashboard,
-            monitor: self.monitor,
             plugins,
             acl_file: self.acl_file,
             scram_users: self.scram_users,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use broker_codec::QoS;
-use broker_core::config::{BrokerConfig, SharedStrategy, WillsKeep};
+use broker_core::config::{BrokerConfig, SharedStrategy, SlowSubscribersConfig, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{Bind, PeerCertField, Protocol};
 use log::LevelFilter;
@@ -234,6 +234,10 @@ fn modules_are_on_where_something_is_listed() {
         9 = "a/# ^a/(.+)$ b/$1"
         [module.topic_metrics]
         topic = ["x", "y"]
+        [module.slow_subs]
+        threshold = "2s"
+        top_k_num = 1_000
+        expire_interval = "1h"
     "#;
     let broker = config(text).broker;
     let subscriptions: Vec<_> =
@@ -245,14 +249,23 @@ fn modules_are_on_where_something_is_listed() {
     let targets: Vec<_> = broker.rewrite_rules.iter().map(|rule| rule.target.as_str()).collect();
     assert_eq!(targets, ["b/$1", "d/$1"]);
     assert_eq!(broker.topic_metrics, ["x", "y"]);
+    let expected = SlowSubscribersConfig {
+        enabled: true,
+        threshold_ms: 2_000,
+        top_k: 1_000,
+        expire_interval_ms: 3_600_000,
+    };
+    assert_eq!(broker.slow_subscribers, expected);
 
     let off = [
         ("BROKER__MODULE__SUBSCRIPTION", "off"),
         ("BROKER__MODULE__REWRITE__ENABLED", "off"),
         ("BROKER__MODULE__TOPIC_METRICS__ENABLED", "false"),
         ("BROKER__MODULE__PRESENCE", "off"),
+        ("BROKER__MODULE__SLOW_SUBS__ENABLED", "off"),
     ];
     let broker = config_with(text, &off).broker;
+    assert!(!broker.slow_subscribers.enabled);
     assert!(broker.auto_subscriptions.is_empty() && broker.rewrite_rules.is_empty());
     assert!(broker.topic_metrics.is_empty() && broker.presence.is_none());
 }
@@ -584,8 +597,8 @@ fn a_low_mark_above_its_high_one_is_refused() {
             r#"broker.toml:7:33: vm_mon.process_low_watermark = "11%": above vm_mon.process_high_watermark (10%)"#,
         ],
     );
-    let monitor =
-        config("[os_mon]\ncpu_high_watermark = \"1%\"\ncpu_low_watermark = \"1%\"").monitor;
+    let text = "[os_mon]\ncpu_high_watermark = \"1%\"\ncpu_low_watermark = \"1%\"";
+    let monitor = settings(text, &[]).unwrap().monitor;
     assert_eq!(monitor.cpu, Marks { high: 1, low: 1 });
     assert_eq!(monitor.descriptors, Marks { high: 80, low: 60 });
 }
@@ -679,6 +692,7 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
     };
     assert_eq!(sourceless(&print::toml(&second)), sourceless(&printed));
     let shown = |settings: Settings| {
+        let monitor = settings.monitor.clone();
         let config = settings.into_server_config();
         let ServerConfig {
             node,
@@ -688,7 +702,6 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             listeners,
             management,
             dashboard,
-            monitor,
             plugins,
             acl_file,
             scram_users,

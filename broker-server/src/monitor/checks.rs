@@ -8,11 +8,18 @@ use crate::config::{Marks, MonitorConfig};
 /// The checks of one machine.
 pub(crate) struct Checks<M> {
     machine: M,
+    /// Its marks may change; the intervals are those of the start.
     config: MonitorConfig,
-    /// When each is due, on the monotonic clock; without those that are off.
-    due: Vec<(Check, u64)>,
+    due: Vec<Due>,
     /// As they were at the check before.
     cpu_times: Option<CpuTimes>,
+}
+
+/// A check that is not off, and when it is due, on the monotonic clock.
+struct Due {
+    check: Check,
+    interval_ms: u64,
+    at_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,20 +37,28 @@ impl<M: Machine> Checks<M> {
         let checks = [Check::Cpu, Check::Memory, Check::Processes, Check::Descriptors, Check::Disk];
         let intervals = checks.map(|check| (check, interval_ms(config, check)));
         let on = intervals.into_iter().filter(|(_, interval_ms)| *interval_ms > 0);
-        let due = on.map(|(check, interval_ms)| (check, now.mono_ms + interval_ms)).collect();
+        let due = on.map(|(check, interval_ms)| {
+            let at_ms = now.mono_ms + interval_ms;
+            Due { check, interval_ms, at_ms }
+        });
+        let due = due.collect();
         Self { cpu_times: machine.cpu_times(), config: config.clone(), machine, due }
+    }
+
+    /// From now on other marks count.
+    pub(crate) fn configure(&mut self, config: MonitorConfig) {
+        self.config = config;
     }
 
     /// Makes those that are due. Returns when the next one is, on the monotonic clock; `None` if all are off.
     pub(crate) fn run(&mut self, now: Now, alarms: &Alarms) -> Option<u64> {
-        for i in 0..self.due.len() {
-            let (check, due_ms) = self.due[i];
-            if due_ms <= now.mono_ms {
-                self.due[i].1 = now.mono_ms + interval_ms(&self.config, check);
-                self.make(check, now, alarms);
-            }
+        let mut checks = Vec::new();
+        for due in self.due.iter_mut().filter(|due| due.at_ms <= now.mono_ms) {
+            due.at_ms = now.mono_ms + due.interval_ms;
+            checks.push(due.check);
         }
-        self.due.iter().map(|(_, due_ms)| *due_ms).min()
+        checks.into_iter().for_each(|check| self.make(check, now, alarms));
+        self.due.iter().map(|due| due.at_ms).min()
     }
 
     /// What cannot be found out leaves its alarm as it is.
@@ -260,7 +275,7 @@ mod tests {
 
     impl<'a> World<'a> {
         fn new(machine: &'a Mutex<Made>, config: &MonitorConfig) -> Self {
-            let now = Now { mono_ms: 5, wall_ms: 1_700_000_000_000 };
+            let now = Now { mono_ms: 5, us: 0, wall_ms: 1_700_000_000_000 };
             let broker = Broker::builder().build().unwrap();
             Self { machine, checks: Checks::new(config, machine, now), broker, now }
         }
@@ -342,6 +357,18 @@ mod tests {
         assert_eq!(world.pass(30 * 60 * S), []);
         // A limit of nothing is none.
         machine.lock().processes = Some((1, 0));
+        assert_eq!(world.pass(30 * S), []);
+    }
+
+    #[test]
+    fn marks_may_change() {
+        let machine = Mutex::new(Made { descriptors: Some((50, 100)), ..Made::default() });
+        let mut world = World::new(&machine, &MonitorConfig::default());
+        assert_eq!(world.pass(30 * S), []);
+        let descriptors = Marks { high: 50, low: 50 };
+        world.checks.configure(MonitorConfig { descriptors, ..MonitorConfig::default() });
+        assert_eq!(world.pass(30 * S).len(), 1);
+        world.checks.configure(MonitorConfig::default());
         assert_eq!(world.pass(30 * S), []);
     }
 

@@ -126,6 +126,27 @@ fn memory_in_use_is_measured() {
     assert!(told > pages * 4096.0 / 2.0 && told < pages * 4096.0 * 2.0, "{own}");
 }
 
+#[test]
+fn a_mark_that_is_set_counts_from_the_next_look_on() {
+    let broker = Broker::start_with(&[
+        ("os_mon.mem_check_interval", "\"100ms\""),
+        ("os_mon.sysmem_high_watermark", "\"100%\""),
+        ("os_mon.procmem_high_watermark", "\"100%\""),
+    ]);
+    let api = broker.api();
+    let set = |value: &str| {
+        api.put("configs/os_mon", &json!({"key": "os_mon.sysmem_high_watermark", "value": value}))
+    };
+    set("1%");
+    alarm(&api, "system_memory_high_watermark");
+    set("100%");
+    over(&api, "system_memory_high_watermark");
+    let low = json!({"key": "os_mon.cpu_low_watermark", "value": "81%"});
+    let (status, code, message) = api.refused("PUT", "configs/os_mon", &low);
+    assert_eq!((status, code), (200, 108));
+    assert_eq!(message, "os_mon.cpu_low_watermark: above os_mon.cpu_high_watermark (80%)");
+}
+
 /// The limit is set from outside: at its start the broker takes all that it may.
 #[test]
 fn open_files_near_the_limit_are_an_alarm_until_they_are_not() {

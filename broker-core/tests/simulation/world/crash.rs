@@ -99,7 +99,7 @@ impl World {
         self.attachment = listen_with(&self.ear, &self.broker);
         let down_ms = *self.rng.pick(&[0, 1, 500, 4_000, 60_000]);
         let mono_ms = *self.rng.pick(&[0, 1, 5_000]);
-        self.now = Now { mono_ms, wall_ms: self.now.wall_ms + down_ms };
+        self.now = Now { mono_ms, us: 0, wall_ms: self.now.wall_ms + down_ms };
         self.model.crash(frames, self.now, |id| dropped[id]);
         self.restart(&disk);
         self.disk = Some(disk);

@@ -36,8 +36,21 @@ const LIVE: &[&str] = &[
     "module.subscription.enabled",
     "module.rewrite.enabled",
     "module.rewrite.rule",
+    "module.slow_subs.enabled",
+    "module.slow_subs.threshold",
+    "module.slow_subs.top_k_num",
+    "module.slow_subs.expire_interval",
     "auth.client.password_hash",
     "auth.user.password_hash",
+    "os_mon.cpu_high_watermark",
+    "os_mon.cpu_low_watermark",
+    "os_mon.sysmem_high_watermark",
+    "os_mon.procmem_high_watermark",
+    "os_mon.fd_high_watermark",
+    "os_mon.fd_low_watermark",
+    "os_mon.disk_high_watermark",
+    "vm_mon.process_high_watermark",
+    "vm_mon.process_low_watermark",
 ];
 
 #[cfg(test)]

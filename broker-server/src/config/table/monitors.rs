@@ -87,7 +87,7 @@ pub(super) static KEYS: &[Key] = &[
         "alarm.max_client_alarms",
         Kind::Number(0, 1_000),
         field!(broker.alarms.client_alarms_max),
-        "Alarms queue_overflow/<client id> that there may be, and as many connection_congestion/<client id>; further clients share one, without an id.",
+        "Alarms queue_overflow/<client id> that there may be, and as many connection_congestion/<client id> and slow_subscriber/<client id>; further clients share one, without an id.",
     ),
     key(
         "alarm.congestion_after",

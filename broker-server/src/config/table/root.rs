@@ -1,6 +1,7 @@
 //! Keys of the broker as a whole: `[node]`, `[log]`, `[broker]`, `[retainer]`,
 //! `[delayed]`, `[module]`, and `acl_file`, which is in no table.
 
+use broker_core::TOPIC_METRICS_MAX;
 use broker_core::config::AutoSubscription;
 
 use super::super::field::{Field, Refusal, check_topic_filter, check_topic_name, refuse};
@@ -178,7 +179,31 @@ pub(super) static KEYS: &[Key] = &[
         "module.topic_metrics.topic",
         Kind::List("a topic name"),
         TOPIC_METRICS,
-        "Topics whose messages are counted one by one.",
+        "Topics whose messages are counted one by one; the API adds others, 512 in all.",
+    ),
+    key(
+        "module.slow_subs.enabled",
+        Kind::Flag,
+        field!(broker.slow_subscribers.enabled),
+        "Whether it is noted which clients are slow to take messages of QoS 1 and 2.",
+    ),
+    key(
+        "module.slow_subs.threshold",
+        Kind::Duration(1, DAY_MS),
+        field!(broker.slow_subscribers.threshold_ms),
+        "A message that a connected client has so long in its queue and unacknowledged is slow.",
+    ),
+    key(
+        "module.slow_subs.top_k_num",
+        Kind::Number(1, 1_000),
+        field!(broker.slow_subscribers.top_k),
+        "How many clients and topics are kept, the slowest.",
+    ),
+    key(
+        "module.slow_subs.expire_interval",
+        Kind::Duration(1, 30 * DAY_MS),
+        field!(broker.slow_subscribers.expire_interval_ms),
+        "Who was not slow for so long is forgotten.",
     ),
 ];
 
@@ -201,6 +226,9 @@ const TOPIC_METRICS: Access<Settings> = Access {
     read: |settings| settings.topic_metrics.show(),
     write: |settings, value| {
         let topics: Vec<String> = Field::parse(value)?;
+        if topics.len() > TOPIC_METRICS_MAX {
+            return refuse(format!("are more than {TOPIC_METRICS_MAX} topics"));
+        }
         let refusals: Vec<_> = topics
             .iter()
             .enumerate()
