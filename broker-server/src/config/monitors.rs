@@ -46,7 +46,7 @@ impl Default for MonitorConfig {
             cpu: marks,
             memory_interval_ms: 60_000,
             system_memory_high: 70,
-            process_memory_high: 5,
+            process_memory_high: 60,
             descriptors_interval_ms: 30_000,
             descriptors: marks,
             disk_interval_ms: 30 * 60_000,

@@ -328,10 +328,10 @@ mod tests {
             machine.lock().memory = Some(MemoryUse { used, total: 1_000, process });
             world.pass(60 * S)
         };
-        assert_eq!(with(700, 50), []);
-        assert_eq!(with(705, 50), value(SYSTEM_MEMORY, "70.5"));
+        assert_eq!(with(700, 600), []);
+        assert_eq!(with(705, 600), value(SYSTEM_MEMORY, "70.5"));
         let pid = std::process::id().to_string();
-        assert_eq!(with(700, 51), value(PROCESS_MEMORY, &pid));
+        assert_eq!(with(700, 601), value(PROCESS_MEMORY, &pid));
         assert_eq!(with(0, 0), []);
         machine.lock().memory = None;
         assert_eq!(world.pass(60 * S), [], "what cannot be found out changes nothing");

@@ -35,7 +35,7 @@ pub(super) static KEYS: &[Key] = &[
     percent(
         "os_mon.procmem_high_watermark",
         field!(monitor.process_memory_high),
-        "With more of that memory held by the broker there is the alarm process_memory_high_watermark. In the original this is about a single Erlang process; a broker with many clients wants more.",
+        "With more of that memory held by the broker there is the alarm process_memory_high_watermark. The default of the original, 5%, is about a single Erlang process.",
     ),
     interval(
         "os_mon.fd_check_interval",
