@@ -72,7 +72,7 @@ impl Channel {
         let Some(client) = self.client() else {
             return Err(Close::protocol_error("not connected"));
         };
-        if authorizers.is_empty() || client.is_superuser || !client.zone.enable_acl {
+        if nobody_decides(authorizers, client).is_some() {
             return Ok(Decision::Allow);
         }
         let client = Arc::clone(client);
@@ -81,6 +81,9 @@ impl Channel {
             return Ok(self.conclude(action, topic, verdict, &client.zone, turn));
         }
         if let Some(allowed) = self.cached(action, topic, turn) {
+            if turn.out.tracer.is_on() {
+                self.trace_right(action, topic, allowed, "cached", turn);
+            }
             return Ok(if allowed { Decision::Allow } else { Decision::Deny });
         }
         match run_authorizers(authorizers, 0, &client, action, topic) {
@@ -125,12 +128,16 @@ impl Channel {
         zone: &ZoneConfig,
         turn: &Turn,
     ) -> Decision {
-        let allowed = match verdict {
-            Verdict::Allow => true,
-            Verdict::Deny => false,
-            Verdict::Ignore => zone.acl_nomatch_allow,
-            Verdict::Failed => return Decision::Deny,
+        let Some(allowed) = stands(verdict, zone) else {
+            if turn.out.tracer.is_on() {
+                self.trace_right(action, topic, false, "cannot be told now", turn);
+            }
+            return Decision::Deny;
         };
+        if turn.out.tracer.is_on() {
+            let by = if verdict == Verdict::Ignore { "acl_nomatch" } else { "rule" };
+            self.trace_right(action, topic, allowed, by, turn);
+        }
         self.remember(action, topic, allowed, turn);
         if allowed { Decision::Allow } else { Decision::Deny }
     }
@@ -196,6 +203,54 @@ impl Eq for dyn Key + '_ {}
 impl<'a> std::borrow::Borrow<dyn Key + 'a> for (Action, Box<str>) {
     fn borrow(&self) -> &(dyn Key + 'a) {
         self
+    }
+}
+
+/// Why a client may do everything: no rule applies to it.
+fn nobody_decides(
+    authorizers: &[Arc<dyn Authorizer>],
+    client: &ClientInfo,
+) -> Option<&'static str> {
+    if client.is_superuser {
+        Some("the client is a superuser")
+    } else if !client.zone.enable_acl {
+        Some("the zone has no access rules")
+    } else if authorizers.is_empty() {
+        Some("there are no access rules")
+    } else {
+        None
+    }
+}
+
+/// What a verdict means; `None` if the source cannot tell now, which denies and is not remembered.
+const fn stands(verdict: Verdict, zone: &ZoneConfig) -> Option<bool> {
+    match verdict {
+        Verdict::Allow => Some(true),
+        Verdict::Deny => Some(false),
+        Verdict::Ignore => Some(zone.acl_nomatch_allow),
+        Verdict::Failed => None,
+    }
+}
+
+/// Whether a client may do something, as far as it can be said at once, and who says so. Nothing is remembered.
+pub(crate) fn right_now(
+    authorizers: &[Arc<dyn Authorizer>],
+    client: &Arc<ClientInfo>,
+    action: Action,
+    topic: &str,
+) -> (Option<bool>, &'static str) {
+    if let Some(why) = nobody_decides(authorizers, client) {
+        return (Some(true), why);
+    }
+    match run_authorizers(authorizers, 0, client, action, topic) {
+        Answer::Now(Verdict::Failed) => (Some(false), "the source of rights cannot tell now"),
+        Answer::Now(Verdict::Ignore) => {
+            (stands(Verdict::Ignore, &client.zone), "no rule applies, acl_nomatch decides")
+        }
+        Answer::Now(verdict) => (stands(verdict, &client.zone), "a rule says so"),
+        Answer::Later(_) => {
+            (None, "the source of rights would have to be asked, and takes its time")
+        }
     }
 }
 

@@ -37,6 +37,7 @@ use crate::settings::{Settings, SettingsBack};
 use crate::slow_subscribers::SlowSubscribers;
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
 use crate::sys_topics::SysTopics;
+use crate::traces::{Happening, TraceEventKind, Traces};
 use crate::turn::Turn;
 use crate::will::Will;
 
@@ -59,6 +60,7 @@ pub struct Broker {
     pub(crate) sys: SysTopics,
     metrics: Metrics,
     alarms: Alarms,
+    traces: Traces,
     pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
@@ -154,6 +156,7 @@ impl BrokerBuilder {
             sys: SysTopics::new(&config),
             alarms: Alarms::new(config.alarms.history_max),
             client_alarms: ClientAlarms::new(&config.alarms),
+            traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
             store,
@@ -220,6 +223,12 @@ impl Broker {
     #[must_use]
     pub const fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// Traces of clients, topics and addresses.
+    #[must_use]
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     pub(crate) fn store(&self) -> Option<&Arc<dyn Store>> {
@@ -309,7 +318,9 @@ impl Broker {
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
         let looks = self.client_alarms.next_look_ms();
         let alarms = if self.alarms.has_news() { Some(0) } else { looks };
-        [scheduled, delayed, sys, queues, retained, bans, alarms].into_iter().flatten().min()
+        let traces = self.traces.next_due_ms();
+        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due: ends sessions, fires Wills and delayed messages, publishes `$SYS` topics.
@@ -331,6 +342,7 @@ impl Broker {
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
+        self.traces.sweep(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         self.look_at_clients(turn.now);
         SysTopics::publish_due(turn);
@@ -412,6 +424,10 @@ impl Broker {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
+                    if turn.out.tracer.is_on() && session.is_connected() {
+                        let old_client = Arc::clone(&session.lock().client);
+                        turn.trace_takeover(&old_client, client);
+                    }
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
@@ -453,6 +469,7 @@ impl Broker {
                 drop(state);
                 self.wake_member(&session, &shared);
                 if taken_over {
+                    turn.trace_takeover(&old_client, client);
                     turn.client_disconnected(&old_client, "takeovered");
                 }
                 if let Some(old_will) = old_will {
@@ -522,6 +539,7 @@ impl Broker {
         for subscription in &subscriptions {
             self.unroute(session, subscription);
         }
+        turn.trace(&Happening::to(&client, TraceEventKind::Session), format_args!("ended"));
         if was_connected {
             turn.client_disconnected(&client, "discarded");
         }
@@ -644,6 +662,9 @@ impl Broker {
         };
         if !ends {
             self.schedule(session, &mut state);
+            let happening = Happening::to(&client, TraceEventKind::Session);
+            let expiry_s = state.expiry_s;
+            turn.trace(&happening, format_args!("stays without connection expiry_s={expiry_s}"));
         }
         drop(state);
         if let Some(will) = will_now {

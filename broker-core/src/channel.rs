@@ -9,6 +9,7 @@ mod keep_alive;
 mod publish;
 mod subscribe;
 mod topic_alias;
+mod traced;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use broker_codec::{DecodeError, Packet, PacketKind, ProtocolVersion, ReasonCode};
 
 use crate::access::{AclCache, Verdicts};
-use crate::client::{ClientInfo, Peer};
+use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Action, Verdict};
 use crate::message::Publisher;
@@ -30,6 +31,7 @@ use acks::PendingAcks;
 use auth::Exchange;
 pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
+pub(crate) use publish::{check_name, place_name};
 pub(crate) use subscribe::{
     Wish, check_subscriptions, route_subscription, subscribe_one, unsubscribe_one,
 };
@@ -97,6 +99,7 @@ struct AwaitConnect {
 struct Authenticating {
     peer: Peer,
     deadline_ms: u64,
+    client_id: ClientId,
     exchange: Exchange,
     traffic: Traffic,
 }
@@ -189,6 +192,9 @@ impl Channel {
             Metric::received(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
             turn.received.packets += 1;
             turn.received.messages += u64::from(matches!(packet, Packet::Publish(_)));
+            if turn.out.tracer.is_on() {
+                self.trace_received(packet, turn);
+            }
         }
         self.check_serves()?;
         turn.out.records.begin_packet();
@@ -201,6 +207,9 @@ impl Channel {
                 self.last_packet_ms = now_ms - turn.waited_ms;
             }
             Ok(Flow::Pause) => self.is_fed_again = true,
+        }
+        if let (Err(close), true) = (&result, turn.out.tracer.is_on()) {
+            self.trace_refused(packet, close, turn);
         }
         result
     }
@@ -451,6 +460,9 @@ impl Channel {
 
     fn reply(&self, packet: &Packet<'_>, turn: &mut Turn) {
         turn.reply.encode(packet, self.version);
+        if turn.out.tracer.is_on() {
+            self.trace_sent(packet, turn);
+        }
         Metric::sent(packet).into_iter().for_each(|m| turn.out.counters.inc(m));
     }
 }

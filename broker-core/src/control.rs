@@ -9,6 +9,7 @@ pub(crate) mod publishing;
 mod reconfigure;
 mod retained;
 pub(crate) mod views;
+pub(crate) mod why;
 
 use std::sync::{Arc, Weak};
 

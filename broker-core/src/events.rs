@@ -13,6 +13,7 @@ use crate::client::{ClientId, ClientInfo};
 use crate::message::{Message, Publication, Publisher};
 use crate::session::queue::Delivery;
 use crate::session::subscriptions::Subscription;
+use crate::traces::TraceEventKind;
 use crate::turn::{Out, Turn};
 
 /// A PUBLISH that was written for a client.
@@ -92,6 +93,7 @@ impl Turn {
         client: &Arc<ClientInfo>,
         subscription: &Subscription,
     ) {
+        self.trace_subscription(client, subscription, TraceEventKind::Subscribed);
         self.event("session_subscribed", |json| json.subscription(client, subscription));
     }
 
@@ -100,6 +102,7 @@ impl Turn {
         client: &Arc<ClientInfo>,
         subscription: &Subscription,
     ) {
+        self.trace_subscription(client, subscription, TraceEventKind::Unsubscribed);
         self.event("session_unsubscribed", |json| json.subscription(client, subscription));
     }
 

@@ -61,6 +61,7 @@ mod snapshot;
 mod stats;
 pub mod store;
 mod sys_topics;
+mod traces;
 mod traffic;
 mod turn;
 mod will;
@@ -78,6 +79,7 @@ pub use clock::Now;
 pub use control::pages::{PAGE_ROWS_MAX, Page, PageRequest};
 pub use control::publishing::PublishError;
 pub use control::views::{ConnectedClient, RouteView, SessionView, SubscriptionView};
+pub use control::why::{CheckResult, Why, WhyCheck, WhyQuestion, WhyVerdict};
 pub use control::{ListenerError, ListenerInfo, Listeners, RemoveSessionError};
 pub use latency::{Distribution, Latency};
 pub use local::{Attachment, LocalClient, LocalSubscription};
@@ -85,9 +87,14 @@ pub use message::{Message, Publisher};
 pub use metrics::{Metric, Metrics, Snapshot};
 pub use modules::topic_metrics::{AddTopicError, TOPIC_METRICS_MAX, TopicCounts};
 pub use outbox::Sink;
+pub use session::drops::DropReason;
 pub use session::subscriptions::Subscription;
 pub use session::view::{ConnectionView, SessionCounts};
 pub use settings::Saved;
 pub use slow_subscribers::SlowSubscription;
+pub use traces::{
+    StartTraceError, Trace, TraceEvent, TraceEventKind, TraceLevel, TraceOptions, TracePage,
+    TraceSubject, Traces,
+};
 pub use traffic::Tally;
 pub use turn::Turn;

@@ -10,10 +10,12 @@ use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::record::Record;
 use crate::retained::{Removed, Set};
+use crate::router::Subscriber;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
 use crate::store::BodyPlace;
+use crate::traces::{Happening, Quoted, TraceEventKind};
 use crate::turn::Turn;
 
 /// Members tried for one message of a group, should their sessions be ending.
@@ -23,6 +25,9 @@ impl Turn {
     /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
     pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
         self.out.records.begin_message();
+        if self.out.tracer.is_on() {
+            self.trace_publish(publication);
+        }
         if publication.retain && self.broker.retained.is_enabled() {
             self.retain(publication);
         }
@@ -51,6 +56,8 @@ impl Turn {
         let set = broker.retained.set(publication.shared(), self.now, next_step);
         let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
+            let happening = Happening::with(publication, TraceEventKind::Dropped);
+            self.trace(&happening, format_args!("retained_full topic={}", Quoted(topic)));
             log::warn!("retained message refused: limit reached topic={topic:?}");
             return;
         };
@@ -149,6 +156,9 @@ impl Turn {
             }
             self.message_dropped(publication);
         }
+        if self.out.tracer.is_on() {
+            self.trace_routed(publication, receivers, fan_out.is_empty());
+        }
         // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
         self.tell_delivered();
         receivers
@@ -168,12 +178,7 @@ impl Turn {
             let Some(member) = group.pick(strategy, publisher, publication.topic, except) else {
                 return false;
             };
-            let terms = Terms {
-                qos: member.options.qos,
-                no_local: false,
-                retain_as_published: member.options.retain_as_published,
-                identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
-            };
+            let terms = terms_of_member(&member);
             let session = member.session();
             if session.deliver(&terms, publication, Some(group), &mut self.out) {
                 return true;
@@ -217,6 +222,16 @@ impl Turn {
             except = Some(member.number());
         }
         false
+    }
+}
+
+/// What a message that is dealt out must look like for a member of a group.
+pub(crate) fn terms_of_member(member: &Subscriber) -> Terms {
+    Terms {
+        qos: member.options.qos,
+        no_local: false,
+        retain_as_published: member.options.retain_as_published,
+        identifiers: (member.identifier > 0).then(|| [member.identifier].into()),
     }
 }
 

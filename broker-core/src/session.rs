@@ -4,7 +4,9 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod deliver;
+pub(crate) mod drops;
 pub(crate) mod inflight;
+pub(crate) mod outlook;
 mod packet_id;
 pub(crate) mod queue;
 mod received;
@@ -35,6 +37,7 @@ use crate::store::{BodyPlace, Dependency, FetchError};
 use crate::traffic::Tally;
 use crate::turn::{Out, Reply};
 use crate::will::Will;
+use drops::Drops;
 use inflight::{Inflight, Phase};
 use queue::{Delivery, Kept, Queue};
 use received::{Received, Routed};
@@ -80,6 +83,8 @@ pub(crate) struct State {
     pub(crate) scheduled_ms: u64,
     /// Messages the queue had no room for.
     pub(crate) dropped: u64,
+    /// What it has lost, for all reasons.
+    pub(crate) drops: Drops,
     /// That is looked after, for an alarm.
     pub(crate) is_overflow_noted: bool,
     /// PUBLISH packets written for connections that have ended.
@@ -248,6 +253,7 @@ impl Session {
             disconnected_wall_ms: 0,
             scheduled_ms: u64::MAX,
             dropped: 0,
+            drops: Drops::default(),
             is_overflow_noted: false,
             delivered: 0,
             enqueued: 0,

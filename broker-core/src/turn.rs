@@ -22,6 +22,7 @@ use crate::router::match_cache::MatchCache;
 use crate::session::Session;
 use crate::settings::Saved;
 use crate::slow_subscribers::LateAck;
+use crate::traces::Tracer;
 use crate::traffic::Tally;
 
 /// The working state of one thread that drives channels; made by [`Broker::turn`].
@@ -103,6 +104,7 @@ pub(crate) struct Out {
     pub(crate) late: Vec<LateAck>,
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
+    pub(crate) tracer: Tracer,
 }
 
 /// Bytes in dirty outboxes that end a pass early, so that memory and latency stay bounded.
@@ -133,6 +135,7 @@ impl Turn {
                 topics_generation: 0,
                 late: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
+                tracer: Tracer::default(),
             },
             extensions,
             extensions_generation,
@@ -156,6 +159,7 @@ impl Turn {
         self.out.now = now;
         self.out.replay_budget = REPLAY_TOPICS;
         self.out.records.begin_pass();
+        self.out.tracer.follow(self.broker.traces());
         self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();

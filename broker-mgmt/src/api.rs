@@ -1,5 +1,6 @@
 //! The API: what handlers share, and the table of all routes, a group in each file.
 
+mod acl;
 mod alarms;
 mod apps;
 mod auth_accounts;
@@ -22,7 +23,9 @@ mod stats;
 mod store;
 mod subscriptions;
 mod topic_metrics;
+mod traces;
 mod users;
+mod why;
 
 use std::sync::Arc;
 
@@ -35,7 +38,9 @@ use crate::applications::Applications;
 use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
-use crate::ports::{Accounts, Configuration, LogLevels, NodeFacts, Plugins, StoreAdmin};
+use crate::ports::{
+    Accounts, AclRules, Configuration, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles,
+};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, get};
@@ -57,6 +62,8 @@ pub(crate) struct Api {
     pub(crate) listeners: HttpListeners,
     pub(crate) log: Arc<dyn LogLevels>,
     pub(crate) store: Option<Arc<dyn StoreAdmin>>,
+    pub(crate) acl: Option<Arc<dyn AclRules>>,
+    pub(crate) trace_files: Arc<dyn TraceFiles>,
     /// What handlers at work need to give orders, kept for the next ones: at most one for each of them.
     pub(crate) turns: Mutex<Vec<Turn>>,
 }
@@ -119,6 +126,9 @@ const GROUPS: &[&[Route]] = &[
     slow_subscriptions::ROUTES,
     topic_metrics::ROUTES,
     store::ROUTES,
+    acl::ROUTES,
+    traces::ROUTES,
+    why::ROUTES,
     reference::ROUTES,
 ];
 

@@ -290,12 +290,14 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("appid", "Id of an application."),
     ("clientid", "Client Identifier."),
     ("id", "The `id` that the list shows."),
+    ("kind", "`client_id`, `topic` or `ip_address`."),
     ("name", "The `name` that the list shows."),
     ("node", "Name of the node, such as `emqx@127.0.0.1`."),
     ("plugin", "The `name` that the list shows."),
     ("topic", "Topic or Topic Filter."),
     ("type", "The `name` that the list shows."),
     ("username", "User name."),
+    ("value", "The `value` that the list shows."),
     ("who", "Client Identifier, user name or address, as `as` says."),
 ];
 

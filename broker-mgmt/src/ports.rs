@@ -1,11 +1,11 @@
 //! What the API needs and neither it nor the core can know: the program around the broker fills it in.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_core::{Broker, Now, Saved};
+use broker_core::{Broker, Now, Saved, Trace, TraceEvent};
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -18,6 +18,10 @@ pub struct Ports {
     pub log: Arc<dyn LogLevels>,
     /// The store; `None` if the broker has none.
     pub store: Option<Arc<dyn StoreAdmin>>,
+    /// The file of access rules; `None` if there is none.
+    pub acl: Option<Arc<dyn AclRules>>,
+    /// Files of traces.
+    pub trace_files: Arc<dyn TraceFiles>,
     /// Keys of the configuration.
     pub configuration: Arc<dyn Configuration>,
     /// The plugins.
@@ -253,4 +257,32 @@ pub trait StoreAdmin: Send + Sync {
     /// # Errors
     /// The folder is not empty or cannot be written to, or another backup is at work.
     fn backup(&self, target: &Path) -> Result<Vec<(String, String)>, String>;
+}
+
+/// Files that traces are written to, all in one folder.
+pub trait TraceFiles: Send + Sync {
+    /// Where the file of this name lies, which is a bare one.
+    fn path(&self, name: &str) -> PathBuf;
+
+    /// Writes what a trace has and gets into a file, made anew, until the trace ends or the file is full. `line`
+    /// makes the lines, ends included.
+    ///
+    /// # Errors
+    /// The file cannot be made, or another trace writes it.
+    fn write(
+        &self,
+        name: &str,
+        trace: Arc<Trace>,
+        line: fn(&TraceEvent) -> String,
+    ) -> Result<(), String>;
+}
+
+/// The file of access rules.
+pub trait AclRules: Send + Sync {
+    /// Reads it again, as a whole or not at all, and has verdicts of the old rules forgotten. Returns how many rules
+    /// there are.
+    ///
+    /// # Errors
+    /// `<file>:<line>: <what>`, and the old rules stay.
+    fn reload(&self) -> Result<usize, String>;
 }

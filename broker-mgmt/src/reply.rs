@@ -17,12 +17,12 @@ pub(crate) struct Reply {
 pub(crate) type Answer = Result<Reply, ApiError>;
 
 #[derive(Serialize)]
-struct Envelope<T> {
+struct Envelope<T, M = Meta> {
     code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    meta: Option<Meta>,
+    meta: Option<M>,
 }
 
 #[derive(Serialize)]
@@ -37,12 +37,17 @@ impl Reply {
 
     /// `{"code":0}`
     pub(crate) fn ok() -> Answer {
-        Self::envelope(&Envelope::<()> { code: 0, data: None, meta: None })
+        Self::envelope(&Envelope::<(), Meta> { code: 0, data: None, meta: None })
     }
 
     /// `{"code":0,"data":…}`
     pub(crate) fn data(data: impl Serialize) -> Answer {
-        Self::envelope(&Envelope { code: 0, data: Some(data), meta: None })
+        Self::envelope(&Envelope::<_, Meta> { code: 0, data: Some(data), meta: None })
+    }
+
+    /// The same with a `meta` of its own.
+    pub(crate) fn data_with(data: impl Serialize, meta: impl Serialize) -> Answer {
+        Self::envelope(&Envelope { code: 0, data: Some(data), meta: Some(meta) })
     }
 
     /// The rows of one page; `count` is that of all pages.

@@ -110,8 +110,18 @@ impl Management {
     /// A listener cannot be bound, or the secret that everybody knows would be open to others than this host.
     pub fn start(options: ManagementOptions, ports: Ports) -> Result<Self, StartError> {
         let no_random = || io::Error::other("the system gives no random numbers");
-        let Ports { broker, node, log, store, configuration, plugins, client_ids, usernames } =
-            ports;
+        let Ports {
+            broker,
+            node,
+            log,
+            store,
+            acl,
+            trace_files,
+            configuration,
+            plugins,
+            client_ids,
+            usernames,
+        } = ports;
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
             .map_err(|_| no_random())?;
         let applications = Arc::new(applications);
@@ -134,6 +144,8 @@ impl Management {
             listeners: HttpListeners::new(api.clone()),
             log,
             store,
+            acl,
+            trace_files,
             turns: Mutex::default(),
         });
         let (tell, told) = mpsc::sync_channel(1);

@@ -9,13 +9,20 @@ use utoipa::ToSchema;
 
 /// Local time as `2019-04-29 10:56:41`, from milliseconds since the Unix epoch.
 pub(crate) fn local_time(unix_ms: u64) -> String {
-    time_in(&TimeZone::system(), unix_ms)
+    time_in(&TimeZone::system(), unix_ms, SECONDS)
 }
 
-fn time_in(zone: &TimeZone, unix_ms: u64) -> String {
+/// The same with milliseconds: `2019-04-29 10:56:41.007`.
+pub(crate) fn local_time_with_ms(unix_ms: u64) -> String {
+    time_in(&TimeZone::system(), unix_ms, "%Y-%m-%d %H:%M:%S.%3f")
+}
+
+const SECONDS: &str = "%Y-%m-%d %H:%M:%S";
+
+fn time_in(zone: &TimeZone, unix_ms: u64, format: &str) -> String {
     let timestamp = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let time = timestamp.unwrap_or(Timestamp::MAX).to_zoned_datetime(zone.clone());
-    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    time.strftime(format).to_string()
 }
 
 /// What there is, or the text that the original has for nothing.
@@ -66,9 +73,10 @@ mod tests {
     #[test]
     fn times_are_those_of_the_zone() {
         let zone = TimeZone::fixed(jiff::tz::offset(8));
-        assert_eq!(time_in(&zone, 1_556_506_601_999), "2019-04-29 10:56:41");
-        assert_eq!(time_in(&TimeZone::UTC, 0), "1970-01-01 00:00:00");
-        assert_eq!(time_in(&TimeZone::UTC, u64::MAX).len(), 19);
+        assert_eq!(time_in(&zone, 1_556_506_601_999, SECONDS), "2019-04-29 10:56:41");
+        assert_eq!(time_in(&TimeZone::UTC, 0, SECONDS), "1970-01-01 00:00:00");
+        assert_eq!(time_in(&TimeZone::UTC, u64::MAX, SECONDS).len(), 19);
+        assert!(local_time_with_ms(1_556_506_601_007).ends_with("41.007"));
     }
 
     #[test]

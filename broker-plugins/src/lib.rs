@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod accounts;
+mod acl_file;
 pub mod catalogue;
 mod config;
 mod core_switches;
@@ -18,6 +19,7 @@ mod states;
 mod workers;
 
 pub use accounts::{AccountError, Accounts, AccountsConfig, ConfiguredAccount, Subject};
+pub use acl_file::{AclFile, AclFileError};
 pub use config::{ConfigSource, PluginsConfig};
 pub use core_switches::{DelayedPublish, Retainer};
 pub use host::{PluginError, PluginHost, PluginStatus, State};

@@ -68,6 +68,8 @@ pub(crate) struct ServerConfig {
     pub(crate) dashboard: DashboardConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
+    /// `acl_file`.
+    pub(crate) acl_file: Option<PathBuf>,
     /// `auth.scram_sha_256.users`.
     pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// What the operator should know though it stops nothing; to be logged as warnings.

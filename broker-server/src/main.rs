@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod auth;
 mod config;
 mod facts;
@@ -12,6 +13,7 @@ mod monitor;
 mod plugins;
 mod signals;
 mod storage;
+mod trace_files;
 mod wiring;
 
 use std::io::Write;

@@ -8,9 +8,10 @@ use anyhow::{Context, anyhow};
 use broker_core::Broker;
 use broker_core::extension::Extensions;
 use broker_mgmt::Management;
-use broker_mgmt::ports::Ports;
+use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::{Server, ServerOptions};
 
+use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::ScramSha256;
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
@@ -18,6 +19,7 @@ use crate::monitor::Monitor;
 use crate::plugins::Plugins;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
+use crate::trace_files::TraceFolder;
 use crate::{logging, management};
 
 /// Runs the broker until it is told to stop.
@@ -39,6 +41,8 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
             .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
         extensions.auth_methods.push(Arc::new(method));
     }
+    let acl = config.acl_file.as_deref().map(Acl::load).transpose().context("acl_file")?;
+    extensions.authorizers.extend(acl.as_ref().map(Acl::authorizer));
     let mut settings = config.broker;
     settings.durability.queue_memory_bytes = storage::queue_memory_bytes(&config.store)?;
     let storage = Storage::open(&config.store, settings.durability.level)?;
@@ -52,6 +56,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     if let Some(storage) = &storage {
         storage.start(&broker)?;
     }
+    let acl = acl.map(|acl| acl.with(&broker));
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live).context("plugins")?;
     let options = ServerOptions {
@@ -68,6 +73,8 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         node: Arc::new(Facts::new(config.node.name.clone(), begun)),
         log: Arc::new(logging::Runtime),
         store: storage.as_ref().map(Storage::admin),
+        acl: acl.clone().map(|acl| acl as Arc<dyn AclRules>),
+        trace_files: Arc::new(TraceFolder::new(&config.node.data_dir)),
         configuration: plugins.configuration(&broker),
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
@@ -86,7 +93,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_ref(), &live),
+            Signal::Reload => reload(&server, management.as_ref(), acl.as_deref(), &live),
             Signal::Stop => break,
         }
     }
@@ -111,8 +118,18 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What SIGHUP asks for: certificates and log levels. What cannot be read leaves the old in force.
-fn reload(server: &Server, management: Option<&Management>, live: &LiveConfig) {
+/// What SIGHUP asks for: certificates, access rules and log levels. What cannot be read leaves the old in force.
+fn reload(
+    server: &Server,
+    management: Option<&Management>,
+    acl: Option<&Reloadable>,
+    live: &LiveConfig,
+) {
+    match acl.map(AclRules::reload) {
+        Some(Ok(n_rules)) => log::info!("access rules read again rules={n_rules}"),
+        Some(Err(error)) => log::error!("the old access rules stay: {error}"),
+        None => {}
+    }
     match live.reload_log() {
         Ok(()) => log::info!("log levels read again"),
         Err(errors) => log::error!("log levels stay as they are: {errors}"),

@@ -123,6 +123,13 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same, which the broker has to refuse.
+    #[track_caller]
+    pub(crate) fn mqtt_fails(&self, line: &str) {
+        let output = self.mqtt_client(line).output().unwrap();
+        assert!(!output.status.success(), "{line}: {output:?}");
+    }
+
     /// The command that runs it.
     pub(crate) fn mqtt_client(&self, line: &str) -> Command {
         let (host, port) = &self.tcp;
@@ -275,6 +282,44 @@ impl Subscriber {
 }
 
 impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `broker-cli` at a command that goes on.
+pub(crate) struct Follower {
+    process: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Follower {
+    pub(crate) fn start(broker: &Broker, line: &str) -> Self {
+        let mut command = program();
+        command.args(line.split(' ')).env("BROKER_API", &broker.api).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        Self { process, lines }
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Sends SIGINT, after which it has to end well.
+    #[track_caller]
+    pub(crate) fn interrupt(mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Follower {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

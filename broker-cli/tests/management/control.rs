@@ -1,4 +1,4 @@
-//! Orders that change the broker itself: its listeners, its log, a copy of its store.
+//! Orders that change the broker itself: its listeners, its log, what it keeps, a copy of its store.
 
 use std::path::Path;
 
@@ -38,6 +38,28 @@ fn the_log_says_more_or_less() {
     broker.fails("log set-level loud", 1, "must be one of off, error, warn, info, debug, trace");
     broker.cli("log primary-level warning");
     assert_eq!(broker.cli("log primary-level --format emqx"), "warn\n");
+}
+
+#[test]
+fn retained_messages_are_shown_and_deleted() {
+    let broker = Broker::start();
+    for word in ["one", "two"] {
+        broker.mqtt(&format!("pub -i p -q 1 -r -t kept/{word} -m {word}"));
+    }
+    let topics = broker.cli("retainer topics --format emqx");
+    assert!(topics.lines().any(|line| line == "kept/one"), "{topics}");
+    let shown = broker.json("retainer show kept/one");
+    assert_eq!(
+        (&shown[0]["payload"], &shown[0]["qos"], &shown[0]["client_id"]),
+        (&"one".into(), &1.into(), &"p".into())
+    );
+    assert_eq!(broker.cli("retainer clean kept/one"), "deleted the message of 'kept/one'\n");
+    broker.fails("retainer clean kept/one", 1, "not_found");
+    // Who subscribes now gets what is left.
+    assert_eq!(broker.mqtt("sub -t kept/# -C 1"), "two\n");
+    let cleaned = broker.json("retainer clean")["cleaned"].as_u64().unwrap();
+    assert!(cleaned >= 1, "{cleaned}");
+    broker.fails("retainer show kept/two", 1, "no message is retained for 'kept/two'");
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod broker;
+mod clients;
 mod control;
 mod counts;
 mod node;
 mod observing;
+mod traces;
+mod why;

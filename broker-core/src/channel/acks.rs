@@ -199,6 +199,9 @@ impl Channel {
                     Answer::Packet(packet) => {
                         let WaitingPacket { bytes, metric, replays } = *packet;
                         turn.reply.append(&bytes);
+                        if turn.out.tracer.is_on() {
+                            self.trace_sent_bytes(&bytes, turn);
+                        }
                         metric.into_iter().for_each(|metric| turn.out.counters.inc(metric));
                         if result.is_ok() {
                             result = self.start_replays(replays, turn);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker_codec::{Auth, Connect, Decoder, Packet, PropertiesBuf, Property, ReasonCode};
 
 use super::{Admission, Authenticating, Channel, Close, Flow, State};
-use crate::client::Peer;
+use crate::client::{ClientId, Peer};
 use crate::extension::{AuthExchange, AuthMethod, AuthStep, Credentials};
 use crate::turn::Turn;
 
@@ -32,6 +32,7 @@ impl Exchange {
 impl Channel {
     pub(super) fn begin_exchange(
         &mut self,
+        client_id: &ClientId,
         exchange: Exchange,
         data: &[u8],
         turn: &mut Turn,
@@ -42,6 +43,7 @@ impl Channel {
         self.state = State::Authenticating(Box::new(Authenticating {
             peer: waiting.peer.clone(),
             deadline_ms: waiting.deadline_ms,
+            client_id: client_id.clone(),
             exchange,
             traffic: waiting.traffic,
         }));

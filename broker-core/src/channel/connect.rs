@@ -74,7 +74,7 @@ impl Channel {
             };
             let exchange = Exchange::for_connect(&*method, &credentials, connect);
             let data = connect.properties.authentication_data().unwrap_or_default();
-            return self.begin_exchange(exchange, data, turn);
+            return self.begin_exchange(&credentials.client_id, exchange, data, turn);
         }
         match run_authenticators(&turn.extensions.authenticators, &credentials) {
             Answer::Now(admission) => self.conclude_connect(connect, &peer, admission, turn),
@@ -232,6 +232,9 @@ impl Channel {
             return Err(self.refuse(ReasonCode::QuotaExceeded, turn));
         };
         turn.out.counters.inc(Metric::PacketsConnAck);
+        if turn.out.tracer.is_on() {
+            turn.trace_connected(&client, &session, session_present, expiry_s);
+        }
         if is_banned(&client, turn) {
             // This very moment: who pronounced it may have looked for the connection before it was there.
             session.close(CloseCause::Banned);

@@ -38,6 +38,9 @@ impl Channel {
     ///
     /// The shell closes the socket afterwards.
     pub fn handle_closed(&mut self, close: &Close, turn: &mut Turn) {
+        if turn.out.tracer.is_on() {
+            self.trace_closed(close, turn);
+        }
         let state = std::mem::replace(&mut self.state, State::Closed);
         let State::Connected(connected) = state else {
             self.tell(close, turn);

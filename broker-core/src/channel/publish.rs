@@ -7,10 +7,12 @@ use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, t
 use super::acks::AckKind;
 use super::{Channel, Close, CloseCause, Connected, Flow, code_for};
 use crate::access::Decision;
+use crate::config::ZoneConfig;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
 use crate::message::{Publication, is_forwarded};
 use crate::metrics::Metric;
+use crate::modules::rewrite::Rewrite;
 use crate::session::Receipt;
 use crate::turn::Turn;
 
@@ -59,6 +61,9 @@ impl Channel {
         let result = decision.and_then(|()| self.publish(publish, topic, turn));
         match result {
             Err(reason_code) => {
+                if turn.out.tracer.is_on() {
+                    self.trace_publish_refused(publish, topic, reason_code, turn);
+                }
                 turn.out.counters.inc(Metric::PublishDenied);
                 if reason_code == ReasonCode::NotAuthorized && deny_disconnects {
                     return Err(Close::violation(reason_code, "publish not authorised"));
@@ -124,16 +129,9 @@ impl Channel {
         Ok(None)
     }
 
-    /// What no client may publish to, whatever its rights.
     fn check_topic(&self, topic: &str) -> Result<(), ReasonCode> {
-        let zone = &self.connected().map_err(|close| close.cause.reason_code())?.client.zone;
-        if zone.max_topic_levels > 0 && topic::levels(topic) > usize::from(zone.max_topic_levels) {
-            return Err(ReasonCode::TopicNameInvalid);
-        }
-        if topic.starts_with("$SYS/") || topic.starts_with("$events/") {
-            return Err(ReasonCode::NotAuthorized);
-        }
-        Ok(())
+        let connected = self.connected().map_err(|close| close.cause.reason_code())?;
+        check_name(topic, &connected.client.zone)
     }
 
     /// Passes the message on. Returns the number of receivers, or why it is refused.
@@ -216,14 +214,9 @@ impl Channel {
             draft.topic = Cow::Owned(inner);
             delay = Some(due_ms);
         }
-        if let Some(rewrite) = &turn.rewrite
-            && let Some(rewritten) = rewrite.apply(&draft.topic)
-        {
-            draft.topic = Cow::Owned(rewritten);
-        }
         let mountpoint = &connected.client.mountpoint;
-        if !mountpoint.is_empty() {
-            draft.topic = Cow::Owned(format!("{mountpoint}{}", draft.topic));
+        if let Cow::Owned(name) = place_name(&draft.topic, mountpoint, turn.rewrite.as_deref()) {
+            draft.topic = Cow::Owned(name);
         }
         Ok(delay)
     }
@@ -269,14 +262,33 @@ impl Channel {
     }
 }
 
+/// What no client may publish to, whatever its rights.
+pub(crate) fn check_name(topic: &str, zone: &ZoneConfig) -> Result<(), ReasonCode> {
+    if zone.max_topic_levels > 0 && topic::levels(topic) > usize::from(zone.max_topic_levels) {
+        return Err(ReasonCode::TopicNameInvalid);
+    }
+    if topic.starts_with("$SYS/") || topic.starts_with("$events/") {
+        return Err(ReasonCode::NotAuthorized);
+    }
+    Ok(())
+}
+
+/// The topic as the broker knows it: rewritten, behind the client's mountpoint.
+pub(crate) fn place_name<'a>(
+    topic: &'a str,
+    mountpoint: &str,
+    rewrite: Option<&Rewrite>,
+) -> Cow<'a, str> {
+    let rewritten = rewrite.and_then(|rewrite| rewrite.apply(topic));
+    let name = rewritten.map_or(Cow::Borrowed(topic), Cow::Owned);
+    if mountpoint.is_empty() { name } else { Cow::Owned(format!("{mountpoint}{name}")) }
+}
+
 /// When to look again at a message that another thread is routing.
 const UNDER_WAY_MS: u64 = 5;
 
 /// What the zone does not offer must not be used [MQTT-3.2.2-11] [MQTT-3.2.2-14].
-fn check_capabilities(
-    publish: &Publish<'_>,
-    zone: &crate::config::ZoneConfig,
-) -> Result<(), Close> {
+fn check_capabilities(publish: &Publish<'_>, zone: &ZoneConfig) -> Result<(), Close> {
     if publish.qos > zone.max_qos_allowed {
         return Err(Close::violation(ReasonCode::QoSNotSupported, "QoS above the Maximum QoS"));
     }

@@ -99,6 +99,13 @@ impl ShareGroup {
         self.members.lock().list.iter().any(|member| member.subscriber.number() != session)
     }
 
+    /// The session as a member, if it is one, and how many there are.
+    pub(crate) fn membership(&self, session: u64) -> Option<(Subscriber, usize)> {
+        let members = self.members.lock();
+        let place = *members.places.get(&session)?;
+        Some((members.list[place].subscriber.clone(), members.list.len()))
+    }
+
     /// The member that gets the next message; one that is connected if there is any.
     ///
     /// `except` names a session that gave the message back.

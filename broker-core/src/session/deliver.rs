@@ -8,6 +8,7 @@ use broker_codec::{
 };
 use bytes::Bytes;
 
+use super::drops::DropReason;
 use super::inflight::{Entry, Phase};
 use super::queue::{Delivery, Kept};
 use super::{Connection, Session, State};
@@ -20,6 +21,7 @@ use crate::record::{Record, Removal};
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
 use crate::store::{BodyPlace, Level};
+use crate::traces::{Happening, TraceEventKind, describe};
 use crate::turn::Out;
 
 /// Payloads from here on are shared with their message instead of copied into each outbox.
@@ -58,15 +60,17 @@ impl Session {
         }
         if state.skips_own(terms) && publication.publisher.is_client(self.client_id()) {
             out.counters.inc(Metric::DroppedNoLocal);
+            state.note_drop(DropReason::NoLocal, publication.topic, out);
             return false;
         }
-        let qos = if state.upgrades_qos { terms.qos } else { terms.qos.min(publication.qos) };
+        let qos = state.effective_qos(terms, publication.qos);
         let retain = terms.retain_as_published && publication.retain;
-        if qos == QoS::AtMostOnce && state.connection.is_some() && !state.queue.holds_qos0() {
+        if state.is_passed_on(qos) {
             return self.deliver_now(state, terms, publication, retain, out);
         }
-        if qos == QoS::AtMostOnce && !state.client.zone.mqueue_store_qos0 {
+        if !state.keeps(qos) {
             out.counters.inc(Metric::DroppedOffline);
+            state.note_drop(DropReason::Offline, publication.topic, out);
             return false;
         }
         let mut delivery = Delivery {
@@ -119,8 +123,9 @@ impl Session {
         out: &mut Out,
     ) -> bool {
         let Some(connection) = &mut state.connection else { return false };
-        if connection.outbox.len() >= connection.max_outbox_bytes {
+        if connection.is_outbox_full() {
             out.counters.inc(Metric::DroppedOutboxFull);
+            state.note_drop(DropReason::OutboxFull, publication.topic, out);
             return false;
         }
         let topic = if connection.has_mountpoint {
@@ -155,6 +160,11 @@ impl Session {
             let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
             let what = (publication.topic, publication.payload.len());
             out.note_delivered(&state.client, flags, what, || publication.shared());
+            if out.tracer.is_on() {
+                out.trace_delivered(&state.client, flags, publication.topic, publication.payload);
+            }
+        } else {
+            state.note_drop(DropReason::TooLarge, publication.topic, out);
         }
         self.touch(state, out);
         sent
@@ -184,8 +194,32 @@ impl Delivery {
 
 impl State {
     /// No Local, or its counterpart for older clients.
-    fn skips_own(&self, terms: &Terms) -> bool {
+    pub(super) fn skips_own(&self, terms: &Terms) -> bool {
         terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
+    }
+
+    /// The QoS that a message which was published with another goes on with.
+    pub(super) fn effective_qos(&self, terms: &Terms, published: QoS) -> QoS {
+        if self.upgrades_qos { terms.qos } else { terms.qos.min(published) }
+    }
+
+    /// True if a message of that QoS goes straight into the outbox, or nowhere.
+    pub(super) fn is_passed_on(&self, qos: QoS) -> bool {
+        qos == QoS::AtMostOnce && self.connection.is_some() && !self.queue.holds_qos0()
+    }
+
+    /// True if a message of that QoS may wait.
+    pub(super) fn keeps(&self, qos: QoS) -> bool {
+        qos > QoS::AtMostOnce || self.client.zone.mqueue_store_qos0
+    }
+
+    /// True if a message of that QoS may be sent at once, ahead of none.
+    pub(super) fn has_room(&self, qos: QoS) -> bool {
+        !self.inflight.is_resending()
+            && self.queue.is_empty()
+            && self.connection.as_ref().is_some_and(|connection| {
+                !connection.is_outbox_full() && (connection.quota > 0 || qos == QoS::AtMostOnce)
+            })
     }
 
     /// Records that the session owes a message, if both are durable.
@@ -210,23 +244,20 @@ impl State {
     pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
         // What another session gives back has waited there.
         delivery.queued_ms = 0;
-        let has_room = !self.inflight.is_resending()
-            && delivery.message.here().is_some()
-            && self.queue.is_empty()
-            && self.connection.as_ref().is_some_and(|connection| {
-                connection.outbox.len() < connection.max_outbox_bytes
-                    && (connection.quota > 0 || delivery.qos == QoS::AtMostOnce)
-            });
-        if has_room {
+        if delivery.message.here().is_some() && self.has_room(delivery.qos) {
             self.send(delivery, Order::Free, out);
             return;
         }
         self.enqueued += 1;
+        if out.tracer.is_on() {
+            self.trace_queued(&delivery, out);
+        }
         delivery.queued_ms = (out.now.mono_ms as u32).max(1);
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         for dropped in dropped {
             self.dropped += 1;
             out.counters.inc(Metric::DroppedQueueFull);
+            self.note_loss(&dropped, DropReason::QueueFull, out);
             self.record_removed(dropped.step, Removal::QueueFull, out);
             if !self.is_overflow_noted {
                 self.is_overflow_noted = out.broker.client_alarms.note_dropped(
@@ -252,6 +283,8 @@ impl State {
             let outgoing = outgoing(&delivery, message, mountpoint, None, Dup::No, out.now);
             if let Sent::Yes = connection.send(outgoing, out) {
                 note_delivered(&delivery, Dup::No, &self.client, out);
+            } else {
+                self.note_loss(&delivery, DropReason::TooLarge, out);
             }
             return;
         }
@@ -290,6 +323,7 @@ impl State {
             }
             self.inflight.push(place, delivery, held, out.now);
         } else {
+            self.note_loss(&delivery, DropReason::TooLarge, out);
             self.record_removed(delivery.step, Removal::TooLarge, out);
         }
     }
@@ -310,7 +344,7 @@ impl State {
             }
             entry.sent_at_ms = out.now.mono_ms;
             match &entry.phase {
-                Phase::Released => connection.send_pubrel(entry.packet_id, out),
+                Phase::Released => connection.send_pubrel(entry.packet_id, &self.client, out),
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     let dup = Dup::from(entry.was_sent);
@@ -329,7 +363,7 @@ impl State {
     /// Sends PUBREL.
     pub(super) fn send_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
         if let Some(connection) = &mut self.connection {
-            connection.send_pubrel(packet_id, out);
+            connection.send_pubrel(packet_id, &self.client, out);
         }
     }
 
@@ -360,11 +394,11 @@ impl State {
                 }
             } else if let Some(next) = self.queue.front() {
                 if next.message.is_expired(out.now) {
-                    self.drop_next(Removal::Expired, Some(Metric::MessagesExpired), out);
+                    self.drop_next(Removal::Expired, Some(EXPIRED), out);
                 } else if next.is_outdated_copy(out) {
                     self.drop_next(Removal::Expired, None, out);
                 } else if matches!(next.message, Kept::Lost) {
-                    self.drop_next(Removal::Damaged, Some(Metric::DroppedDamaged), out);
+                    self.drop_next(Removal::Damaged, Some(DAMAGED), out);
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
@@ -385,9 +419,12 @@ impl State {
     }
 
     /// Drops the first message of the queue.
-    fn drop_next(&mut self, why: Removal, metric: Option<Metric>, out: &mut Out) {
+    fn drop_next(&mut self, why: Removal, loss: Option<(Metric, DropReason)>, out: &mut Out) {
         if let Some(delivery) = self.queue.pop() {
-            metric.into_iter().for_each(|metric| out.counters.inc(metric));
+            if let Some((metric, reason)) = loss {
+                out.counters.inc(metric);
+                self.note_loss(&delivery, reason, out);
+            }
             self.record_removed(delivery.step, why, out);
         }
     }
@@ -411,7 +448,7 @@ impl State {
             // PUBCOMP gives back what an entry took, so PUBREL takes it too [MQTT-3.3.4-9].
             _ if !has_quota => return false,
             Phase::Released => {
-                connection.send_pubrel(id, out);
+                connection.send_pubrel(id, &self.client, out);
                 connection.quota -= 1;
                 None
             }
@@ -423,7 +460,7 @@ impl State {
                     Kept::Here(message)
                         if delivery.qos == QoS::AtLeastOnce && message.is_expired(out.now) =>
                     {
-                        Some((of, Removal::Expired, Some(Metric::MessagesExpired)))
+                        Some((of, Removal::Expired, Some(EXPIRED)))
                     }
                     Kept::Here(message) => {
                         let (mountpoint, dup) =
@@ -436,22 +473,27 @@ impl State {
                                 note_delivered(delivery, dup, &self.client, out);
                                 None
                             }
-                            // Counted already.
-                            Sent::TooLarge => Some((of, Removal::TooLarge, None)),
+                            Sent::TooLarge => {
+                                // Counted already.
+                                Some((of, Removal::TooLarge, None))
+                            }
                         }
                     }
                     Kept::Stored(_) => {
                         self.wants_bodies = true;
                         return false;
                     }
-                    Kept::Lost => Some((of, Removal::Damaged, Some(Metric::DroppedDamaged))),
+                    Kept::Lost => Some((of, Removal::Damaged, Some(DAMAGED))),
                 }
             }
         };
         match lost {
             None => self.inflight.resent(out.now),
-            Some((of, why, metric)) => {
-                metric.into_iter().for_each(|metric| out.counters.inc(metric));
+            Some((of, why, loss)) => {
+                if let Some((metric, _)) = loss {
+                    out.counters.inc(metric);
+                }
+                self.note_unsent(why, out);
                 if entry_holds_id(self.inflight.next_resend()) {
                     self.release_unsent(id, of, out);
                 } else {
@@ -490,7 +532,7 @@ impl State {
             }
             entry.sent_at_ms = out.now.mono_ms;
             match &entry.phase {
-                Phase::Released => connection.send_pubrel(entry.packet_id, out),
+                Phase::Released => connection.send_pubrel(entry.packet_id, &self.client, out),
                 Phase::Published(delivery) => {
                     let (id, mountpoint) = (Some(entry.packet_id), &self.client.mountpoint);
                     if let Some(message) = delivery.message.here() {
@@ -540,18 +582,27 @@ impl Connection {
     /// True if a packet is not larger than the client takes [MQTT-3.1.2-24]; else it is counted.
     fn takes(&self, outgoing: &Outgoing<'_>, out: &mut Out) -> bool {
         let (topic, payload) = (outgoing.topic.len(), outgoing.payload.len());
-        let len = publish_len(self.version, &outgoing.header, topic, payload);
-        let takes = len <= self.max_packet_size as usize;
+        let takes = self.fits(publish_len(self.version, &outgoing.header, topic, payload));
         if !takes {
             out.counters.inc(Metric::DroppedTooLarge);
         }
         takes
     }
 
+    /// True if the client takes a packet of so many bytes [MQTT-3.1.2-24].
+    pub(super) const fn fits(&self, len: usize) -> bool {
+        len <= self.max_packet_size as usize
+    }
+
+    /// True if nothing more is put into the outbox: what can wait does.
+    pub(super) fn is_outbox_full(&self) -> bool {
+        self.outbox.len() >= self.max_outbox_bytes
+    }
+
     fn send(&mut self, mut outgoing: Outgoing<'_>, out: &mut Out) -> Sent {
         let mut topic = outgoing.topic;
         let len = publish_len(self.version, &outgoing.header, topic.len(), outgoing.payload.len());
-        if len > self.max_packet_size as usize {
+        if !self.fits(len) {
             out.counters.inc(Metric::DroppedTooLarge);
             return Sent::TooLarge;
         }
@@ -594,7 +645,7 @@ impl Connection {
             out.frames.get(self.version, header, topic, payload)
         };
         let len = frame.len() + shared.map_or(0, |payload| payload.len());
-        if len > self.max_packet_size as usize {
+        if !self.fits(len) {
             out.counters.inc(Metric::DroppedTooLarge);
             return Sent::TooLarge;
         }
@@ -612,16 +663,21 @@ impl Connection {
         Sent::Yes
     }
 
-    fn send_pubrel(&mut self, packet_id: PacketId, out: &mut Out) {
+    fn send_pubrel(&mut self, packet_id: PacketId, client: &ClientInfo, out: &mut Out) {
         let ack =
             Ack { packet_id, reason_code: ReasonCode::Success, properties: Properties::EMPTY };
         let buffer = self.outbox.buffer(&mut out.pool);
         let before = buffer.len();
-        Packet::PubRel(ack).encode(self.version, buffer);
+        let pubrel = Packet::PubRel(ack);
+        pubrel.encode(self.version, buffer);
         let grown = buffer.len() - before;
         self.outbox.grown(grown);
         self.sent.packets += 1;
         out.counters.inc(Metric::PacketsPubRelSent);
+        if out.tracer.is_on() {
+            let happening = Happening::to(client, TraceEventKind::Sent);
+            out.tracer.tell(out.now, &happening, format_args!("{}", describe(&pubrel)));
+        }
     }
 
     fn count_sent(&mut self, header: &PublishHeader<'_>, topic: &str, len: usize, out: &mut Out) {
@@ -728,10 +784,17 @@ fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: 
     let Some(message) = message.here() else { return };
     let flags = DeliveredFlags { dup: dup == Dup::Yes, qos: *qos, retain: *retain };
     out.note_delivered(client, flags, (&message.topic, message.payload.len()), || message);
+    if out.tracer.is_on() {
+        out.trace_delivered(client, flags, &message.topic, &message.payload);
+    }
 }
 
+/// How these losses are counted.
+const EXPIRED: (Metric, DropReason) = (Metric::MessagesExpired, DropReason::Expired);
+const DAMAGED: (Metric, DropReason) = (Metric::DroppedDamaged, DropReason::Damaged);
+
 /// The topic as the client knows it, without the prefix its zone puts before it.
-fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+pub(super) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
     if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 

@@ -128,6 +128,12 @@ impl Queue {
         self.waiting.as_ref().map_or(0, |waiting| waiting.len)
     }
 
+    /// True if one more message of that weight drives another one out.
+    pub(crate) fn is_full(&self, weight: usize, zone: &ZoneConfig) -> bool {
+        let (len, bytes) = self.waiting.as_ref().map_or((0, 0), |w| (w.len, w.bytes));
+        len > 0 && is_over(len + 1, bytes + weight, zone)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -302,8 +308,7 @@ impl Waiting {
     }
 
     fn is_over(&self, zone: &ZoneConfig) -> bool {
-        (zone.max_mqueue_len > 0 && self.len > zone.max_mqueue_len as usize)
-            || (zone.max_mqueue_bytes > 0 && self.bytes as u64 > zone.max_mqueue_bytes)
+        is_over(self.len, self.bytes, zone)
     }
 
     fn take(&mut self, side: Side) -> Option<Delivery> {
@@ -346,6 +351,12 @@ const KEPT_CAPACITY: usize = 256;
 enum Side {
     HighestPriority,
     LowestPriority,
+}
+
+/// True if a queue may not hold so much.
+fn is_over(len: usize, bytes: usize, zone: &ZoneConfig) -> bool {
+    (zone.max_mqueue_len > 0 && len > zone.max_mqueue_len as usize)
+        || (zone.max_mqueue_bytes > 0 && bytes as u64 > zone.max_mqueue_bytes)
 }
 
 fn priority(zone: &ZoneConfig, delivery: &Delivery) -> u8 {

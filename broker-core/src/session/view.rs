@@ -79,9 +79,10 @@ impl State {
     pub(crate) fn counts(&self) -> SessionCounts {
         let zone = &self.client.zone;
         let connection = self.connection.as_ref();
+        let delivered = self.total_delivered();
         SessionCounts {
             created_clean: self.created_clean,
-            delivered: self.delivered + connection.map_or(0, |c| c.sent.messages),
+            delivered,
             enqueued: self.enqueued,
             waiting: self.replays.as_ref().map_or(0, |replays| replays.len()),
             heap_bytes: self.bytes(),
@@ -90,6 +91,11 @@ impl State {
             max_queued: zone.max_mqueue_len,
             max_awaiting_rel: zone.max_awaiting_rel,
         }
+    }
+
+    /// PUBLISH packets written for all of its connections.
+    pub(super) fn total_delivered(&self) -> u64 {
+        self.delivered + self.connection.as_ref().map_or(0, |c| c.sent.messages)
     }
 
     fn bytes(&self) -> usize {
@@ -103,6 +109,7 @@ impl State {
             + self.inflight.heap_bytes()
             + self.received.heap_bytes()
             + self.queue.heap_bytes()
+            + self.drops.heap_bytes()
             + self.replays.as_ref().map_or(0, |replays| replays.capacity() * size_of::<Replay>())
             + will
     }

@@ -26,3 +26,5 @@ mod store;
 mod switches;
 mod topic_metrics;
 mod topics;
+mod traces;
+mod why;

@@ -25,10 +25,17 @@ pub(crate) fn toml(settings: &Settings) -> String {
         }
     }
     let defaults = Settings::default();
+    // What stands in no table, before the first of them.
+    for key in table::keys().filter(|key| !key.name.contains('.')) {
+        if let Goes::Root(access) = &key.goes {
+            let default = (access.read)(&defaults);
+            page.entry("", key.name, key, &(access.read)(settings), &default);
+        }
+    }
     for key in table::keys() {
         match &key.goes {
             Goes::Root(access) => {
-                let (table, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+                let Some((table, name)) = key.name.rsplit_once('.') else { continue };
                 let default = (access.read)(&defaults);
                 page.entry(table, name, key, &(access.read)(settings), &default);
             }
@@ -145,7 +152,11 @@ pub(crate) fn markdown() -> String {
         };
         let table = table.unwrap_or_default();
         if table != section {
-            put(&mut text, format_args!("\n## [{table}]\n\n{ROW_HEAD}"));
+            if key.name.contains('.') {
+                put(&mut text, format_args!("\n## [{table}]\n\n{ROW_HEAD}"));
+            } else {
+                put(&mut text, format_args!("\n## At the top\n\n{ROW_HEAD}"));
+            }
             section = table;
         }
         row(&mut text, &key.pattern(), key, &default, key.help);

@@ -1,6 +1,7 @@
 //! All keys as fields, defaults filled in: what is printed, and what the server's configuration is made of.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use broker_codec::QoS;
@@ -54,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) rewrite_rules: Vec<RewriteRule>,
     pub(crate) count_topics: Option<bool>,
     pub(crate) topic_metrics: Vec<String>,
+    pub(crate) acl_file: Option<PathBuf>,
     pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
@@ -117,6 +119,7 @@ impl Default for Settings {
             client_hash: AccountHash::default(),
             user_hash: AccountHash::default(),
             accounts: Vec::new(),
+            acl_file: None,
             scram_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -361,6 +364,7 @@ impl Settings {
             management: self.management,
             dashboard: self.dashboard,
             plugins,
+            acl_file: self.acl_file,
             scram_users: self.scram_users,
             notes,
         }

@@ -116,7 +116,8 @@ fn a_file_of_the_original_loads() {
     assert!(meaningless.contains("node.cookie, "));
     assert!(meaningless.contains("listener.tcp.external.active_n, "));
     assert!(!meaningless.contains("emqxsecretcookie"));
-    assert!(later.contains("acl_file, "));
+    assert!(later.contains("enable_acl_cache, "));
+    assert_eq!(config.acl_file.as_deref(), Some(Path::new("etc/acl.conf")));
     assert!(later.contains("dashboard.listener.http.bind, "));
     assert!(log_to.ends_with("log.to = \"both\": no file is written, lines go to the console"));
 }
@@ -702,11 +703,14 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             management,
             dashboard,
             plugins,
+            acl_file,
             scram_users,
             notes: _,
         } = config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
-        let rest = format!("{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{users:#?}");
+        let rest = format!(
+            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{acl_file:?}{users:#?}"
+        );
         format!("{node:#?}{log:#?}{broker:#?}{store:#?}{monitor:#?}{rest}")
     };
     assert_eq!(shown(first), shown(second));

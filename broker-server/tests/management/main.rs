@@ -12,6 +12,7 @@ mod http;
 mod wire;
 
 mod accounts;
+mod acl;
 mod alarms;
 mod apps;
 mod auth;
@@ -37,4 +38,6 @@ mod start;
 mod store;
 mod subscriptions;
 mod topic_metrics;
+mod traces;
 mod users;
+mod why;

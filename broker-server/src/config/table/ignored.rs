@@ -4,7 +4,6 @@ use super::super::value::Kind;
 use super::{Goes, Key, Why};
 
 pub(super) static KEYS: &[Key] = &[
-    later("acl_file"),
     later("enable_acl_cache"),
     later("acl_cache_max_size"),
     later("acl_cache_ttl"),

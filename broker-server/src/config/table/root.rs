@@ -1,5 +1,5 @@
 //! Keys of the broker as a whole: `[node]`, `[log]`, `[broker]`, `[retainer]`,
-//! `[delayed]`, `[module]`.
+//! `[delayed]`, `[module]`, and `acl_file`, which is in no table.
 
 use broker_core::TOPIC_METRICS_MAX;
 use broker_core::config::AutoSubscription;
@@ -10,6 +10,13 @@ use super::super::value::{Kind, Value};
 use super::{Access, Goes, Key, checked, field};
 
 pub(super) static KEYS: &[Key] = &[
+    Key {
+        name: "acl_file",
+        kind: Kind::Text("the path of a file"),
+        unset: Some("none"),
+        goes: Goes::Root(field!(acl_file)),
+        help: "Rules of who may publish and subscribe to what, as EMQ X's acl.conf has them; asked when no plugin has an answer. Read at the start, at SIGHUP and by the API.",
+    },
     key(
         "node.name",
         Kind::Text("a name and a host, such as \"emqx@127.0.0.1\""),

@@ -1,0 +1,31 @@
+//! `acl`: the file of access rules, read again.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use crate::error::{ApiError, Code};
+use crate::reply::{Answer, Reply};
+use crate::request::Request;
+use crate::route::{Route, put};
+
+pub(crate) const ROUTES: &[Route] =
+    &[put("reload_acl", "/nodes/:node/acl/reload", "Read the file of access rules again", reload)
+        .unlisted()
+        .answers::<Reloaded>()];
+
+/// What was read.
+#[derive(Serialize, ToSchema)]
+struct Reloaded {
+    /// Rules in the file.
+    rules: usize,
+}
+
+fn reload(api: &Api, request: &Request) -> Answer {
+    request.own_node(api)?;
+    let no_file = || ApiError::new(Code::Unknown, "no acl_file is configured");
+    let acl = api.acl.as_ref().ok_or_else(no_file)?;
+    let rules = acl.reload().map_err(|why| ApiError::new(Code::Unknown, why))?;
+    log::info!("access rules read again rules={rules} by={:?}", request.principal.app_id);
+    Reply::data(Reloaded { rules })
+}
