@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(crate) use self::hash::{Hash, generate};
+pub(crate) use self::hash::{Decoy, Hash, generate};
 use crate::options::Secret;
 use crate::saving::{self, NotSaved};
 

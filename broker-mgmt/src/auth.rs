@@ -20,7 +20,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use self::attempts::Attempts;
-use crate::applications::{Application, Applications, Hash, Role};
+use crate::applications::{Application, Applications, Decoy, Hash, Role};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +48,7 @@ pub(crate) struct Authentication {
     known: RwLock<HashMap<String, (Hash, hmac::Tag)>>,
     attempts: Attempts,
     hashing: AtomicUsize,
-    /// Compared with where there is no application, so that the time does not tell.
-    decoy: Hash,
+    decoy: Arc<Decoy>,
 }
 
 impl Authentication {
@@ -61,7 +60,7 @@ impl Authentication {
             known: RwLock::default(),
             attempts: Attempts::default(),
             hashing: AtomicUsize::new(0),
-            decoy: Hash::of("")?,
+            decoy: Arc::default(),
         })
     }
 
@@ -86,16 +85,23 @@ impl Authentication {
             Err(seconds) => return Err(Refused::TooMany(seconds)),
         }
         let _permit = self.permit().await.ok_or(Refused::Busy)?;
-        let hash = app.as_ref().map_or_else(|| self.decoy.clone(), |app| app.secret.clone());
-        let (given, compared) = (secret.clone(), hash.clone());
-        let is_right = web::block(move || compared.fits(&given)).await.unwrap_or(false);
+        let (given, compared) = (secret.clone(), app.as_ref().map(|app| app.secret.clone()));
+        let decoy = Arc::clone(&self.decoy);
+        let is_right = web::block(move || match compared {
+            Some(hash) => hash.fits(&given),
+            None => {
+                decoy.compare(&given);
+                false
+            }
+        });
+        let is_right = is_right.await.unwrap_or(false);
         match app {
             Some(app) if is_right => {
                 let tag = self.tag(&app_id, &secret);
                 let mut known = self.known.write();
                 // Those of applications that are gone go as well.
                 known.retain(|id, _| self.applications.one(id).is_some());
-                known.insert(app_id.clone(), (hash, tag));
+                known.insert(app_id.clone(), (app.secret.clone(), tag));
                 drop(known);
                 self.admit(app_id, &app, unix_s, from)
             }

@@ -9,7 +9,7 @@ use broker_core::{Broker, Saved};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
-use crate::applications::{Hash, PUBLIC};
+use crate::applications::{Decoy, Hash, PUBLIC};
 use crate::auth::attempts::Attempts;
 use crate::options::DefaultUser;
 use crate::saving::{self, NotSaved};
@@ -34,8 +34,7 @@ pub(crate) struct Users {
     attempts: Attempts,
     /// Passwords are compared one after the other: each takes 19 MiB, and no failure is overlooked.
     comparing: Mutex<()>,
-    /// Compared with where there is no user, so that the time does not tell.
-    decoy: Hash,
+    decoy: Decoy,
 }
 
 /// Why a user was not changed. The words are the original's where it has them.
@@ -93,7 +92,7 @@ impl Users {
             change: Mutex::new(()),
             attempts: Attempts::default(),
             comparing: Mutex::new(()),
-            decoy: Hash::of("").ok_or(UserError::NoRandom)?,
+            decoy: Decoy::default(),
         };
         if !users.all.read().contains_key(&default.login) {
             let user = User::new(ADMINISTRATOR, default.password.reveal())?;
@@ -173,9 +172,10 @@ impl Users {
             return Err(UserError::TooMany(seconds));
         }
         let hash = self.all.read().get(name).map(|user| user.password.clone());
-        let is_known = hash.is_some();
-        if hash.unwrap_or_else(|| self.decoy.clone()).fits(password) && is_known {
-            return Ok(());
+        match hash {
+            Some(hash) if hash.fits(password) => return Ok(()),
+            Some(_) => {}
+            None => self.decoy.compare(password),
         }
         if self.attempts.failed(from, Instant::now()) {
             // Whoever fails chooses the name: as a quoted text it cannot make a line of its own.
