@@ -121,6 +121,8 @@ fn fill_with_zeros(file: &dyn File, bytes: u64) -> io::Result<()> {
     while offset < bytes {
         let n = zeros.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
         write_all(file, &zeros[..n], offset)?;
+        // Piece by piece: the log is synced on the same disk meanwhile, and would wait for all of it.
+        retry(|| file.sync_data())?;
         offset += n as u64;
     }
     Ok(())
