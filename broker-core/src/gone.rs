@@ -58,3 +58,37 @@ impl Gone {
         self.0.lock().is_held = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn who_is_over_is_kept_for_a_snapshot_on_its_way_and_while_others_may_hold_records() {
+        let gone = Gone::default();
+        let gate = Arc::new(AtomicU64::new(1));
+        let add = |number| {
+            gone.add(number, 7, TurnsUnderWay::of(std::iter::once(Arc::clone(&gate))));
+        };
+        let numbers = || gone.list().iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        add(1);
+        add(2);
+        assert_eq!(numbers(), [1, 2]);
+        gone.hold();
+        gate.store(2, Ordering::SeqCst);
+        add(3);
+        assert_eq!(
+            numbers(),
+            [1, 2, 3],
+            "they may have ended behind the place the log is read from"
+        );
+        gone.release();
+        add(4);
+        assert_eq!(numbers(), [4]);
+        gone.hold();
+        assert_eq!(numbers(), [0; 0], "it ended before that place");
+    }
+}

@@ -23,10 +23,15 @@ impl State for Broker {
         self.gone.hold();
     }
 
+    fn forget_snapshot(&self) {
+        self.gone.release();
+    }
+
     fn write_snapshot(&self, block: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let gone = self.gone.list();
         self.gone.release();
-        let mut snapshot = Snapshot { records: Vec::new(), recorder: self.recorder() };
+        let mut snapshot =
+            Snapshot { records: Vec::new(), entry: Vec::new(), recorder: self.recorder() };
         // Read first: what is changed from here on has a higher step, and stands in the log.
         let step = self.kept_steps.load(Ordering::SeqCst);
         let session = self.sessions.last_number();
@@ -93,6 +98,8 @@ impl State for Broker {
 /// A snapshot under construction.
 struct Snapshot {
     records: Vec<u8>,
+    /// A buffer for one reference: a session is locked while its queue is written.
+    entry: Vec<u8>,
     recorder: Recorder,
 }
 
@@ -183,8 +190,8 @@ impl Snapshot {
             Kept::Stored(place) => BodyAt::Log { at: place.at, len: place.len },
             Kept::Lost => return,
         };
-        let mut entry = Vec::new();
-        record::put_ref(&mut entry, (session, delivery.step), &delivery.terms());
-        record::put_refs(&mut self.records, body, &entry);
+        self.entry.clear();
+        record::put_ref(&mut self.entry, (session, delivery.step), &delivery.terms());
+        record::put_refs(&mut self.records, body, &self.entry);
     }
 }

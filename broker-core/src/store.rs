@@ -116,14 +116,18 @@ pub trait Store: Send + Sync {
 /// What a store asks of the broker whose state it keeps; [`Broker`](crate::Broker) implements it.
 pub trait State: Send + Sync {
     /// A snapshot is to be written: called before the position is read from which the log is to lead on from it.
+    /// [`write_snapshot`](Self::write_snapshot) follows, or [`forget_snapshot`](Self::forget_snapshot).
     fn prepare_snapshot(&self) {}
+
+    /// The snapshot that was prepared will not be written.
+    fn forget_snapshot(&self) {}
 
     /// Writes the state as blocks of records, each to be kept whole: a snapshot. Bodies are not among them,
     /// only where they stand.
     ///
     /// Runs beside the traffic, one session's lock at a time. What changes meanwhile may or may not be in it;
-    /// the log from before the call on, and behind [`prepare_snapshot`](Self::prepare_snapshot), brings it in, once the turns that were under way at the end of the
-    /// call are over and everything appended by then is safe.
+    /// the log from before the call on, and behind [`prepare_snapshot`](Self::prepare_snapshot), brings it in,
+    /// once the turns that were under way at the end of the call are over and everything appended by then is safe.
     ///
     /// # Errors
     /// Those of `block`, which end it.

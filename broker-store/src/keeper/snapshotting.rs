@@ -107,7 +107,9 @@ impl Keeper {
         let from = self.log.end();
         let pinned =
             self.log.segments().iter().filter(|it| it.is_pinned).map(|it| it.number).collect();
-        let written = SnapshotWriter::create(&self.folder, from).and_then(|mut writer| {
+        let created = SnapshotWriter::create(&self.folder, from);
+        let created = created.inspect_err(|_| state.forget_snapshot());
+        let written = created.and_then(|mut writer| {
             state.write_snapshot(&mut |block| writer.block(block))?;
             Ok(writer)
         });

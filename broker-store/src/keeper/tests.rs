@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use broker_core::QoS;
@@ -163,10 +163,21 @@ struct FakeState {
     bodies: Mutex<BTreeMap<u64, BodyPlace>>,
     /// Odd: a turn is under way.
     gate: Arc<AtomicU64>,
+    /// A snapshot was prepared, and neither written nor forgotten.
+    is_prepared: AtomicBool,
 }
 
 impl State for FakeState {
+    fn prepare_snapshot(&self) {
+        assert!(!self.is_prepared.swap(true, Ordering::SeqCst));
+    }
+
+    fn forget_snapshot(&self) {
+        assert!(self.is_prepared.swap(false, Ordering::SeqCst));
+    }
+
     fn write_snapshot(&self, block: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        assert!(self.is_prepared.swap(false, Ordering::SeqCst));
         for (step, place) in &*self.bodies.lock() {
             let body = BodyAt::Log { at: place.at, len: place.len };
             let mut payload = Vec::new();
@@ -476,6 +487,20 @@ fn a_place_that_was_held_meanwhile_keeps_its_segment() {
     drop(held);
     world.settle_synced();
     assert!(world.log.numbers()[0] > 1);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_begun_is_forgotten() {
+    let mut world = World::new(|_| {});
+    world.pass(1);
+    world.files.fail(Call::Create, 1, 1, Fault::Io);
+    let taken = world.order();
+    world.keeper.step(world.now_ms);
+    assert!(taken.recv().unwrap().is_err());
+    assert!(!world.state.is_prepared.load(Ordering::SeqCst));
+    world.now_ms += 10_000;
+    world.snapshot_now();
+    assert_eq!(world.snapshots().len(), 1);
 }
 
 #[test]
