@@ -12,6 +12,7 @@ pub(crate) mod queue;
 mod received;
 mod recording;
 pub(crate) mod replay;
+mod sending;
 pub(crate) mod subscriptions;
 pub(crate) mod view;
 

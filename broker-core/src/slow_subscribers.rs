@@ -1,8 +1,8 @@
 //! Slow subscribers: the clients that are longest in taking what is theirs, and its topics.
 //!
 //! A message of QoS 1 or 2 takes the time it waits in the queue of a client that is there, and from when it is sent
-//! until it is acknowledged. What is acknowledged in time costs a comparison. What is not is noted by its thread and told at the end of the
-//! pass, so that the table is locked once for all of them.
+//! until it is acknowledged. What is acknowledged in time costs a comparison. What is not is noted by its thread and
+//! told at the end of the pass, so that the table is locked once for all of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -81,7 +81,7 @@ pub(crate) struct Loss {
 
 const N: usize = DropReason::ALL.len();
 /// Losses that are remembered one by one.
-const LATEST: usize = 16;
+const LATEST: usize = 4;
 
 impl Drops {
     fn note(&mut self, reason: DropReason, topic: &str, at_ms: u64, delivered: u64) {
@@ -110,7 +110,7 @@ impl Drops {
     }
 }
 
-/// A topic is remembered by this: sixteen of 64 KiB for each of many sessions would be a lot.
+/// A topic is remembered by this: four of 64 KiB for each of many sessions would be a lot.
 fn hash(topic: &str) -> u64 {
     FixedState::default().hash_one(topic)
 }
