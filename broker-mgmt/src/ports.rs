@@ -246,10 +246,26 @@ pub struct LevelRefused {
     pub problem: String,
 }
 
+/// How long the store has taken for one thing, each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreDurations {
+    /// A word for it, as in the names of metrics: `sync`.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub help: &'static str,
+    /// How often it took no longer than so many microseconds and longer than the bucket before; `None` is the rest.
+    pub buckets: Vec<(Option<u64>, u64)>,
+    /// Microseconds in all.
+    pub sum_us: u64,
+}
+
 /// What operators ask of the store.
 pub trait StoreAdmin: Send + Sync {
     /// What it counts: words, named like the metrics, and numbers.
     fn stats(&self) -> Vec<(String, String)>;
+
+    /// What it measures.
+    fn durations(&self) -> Vec<StoreDurations>;
 
     /// Copies it to a folder that is empty or not there, beside the traffic. Takes as long as the disk does. Returns
     /// words and values of what was copied.

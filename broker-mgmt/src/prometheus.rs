@@ -8,6 +8,7 @@ use std::fmt::{self, Write};
 use broker_core::{Distribution, Latency, Metric};
 
 use crate::api::Api;
+use crate::ports::StoreDurations;
 
 /// Version of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -18,6 +19,7 @@ pub(crate) fn text(api: &Api) -> String {
     counters(api, &mut out);
     histograms(api, &mut out);
     gauges(api, &mut out);
+    store(api, &mut out);
     process(api, &mut out);
     out.0
 }
@@ -49,18 +51,24 @@ impl Exposition {
 }
 
 impl Exposition {
-    /// A family of cumulative buckets, in seconds.
-    fn histogram(&mut self, name: &str, help: &str, values: &Distribution) {
+    /// A family of cumulative buckets, in seconds: upper bounds in microseconds, `None` for the last, and counts.
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        buckets: impl IntoIterator<Item = (Option<u64>, u64)>,
+        sum_us: u64,
+    ) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
-        let mut sum = 0;
-        for (at, n) in values.buckets.iter().enumerate() {
-            sum += n;
-            let _ = match Latency::BOUNDS_US.get(at) {
-                Some(us) => writeln!(self.0, "{name}_bucket{{le=\"{}\"}} {sum}", *us as f64 / 1e6),
-                None => writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {sum}"),
+        let mut count = 0;
+        for (bound_us, n) in buckets {
+            count += n;
+            let _ = match bound_us {
+                Some(us) => writeln!(self.0, "{name}_bucket{{le=\"{}\"}} {count}", us as f64 / 1e6),
+                None => writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {count}"),
             };
         }
-        let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {sum}", values.sum_us as f64 / 1e6);
+        let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {count}", sum_us as f64 / 1e6);
     }
 }
 
@@ -193,7 +201,57 @@ const fn histogram(latency: Latency) -> (&'static str, &'static str) {
 fn histograms(api: &Api, out: &mut Exposition) {
     for latency in Latency::ALL {
         let (name, help) = histogram(latency);
-        out.histogram(name, help, &api.broker.metrics().latency(latency));
+        let values = api.broker.metrics().latency(latency);
+        out.histogram(name, help, buckets(&values), values.sum_us);
+    }
+}
+
+fn buckets(values: &Distribution) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
+    let bound = |at: usize| Latency::BOUNDS_US.get(at).copied();
+    values.buckets.iter().enumerate().map(move |(at, n)| (bound(at), *n))
+}
+
+/// What the store counts, by its words: name, kind, its unit in that of the metric, what it means.
+const OF_STORE: &[(&str, &str, &str, f64, &str)] = &[
+    ("frames", "frames_total", "counter", 1.0, "Frames appended to the log."),
+    ("bytes", "bytes_total", "counter", 1.0, "Bytes appended to the log."),
+    ("syncs", "syncs_total", "counter", 1.0, "Syncs of the log that succeeded."),
+    ("write_failures", "write_failures_total", "counter", 1.0, "Writes that failed."),
+    ("sync_failures", "sync_failures_total", "counter", 1.0, "Syncs that failed."),
+    ("bodies_read_back", "bodies_read_back_total", "counter", 1.0, "Messages read back from disk."),
+    ("compacted_bytes", "compacted_bytes_total", "counter", 1.0, "Bytes copied to free segments."),
+    ("retired_segments", "retired_segments_total", "counter", 1.0, "Segments given back."),
+    ("snapshots", "snapshots_total", "counter", 1.0, "Snapshots written."),
+    ("snapshot_bytes", "snapshot_bytes", "gauge", 1.0, "Bytes of the last snapshot."),
+    ("snapshot_ms", "snapshot_seconds", "gauge", 1e-3, "How long the last snapshot took."),
+    ("snapshot_age_s", "snapshot_age_seconds", "gauge", 1.0, "Since the last snapshot."),
+    ("unsynced_bytes", "unsynced_bytes", "gauge", 1.0, "Bytes appended and not yet durable."),
+    ("log_bytes", "log_bytes", "gauge", 1.0, "Bytes of segments and spares."),
+    ("live_bytes", "live_bytes", "gauge", 1.0, "Bytes of messages that somebody is to receive."),
+    ("segments", "segments", "gauge", 1.0, "Segments in use."),
+    ("spares", "spares", "gauge", 1.0, "Files kept for segments to come."),
+    ("durable_lsn", "durable_lsn", "gauge", 1.0, "Position up to which the log is durable."),
+    ("end_lsn", "end_lsn", "gauge", 1.0, "Position of the end of the log."),
+    (
+        "write_amplification",
+        "write_amplification",
+        "gauge",
+        1.0,
+        "Bytes written for each byte that had to be.",
+    ),
+];
+
+fn store(api: &Api, out: &mut Exposition) {
+    let Some(store) = &api.store else { return };
+    let stats = BTreeMap::from_iter(store.stats());
+    for (word, name, kind, unit, help) in OF_STORE {
+        let value = stats.get(*word).and_then(|text| text.parse::<f64>().ok());
+        if let Some(value) = value {
+            out.family(&format!("mqtt_store_{name}"), kind, help, [(None, value * unit)]);
+        }
+    }
+    for StoreDurations { name, help, buckets, sum_us } in store.durations() {
+        out.histogram(&format!("mqtt_store_{name}_seconds"), help, buckets, sum_us);
     }
 }
 
@@ -283,7 +341,7 @@ mod tests {
         let mut out = Exposition::default();
         let mut values = Distribution { sum_us: 60_123_456, ..Distribution::default() };
         (values.buckets[0], values.buckets[9], values.buckets[21]) = (3, 2, 1);
-        out.histogram("x_seconds", "Help.", &values);
+        out.histogram("x_seconds", "Help.", buckets(&values), values.sum_us);
         let lines: Vec<_> = out.0.lines().collect();
         assert_eq!(lines[..2], ["# HELP x_seconds Help.", "# TYPE x_seconds histogram"]);
         assert_eq!(lines[2], "x_seconds_bucket{le=\"0.00001\"} 3");

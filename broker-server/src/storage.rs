@@ -6,14 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use broker_core::store::{Level, State, Store};
 use broker_core::{Broker, Report, Severity};
-use broker_mgmt::ports::StoreAdmin;
+use broker_mgmt::ports::{StoreAdmin, StoreDurations};
 use broker_net::clock;
 use broker_store::alarm::{
     AlarmChange, STORE_DAMAGED, STORE_FAILED, STORE_FULL, STORE_IO_ERROR, STORE_SNAPSHOT_FAILED,
 };
 use broker_store::files::RealFiles;
 use broker_store::inspect::Inspection;
-use broker_store::{EmbeddedStore, FolderLock, StoreOptions};
+use broker_store::stats::Durations;
+use broker_store::{EmbeddedStore, FolderLock, StoreOptions, StoreStats};
 use parking_lot::Mutex;
 
 use crate::config::{OnDamage, OnFailure, StoreConfig};
@@ -113,6 +114,18 @@ impl StoreAdmin for Orders {
         self.store.stats().map(|stats| stats.values()).unwrap_or_default()
     }
 
+    fn durations(&self) -> Vec<StoreDurations> {
+        let Some(StoreStats { log, .. }) = self.store.stats() else { return Vec::new() };
+        vec![
+            durations("sync", "Of each sync of the log.", &log.sync_us),
+            durations(
+                "commit_wait",
+                "From the first record of each sync to the end of that sync.",
+                &log.commit_wait_us,
+            ),
+        ]
+    }
+
     fn backup(&self, target: &Path) -> Result<Vec<(String, String)>, String> {
         let Some(_one) = self.backup.try_lock() else {
             return Err("another backup is at work".to_owned());
@@ -120,6 +133,13 @@ impl StoreAdmin for Orders {
         let made = self.store.backup(target);
         made.map(|manifest| manifest.values()).map_err(|error| error.to_string())
     }
+}
+
+fn durations(name: &'static str, help: &'static str, of: &Durations) -> StoreDurations {
+    let last = of.buckets.len() - 1;
+    let bound = |at: usize| (at < last).then_some(1 << at);
+    let buckets = of.buckets.iter().enumerate().map(|(at, n)| (bound(at), *n)).collect();
+    StoreDurations { name, help, buckets, sum_us: of.sum_us }
 }
 
 /// Reads every checksum of the store that no broker is at work on. What is wrong is the error.

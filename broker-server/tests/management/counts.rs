@@ -72,6 +72,16 @@ fn another_node_has_no_counts() {
     }
 }
 
+/// Names, with their labels, and values.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        (name.to_owned(), value.parse().unwrap())
+    };
+    lines.map(sample).collect()
+}
+
 #[test]
 fn prometheus_gets_every_count() {
     let broker = Broker::start();
@@ -81,12 +91,7 @@ fn prometheus_gets_every_count() {
     let connected = || api.data("stats")[0]["connections/count"].as_u64();
     eventually(|| connected().filter(|n| *n == 0));
     let text = api.curl(&[], "/metrics");
-    let samples: BTreeMap<&str, f64> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.rsplit_once(' ').map(|(name, value)| (name, value.parse().unwrap())))
-        .map(|sample| sample.expect("a name and a value"))
-        .collect();
+    let samples = samples(&text);
     for (name, value) in [
         ("mqtt_packets_received_total{type=\"publish\"}", 1.0),
         ("mqtt_packets_received_total{type=\"pubrel\"}", 1.0),
@@ -101,4 +106,38 @@ fn prometheus_gets_every_count() {
     assert_eq!(samples["mqtt_retained_messages"], samples["mqtt_retained_messages_max"]);
     assert!(samples["process_resident_memory_bytes"] > 1e6);
     assert!(text.ends_with('\n'));
+}
+
+#[test]
+fn prometheus_gets_what_the_store_counts_and_measures() {
+    let broker = Broker::start();
+    let api = broker.api();
+    publish(&broker, &["-t", "a/b", "-m", "hello", "-q", "1", "-r"]);
+    let told = samples(&api.curl(&[], "/metrics"));
+    let stats = api.data("store/stats")[0]["stats"].take();
+    let stats = stats.as_object().unwrap();
+    let told_of_store = told.keys().filter(|name| name.starts_with("mqtt_store_"));
+    let words = told_of_store.filter(|name| !name.contains("_seconds_")).count();
+    assert_eq!(words, stats.len(), "each once: {stats:?}");
+    for word in ["frames", "bytes", "syncs"] {
+        let value = told[&format!("mqtt_store_{word}_total")];
+        assert!(value > 0.0 && value <= stats[word].as_f64().unwrap(), "{word}");
+    }
+    assert!(told["mqtt_store_durable_lsn"] > 0.0);
+    for name in ["sync", "commit_wait"] {
+        let of = |what: &str| told[&format!("mqtt_store_{name}_seconds_{what}")];
+        assert!(of("count") > 0.0 && of("sum") > 0.0, "{name}");
+        assert_eq!(of("bucket{le=\"+Inf\"}"), of("count"), "{name}");
+    }
+}
+
+#[test]
+fn other_origins_are_not_let_in() {
+    let broker = Broker::start();
+    for method in ["OPTIONS", "GET"] {
+        let arguments = ["-i", "-X", method, "-H", "Origin: http://elsewhere.example"];
+        let answer = broker.api().curl(&arguments, "/api/v3/brokers/").to_lowercase();
+        assert!(answer.starts_with("http/1.1 "), "{answer}");
+        assert!(!answer.contains("access-control"), "{answer}");
+    }
 }
