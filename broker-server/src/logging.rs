@@ -34,6 +34,10 @@ impl Log for Swap {
 fn install(config: &LogConfig) {
     let mut builder = Builder::from_env(Env::default());
     builder.target(Target::Stderr).filter_level(config.level);
+    if config.level == LevelFilter::Info {
+        // It tells each of its threads' beginning and end; what an operator wants to know of it we say ourselves.
+        builder.filter_module("actix_server", LevelFilter::Warn);
+    }
     for (target, level) in &config.targets {
         builder.filter_module(target, *level);
     }
