@@ -1,7 +1,7 @@
 //! Monitor: looks now and then whether machine and process have what the broker needs; a thread of its own.
 
 mod checks;
-mod machine;
+pub(crate) mod machine;
 
 use std::io;
 use std::path::Path;

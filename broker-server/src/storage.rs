@@ -18,6 +18,7 @@ use broker_store::{EmbeddedStore, FolderLock, StoreOptions, StoreStats};
 use parking_lot::Mutex;
 
 use crate::config::{OnDamage, OnFailure, StoreConfig};
+use crate::monitor::machine;
 
 /// The store, until the broker stops.
 pub(crate) struct Storage {
@@ -175,19 +176,9 @@ pub(crate) fn queue_memory_bytes(config: &StoreConfig) -> anyhow::Result<u64> {
     if config.memory_bytes > 0 {
         return Ok(config.memory_bytes);
     }
-    memory_bytes().map(|bytes| bytes / 4).ok_or_else(|| {
+    machine::memory().map(|(_, bytes)| bytes / 4).ok_or_else(|| {
         anyhow!("store.memory_bytes: how much memory there is cannot be found out; give a number")
     })
-}
-
-/// The memory of the control group, or of the machine.
-fn memory_bytes() -> Option<u64> {
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let limit = group.and_then(|text| text.trim().parse::<u64>().ok());
-    let info = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let total = line.split_whitespace().next()?.parse::<u64>().ok()? * 1024;
-    Some(limit.map_or(total, |limit| limit.min(total)))
 }
 
 fn options(config: &StoreConfig) -> StoreOptions {

@@ -74,7 +74,7 @@ impl Machine for Real {
     }
 
     fn memory(&self) -> Option<MemoryUse> {
-        let (used, total) = group_memory(&machine_memory()?)?;
+        let (used, total) = memory()?;
         let process = status_number(&process_status(), "VmRSS:")? * 1024;
         Some(MemoryUse { used, total, process })
     }
@@ -118,9 +118,10 @@ fn parse_cpu_times(stat: &str) -> Option<CpuTimes> {
     Some(CpuTimes { busy: total.saturating_sub(idle), total })
 }
 
-/// Bytes in use and bytes there are, from /proc/meminfo.
-fn machine_memory() -> Option<(u64, u64)> {
-    parse_memory(&fs::read_to_string("/proc/meminfo").ok()?)
+/// Bytes in use and bytes there are: of the machine, or of the control group where it may have less.
+pub(crate) fn memory() -> Option<(u64, u64)> {
+    let machine = parse_memory(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    Some(group_memory().filter(|(_, limit)| *limit < machine.1).unwrap_or(machine))
 }
 
 fn parse_memory(info: &str) -> Option<(u64, u64)> {
@@ -129,18 +130,14 @@ fn parse_memory(info: &str) -> Option<(u64, u64)> {
     Some((total.saturating_sub(available) * 1024, total * 1024))
 }
 
-/// The same of the control group, where it may have less than the machine.
-fn group_memory(machine: &(u64, u64)) -> Option<(u64, u64)> {
+/// The same of the control group; `None` if there is no limit.
+fn group_memory() -> Option<(u64, u64)> {
     let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
     let bytes = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    match (bytes("memory.max"), bytes("memory.current")) {
-        (Some(limit), Some(current)) if limit < machine.1 => {
-            // Files that were read, and that the kernel drops first.
-            let cached = status_number(&read("memory.stat").unwrap_or_default(), "inactive_file ");
-            Some((current.saturating_sub(cached.unwrap_or(0)), limit))
-        }
-        _ => Some(*machine),
-    }
+    let (limit, current) = (bytes("memory.max")?, bytes("memory.current")?);
+    // Files that were read, and that the kernel drops first.
+    let cached = status_number(&read("memory.stat").unwrap_or_default(), "inactive_file ");
+    Some((current.saturating_sub(cached.unwrap_or(0)), limit))
 }
 
 /// Since Linux 6.2 the size of that folder is their number; before, it is 0.
