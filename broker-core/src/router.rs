@@ -92,39 +92,35 @@ impl Router {
 
     /// Adds or replaces the subscription of a session. Returns true if it is new.
     pub(crate) fn subscribe(&self, filter: &Arc<str>, subscriber: Subscriber) -> bool {
-        let is_new = self.change(filter, |entry| entry.insert(subscriber));
-        if is_new {
-            self.counts.subscriptions.add(1);
-            self.counts.subscribers.add(1);
-            self.count_event_filter(filter, 1);
-        }
-        is_new
+        self.change(filter, |entry| {
+            let is_new = entry.insert(subscriber);
+            if is_new {
+                self.count(&self.counts.subscribers, filter);
+            }
+            is_new
+        })
     }
 
     /// Removes the subscription of a session. Returns true if there was one.
     pub(crate) fn unsubscribe(&self, filter: &str, session: u64) -> bool {
-        let removed = self.remove(filter, |entry| entry.remove(session));
-        if removed {
-            self.counts.subscriptions.sub(1);
-            self.counts.subscribers.sub(1);
-            self.count_event_filter(filter, usize::MAX);
-        }
-        removed
+        self.remove(filter, |entry| {
+            let removed = entry.remove(session);
+            if removed {
+                self.discount(&self.counts.subscribers, filter);
+            }
+            removed
+        })
     }
 
     /// Joins the group `name` of a filter. Returns true if the session was no member of it.
     pub(crate) fn join(&self, filter: &Arc<str>, name: &str, member: Subscriber) -> bool {
-        let mut is_new = false;
         self.change(filter, |entry| {
-            let group = entry.group(name, filter, &self.destinations);
-            is_new = group.join(member);
-        });
-        if is_new {
-            self.counts.subscriptions.add(1);
-            self.counts.shared.add(1);
-            self.count_event_filter(filter, 1);
-        }
-        is_new
+            let is_new = entry.group(name, filter, &self.destinations).join(member);
+            if is_new {
+                self.count(&self.counts.shared, filter);
+            }
+            is_new
+        })
     }
 
     /// Leaves a group. Returns the group if the session was a member, for its unfinished messages.
@@ -132,13 +128,11 @@ impl Router {
         let mut left = None;
         self.remove(filter, |entry| {
             left = entry.leave(name, session, &self.destinations);
+            if left.is_some() {
+                self.discount(&self.counts.shared, filter);
+            }
             left.is_some()
         });
-        if left.is_some() {
-            self.counts.subscriptions.sub(1);
-            self.counts.shared.sub(1);
-            self.count_event_filter(filter, usize::MAX);
-        }
         left
     }
 
@@ -158,15 +152,36 @@ impl Router {
 
     /// Adds an in-process consumer.
     pub(crate) fn attach(&self, filter: &Arc<str>, number: u64, consumer: Arc<dyn Consumer>) {
-        self.change(filter, |entry| entry.attach(number, consumer));
-        self.count_event_filter(filter, 1);
+        self.change(filter, |entry| {
+            entry.attach(number, consumer);
+            self.count_event_filter(filter, 1);
+        });
     }
 
     /// Removes an in-process consumer.
     pub(crate) fn detach(&self, filter: &str, number: u64) {
-        if self.remove(filter, |entry| entry.detach(number)) {
-            self.count_event_filter(filter, usize::MAX);
-        }
+        self.remove(filter, |entry| {
+            let removed = entry.detach(number);
+            if removed {
+                self.count_event_filter(filter, usize::MAX);
+            }
+            removed
+        });
+    }
+
+    /// There is one subscription more, of this kind. Like [`discount`](Self::discount) within the shard's lock: who
+    /// takes it back at once must find it counted.
+    fn count(&self, kind: &Gauge, filter: &str) {
+        self.counts.subscriptions.add(1);
+        kind.add(1);
+        self.count_event_filter(filter, 1);
+    }
+
+    /// There is one fewer.
+    fn discount(&self, kind: &Gauge, filter: &str) {
+        self.counts.subscriptions.sub(1);
+        kind.sub(1);
+        self.count_event_filter(filter, usize::MAX);
     }
 
     fn count_event_filter(&self, filter: &str, by: usize) {

@@ -50,6 +50,15 @@ fn meddle(mut rig: Rig) {
     }
 }
 
+/// Tells the reader that all is over, also where a thread has failed: the test is to fail then, not to hang.
+struct OverAtLast<'a>(&'a AtomicBool);
+
+impl Drop for OverAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn read_all<T>(
     broker: &Broker,
     now: Now,
@@ -92,10 +101,11 @@ fn lists_are_true_when_the_crowd_has_settled() {
         });
         let meddler = rig.beside();
         let meddler = scope.spawn(move || meddle(meddler));
+        let over = OverAtLast(&is_over);
         for thread in clients.into_iter().chain([meddler]) {
             thread.join().expect("no thread fails");
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(reader.join().expect("no reader fails") > 0);
     });
     let ids: Vec<_> = (0..IDS).map(|n| format!("c{n}")).collect();
