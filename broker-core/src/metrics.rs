@@ -1,4 +1,4 @@
-//! Metrics: plain counters of each thread, published once per turn and summed on reading.
+//! Metrics: plain counters of each thread, published twice per turn, each that moved, and summed on reading.
 //!
 //! What is the sum of other metrics is not counted but added up when somebody asks: it costs the data path
 //! nothing, and it is that sum in every snapshot.
@@ -210,6 +210,8 @@ impl Metric {
 
 const N: usize = Metric::ALL.len();
 
+const _: () = assert!(N <= u64::BITS as usize, "`Counters::changed` has a bit for each");
+
 /// What one thread has counted and measured, for all to read.
 struct Published {
     counts: [AtomicU64; N],
@@ -220,7 +222,8 @@ struct Published {
 pub(crate) struct Counters {
     values: [u64; N],
     shared: Arc<Published>,
-    changed: bool,
+    /// A bit for each metric that was not published since it moved.
+    changed: u64,
     all: Arc<Mutex<Threads>>,
 }
 
@@ -235,7 +238,7 @@ impl Counters {
     pub(crate) fn add(&mut self, metric: Metric, by: u64) {
         debug_assert!(metric.parts().is_empty() && !metric.is_gauge(), "{}", metric.name());
         self.values[metric as usize] += by;
-        self.changed = true;
+        self.changed |= 1 << metric as u32;
     }
 
     pub(crate) fn inc(&mut self, metric: Metric) {
@@ -249,10 +252,10 @@ impl Counters {
 
     /// Makes the counts visible to readers: plain stores into memory only this thread writes.
     pub(crate) fn publish(&mut self) {
-        if std::mem::take(&mut self.changed) {
-            for (shared, value) in self.shared.counts.iter().zip(&self.values) {
-                shared.store(*value, Ordering::Relaxed);
-            }
+        while self.changed != 0 {
+            let at = self.changed.trailing_zeros() as usize;
+            self.shared.counts[at].store(self.values[at], Ordering::Relaxed);
+            self.changed &= self.changed - 1;
         }
     }
 }
@@ -289,7 +292,7 @@ impl Metrics {
         let counts = [const { AtomicU64::new(0) }; N];
         let shared = Arc::new(Published { counts, latencies: Default::default() });
         self.threads.lock().at_work.push(Arc::clone(&shared));
-        Counters { values: [0; N], shared, changed: false, all: Arc::clone(&self.threads) }
+        Counters { values: [0; N], shared, changed: 0, all: Arc::clone(&self.threads) }
     }
 
     /// All values: sums over all threads, exact up to their last finished turns.

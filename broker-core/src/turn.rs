@@ -221,10 +221,13 @@ impl Turn {
         self.held_bytes = bytes;
     }
 
-    /// Ends the pass: stores its records, writes what is owed to all touched clients, publishes counters.
+    /// Ends the pass: stores its records, publishes counters, writes what is owed to all touched clients and
+    /// publishes what that has moved.
     pub fn finish(&mut self) {
         self.tell_delivered();
         self.out.records.hand_over();
+        // A client that has its answer finds its packet counted.
+        self.out.counters.publish();
         self.flush();
         // Emptied outboxes may have been filled again from the queues behind them.
         self.out.records.hand_over();

@@ -135,18 +135,21 @@ def moved(before, after):
     return {key: after[key] - before[key] for key in COUNTERS if after[key] != before[key]}
 
 
-def test_counters_of_a_connection_move_at_once_and_exactly(broker, api):
+def test_counters_of_a_connection_move_exactly(broker, api):
     """Three PINGREQs are 6 bytes in 3 packets, as the document's examples show it."""
+
+    def row(**expected):
+        """What was written is counted when it is written: the client may be faster than that."""
+        wait_until(lambda: expected.items() <= api.one("/connections/c").items(), f"{expected}")
+        return api.one("/connections/c")
+
     wire = Wire(broker.tcp)
     wire.send(connect("c"), 4)
-    first = api.one("/connections/c")
-    size = len(connect("c"))
-    counted = {key: first[key] for key in COUNTERS}
-    one_each = {"recv_pkt": 1, "recv_cnt": 1, "recv_oct": size, "recv_msg": 0}
-    assert counted == {**one_each, "send_pkt": 1, "send_cnt": 1, "send_oct": 4, "send_msg": 0}
+    row(recv_pkt=1, recv_cnt=1, recv_oct=len(connect("c")), recv_msg=0)
+    first = row(send_pkt=1, send_cnt=1, send_oct=4, send_msg=0)
     for _ in range(3):
         wire.send(PINGREQ, 2)
-    second = api.one("/connections/c")
+    second = row(send_oct=10)
     assert moved(first, second) == dict.fromkeys(
         ["recv_pkt", "recv_cnt", "send_pkt", "send_cnt"], 3
     ) | {
@@ -156,7 +159,7 @@ def test_counters_of_a_connection_move_at_once_and_exactly(broker, api):
     assert second["reductions"] > first["reductions"]
     # PUBLISH, QoS 0, of topic `a` with payload `xy`.
     wire.send(bytes.fromhex("3005000161") + b"xy" + PINGREQ, 2)
-    third = moved(second, api.one("/connections/c"))
+    third = moved(second, row(send_oct=12))
     assert (third["recv_msg"], third["recv_pkt"], third["recv_oct"]) == (1, 2, 9)
     wire.close()
 

@@ -52,6 +52,8 @@ pub struct SocketState {
     pub write_max: usize,
     /// All bytes written since somebody looked, if somebody does.
     pub log: Option<Vec<u8>>,
+    /// Called where the broker writes.
+    pub on_write: Option<Box<dyn FnMut() + Send>>,
 }
 
 impl Socket {
@@ -69,6 +71,9 @@ impl Sink for Socket {
         let mut socket = self.lock();
         if socket.is_lost {
             return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if let Some(look) = &mut socket.on_write {
+            look();
         }
         let mut room = socket.capacity.saturating_sub(socket.unread.len());
         if socket.write_max > 0 {

@@ -1,5 +1,8 @@
 //! Metrics: each moves by one where it should, and no other does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use broker_codec::{Packet, Property};
 use broker_core::{Metric, ReasonCode};
 
@@ -255,4 +258,25 @@ fn a_persistent_session_was_created_without_clean_start() {
     rig.crash();
     assert_eq!(stat(&rig, "sessions/count"), 2);
     assert_eq!(stat(&rig, "sessions/persistent/count"), 1);
+}
+
+/// What the client does next may be to look.
+#[test]
+fn who_has_its_answer_finds_the_packet_counted() {
+    let mut rig = Rig::new();
+    let c = rig.client("c");
+    let (broker, seen) = (Arc::clone(&rig.broker), Arc::new(AtomicU64::new(0)));
+    let look = {
+        let seen = Arc::clone(&seen);
+        move || {
+            let counts = broker.metrics().snapshot();
+            let both = counts.value(Metric::PacketsPublishReceived)
+                + counts.value(Metric::PacketsPubAckSent);
+            seen.store(both, Ordering::Relaxed);
+        }
+    };
+    rig.socket(c).lock().on_write = Some(Box::new(look));
+    rig.publish(c, "t", "x", Q1, 1);
+    rig.check(c, &["PUBACK #1 0x10"]);
+    assert_eq!(seen.load(Ordering::Relaxed), 2);
 }
