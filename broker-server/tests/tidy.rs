@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker-store", &["broker-core"]),
     ("broker-mgmt", &["broker-core"]),
     ("broker-plugins", &["broker-core"]),
+    ("broker-rules", &["broker-codec", "broker-core"]),
     (
         "broker-server",
         &[
@@ -71,6 +72,7 @@ const WITHOUT_STD_LOCKS: &[&str] = &[
     "broker-mgmt",
     "broker-net",
     "broker-plugins",
+    "broker-rules",
     "broker-server",
     "broker-store",
 ];

@@ -1,0 +1,13 @@
+//! EMQ X's SQL rule engine: a statement looks at every message or event of a kind, makes a row of it, and hands
+//! the row to actions.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod error;
+mod row;
+mod value;
+
+pub use error::RowError;
+pub use row::Row;
+pub use value::{Map, Value};

@@ -1,0 +1,86 @@
+//! Values: what columns, constants and results of functions are.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A value of a column, a constant, or of an expression. Cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Value {
+    /// Absence. It is never written into a row.
+    #[default]
+    Undefined,
+    /// JSON's null.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A finite float.
+    Float(f64),
+    /// A string: bytes, mostly UTF-8, for a payload is a string too.
+    Str(Bytes),
+    /// An array.
+    Array(Arc<Vec<Self>>),
+    /// A map.
+    Map(Arc<Map>),
+}
+
+/// A map from keys to values, in the order of the keys.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Map(Vec<(Arc<str>, Value)>);
+
+impl Map {
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        let at = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// Puts a value in, in place of what was there. Undefined is not kept: nothing changes then.
+    pub fn insert(&mut self, key: Arc<str>, value: Value) {
+        if matches!(value, Value::Undefined) {
+            return;
+        }
+        match self.0.binary_search_by(|(k, _)| k.cmp(&key)) {
+            Ok(at) => self.0[at].1 = value,
+            Err(at) => self.0.insert(at, (key, value)),
+        }
+    }
+
+    /// How many keys it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True without any.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keys and values, in the order of the keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_in_the_order_of_its_keys_and_has_nothing_undefined() {
+        let mut map = Map::default();
+        for (key, value) in [("b", 1), ("a", 2), ("b", 3)] {
+            map.insert(key.into(), Value::Int(value));
+        }
+        map.insert("c".into(), Value::Undefined);
+        let entries: Vec<_> = map.iter().map(|(key, value)| (&**key, value.clone())).collect();
+        assert_eq!(entries, [("a", Value::Int(2)), ("b", Value::Int(3))]);
+        assert_eq!((map.get("b"), map.get("c"), map.len()), (Some(&Value::Int(3)), None, 2));
+        assert!(!map.is_empty());
+    }
+}
