@@ -6,8 +6,13 @@
 
 mod error;
 mod row;
+mod sink;
 mod value;
 
 pub use error::RowError;
 pub use row::Row;
+pub use sink::{
+    Clock, DropReason, Held, Item, PushError, Remote, RemoteSink, Report, SinkConfig, SinkListener,
+    SinkStatus, Trouble,
+};
 pub use value::{Map, Value};
