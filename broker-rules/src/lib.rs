@@ -4,10 +4,16 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod action;
+mod actions;
 mod error;
+pub mod params;
 mod row;
+mod template;
+mod text;
 mod value;
 
 pub use error::RowError;
 pub use row::Row;
+pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
