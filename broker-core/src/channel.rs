@@ -199,6 +199,7 @@ impl Channel {
         self.check_serves()?;
         turn.out.records.begin_packet();
         let result = self.dispatch(packet, turn);
+        turn.publish_follow_ups();
         match &result {
             Ok(Flow::Next) | Err(_) => self.verdicts = None,
             Ok(Flow::Wait(_)) => {

@@ -1,28 +1,37 @@
 //! Events: the lifecycle of clients and sessions as messages on `$events/…`, and EMQ X's presence topics.
 //!
-//! While nobody subscribes to `$events/…`, an event costs one load.
+//! While nobody subscribes to `$events/…` and nobody observes its kind, an event costs one load and one test.
 
 use std::fmt::Write as _;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use broker_codec::QoS;
+use broker_codec::{Properties, QoS};
 
 use crate::client::{ClientId, ClientInfo};
 use crate::message::{Message, Publication, Publisher};
+use crate::observer::{Event, EventKind, Reactions};
+use crate::session::drops::DropReason;
 use crate::session::queue::Delivery;
 use crate::session::subscriptions::Subscription;
 use crate::traces::TraceEventKind;
 use crate::turn::{Out, Turn};
 
-/// A PUBLISH that was written for a client.
+/// What has become of a message for a client.
 ///
 /// It is noted under the lock of the client's session, where nothing can be published, and told afterwards.
-pub(crate) struct Delivered {
+pub(crate) struct Note {
     client: Arc<ClientInfo>,
     message: Arc<Message>,
-    flags: DeliveredFlags,
+    fate: Fate,
+}
+
+enum Fate {
+    /// A PUBLISH was written.
+    Delivered(DeliveredFlags),
+    /// The client will not get it.
+    Lost(DropReason),
 }
 
 /// The first byte of such a PUBLISH.
@@ -45,9 +54,28 @@ impl Out {
         if let Some(topics) = &mut self.topics {
             topics.count_out(topic, flags.qos, payload_bytes);
         }
-        if self.broker.router.counts().deliveries.load(Ordering::Relaxed) > 0 && !is_own(topic) {
+        let is_told = self.broker.router.counts().deliveries.load(Ordering::Relaxed) > 0
+            || self.observed.contains(EventKind::Delivered);
+        if is_told && !is_own(topic) {
             let (client, message) = (Arc::clone(client), Arc::clone(message()));
-            self.delivered.push(Delivered { client, message, flags });
+            self.notes.push(Note { client, message, fate: Fate::Delivered(flags) });
+        }
+    }
+
+    /// Notes that a client will not get a message, if somebody observes that.
+    pub(crate) fn note_lost<'a>(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        reason: DropReason,
+        message: impl FnOnce() -> Option<&'a Arc<Message>>,
+    ) {
+        // A message of one's own is not missed by anybody.
+        if !self.observed.contains(EventKind::Dropped) || reason == DropReason::NoLocal {
+            return;
+        }
+        if let Some(message) = message().filter(|message| !message.topic.starts_with('$')) {
+            let (client, message) = (Arc::clone(client), Arc::clone(message));
+            self.notes.push(Note { client, message, fate: Fate::Lost(reason) });
         }
     }
 }
@@ -58,12 +86,18 @@ fn is_own(topic: &str) -> bool {
 }
 
 impl Turn {
-    pub(crate) fn client_connected(&mut self, client: &Arc<ClientInfo>) {
+    pub(crate) fn client_connected(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        properties: Properties<'_>,
+        expiry_s: u32,
+    ) {
         for interceptor in &self.extensions.interceptors {
             interceptor.connected(client);
         }
         log::debug!("client connected client_id={:?}", client.client_id);
         self.presence(client, "connected", None);
+        self.observe(EventKind::Connected, || Event::Connected { client, properties, expiry_s });
         self.event("client_connected", |json| {
             json.client(client);
             json.text("proto_name", client.protocol_name());
@@ -80,6 +114,7 @@ impl Turn {
         }
         log::debug!("client disconnected client_id={:?} reason={reason}", client.client_id);
         self.presence(client, "disconnected", Some(reason));
+        self.observe(EventKind::Disconnected, || Event::Disconnected { client, reason });
         let now_ms = self.now.wall_ms;
         self.event("client_disconnected", |json| {
             json.client(client);
@@ -94,6 +129,7 @@ impl Turn {
         subscription: &Subscription,
     ) {
         self.trace_subscription(client, subscription, TraceEventKind::Subscribed);
+        self.observe(EventKind::Subscribed, || Event::Subscribed { client, subscription });
         self.event("session_subscribed", |json| json.subscription(client, subscription));
     }
 
@@ -103,14 +139,26 @@ impl Turn {
         subscription: &Subscription,
     ) {
         self.trace_subscription(client, subscription, TraceEventKind::Unsubscribed);
+        self.observe(EventKind::Unsubscribed, || Event::Unsubscribed { client, subscription });
         self.event("session_unsubscribed", |json| json.subscription(client, subscription));
     }
 
     /// The client has taken a delivery over. A message that only the store has says too little for an event.
-    pub(crate) fn delivery_acked(&mut self, client: &Arc<ClientInfo>, delivery: &Delivery) {
-        if let Some(message) = delivery.message.here() {
-            self.message_acked(client, message);
-        }
+    pub(crate) fn delivery_acked(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        delivery: &Delivery,
+        properties: Properties<'_>,
+    ) {
+        let Some(message) = delivery.message.here() else { return };
+        let qos = delivery.qos;
+        self.message_acked(client, message);
+        self.observe(EventKind::Acked, || Event::Acked { client, message, qos, properties });
+    }
+
+    /// True if somebody wants to know of acknowledgements.
+    pub(crate) fn tells_acked(&self) -> bool {
+        self.has_event_listeners() || self.is_observed(EventKind::Acked)
     }
 
     fn message_acked(&mut self, client: &Arc<ClientInfo>, message: &Arc<Message>) {
@@ -124,26 +172,51 @@ impl Turn {
         });
     }
 
-    /// Tells of what was written for clients since this was done last.
-    pub(crate) fn tell_delivered(&mut self) {
-        if self.out.delivered.is_empty() {
-            return;
+    /// Tells of what was written for clients, and lost for them, since this was done last.
+    #[inline]
+    pub(crate) fn tell_notes(&mut self) {
+        if !self.out.notes.is_empty() {
+            self.tell_all_notes();
         }
-        let mut delivered = mem::take(&mut self.out.delivered);
-        for Delivered { client, message, flags } in delivered.drain(..) {
-            self.event("message_delivered", |json| {
-                json.client(&client);
-                json.text("from_clientid", message.publisher.client_id().as_str());
-                json.text_or_null("from_username", message.publisher.username());
-                json.text("topic", &message.topic);
-                json.number("qos", flags.qos as u64);
-                json.text("payload", &String::from_utf8_lossy(&message.payload));
-                json.flags(flags);
-                json.number("publish_received_at", message.published_at_ms);
-            });
+    }
+
+    fn tell_all_notes(&mut self) {
+        let mut notes = mem::take(&mut self.out.notes);
+        for Note { client, message, fate } in notes.drain(..) {
+            let (client, message) = (&client, &message);
+            match fate {
+                Fate::Delivered(flags) => self.message_delivered(client, message, flags),
+                Fate::Lost(reason) => {
+                    let (client, reason) = (Some(client), reason.name());
+                    let event = || Event::Dropped { client, message, reason };
+                    self.observe(EventKind::Dropped, event);
+                }
+            }
         }
-        // Its memory is kept; the events themselves were not noted.
-        self.out.delivered = delivered;
+        // Its memory is kept; of events as messages nothing was noted.
+        mem::swap(&mut self.out.notes, &mut notes);
+        self.out.notes.append(&mut notes);
+    }
+
+    fn message_delivered(
+        &mut self,
+        client: &Arc<ClientInfo>,
+        message: &Arc<Message>,
+        flags: DeliveredFlags,
+    ) {
+        self.event("message_delivered", |json| {
+            json.client(client);
+            json.text("from_clientid", message.publisher.client_id().as_str());
+            json.text_or_null("from_username", message.publisher.username());
+            json.text("topic", &message.topic);
+            json.number("qos", flags.qos as u64);
+            json.text("payload", &String::from_utf8_lossy(&message.payload));
+            json.flags(flags);
+            json.number("publish_received_at", message.published_at_ms);
+        });
+        let DeliveredFlags { dup, qos, retain } = flags;
+        let event = || Event::Delivered { client, message, dup, qos, retain };
+        self.observe(EventKind::Delivered, event);
     }
 
     /// A message that nobody received.
@@ -151,13 +224,42 @@ impl Turn {
         if publication.topic.starts_with('$') {
             return;
         }
+        let reason = "no_subscribers";
+        let event = || Event::Dropped { client: None, message: publication.shared(), reason };
+        self.observe(EventKind::Dropped, event);
         self.event("message_dropped", |json| {
             json.text("clientid", publication.publisher.client_id().as_str());
             json.text("topic", publication.topic);
             json.number("qos", publication.qos as u64);
             json.text("payload", &String::from_utf8_lossy(publication.payload));
-            json.text("reason", "no_subscribers");
+            json.text("reason", reason);
         });
+    }
+
+    /// True if somebody observes events of that kind.
+    #[inline]
+    pub(crate) const fn is_observed(&self, kind: EventKind) -> bool {
+        self.out.observed.contains(kind)
+    }
+
+    /// Lets those see an event who observe its kind. What they make of it is published once whatever is at hand has
+    /// been.
+    #[inline]
+    pub(crate) fn observe<'a>(&mut self, kind: EventKind, event: impl FnOnce() -> Event<'a>) {
+        if self.is_observed(kind) {
+            self.show_event(&event());
+        }
+    }
+
+    #[cold]
+    fn show_event(&mut self, event: &Event<'_>) {
+        let Self { now, broker, follow_ups, extensions, .. } = self;
+        let mut reactions = Reactions { now: *now, broker, follow_ups, notes: None };
+        for watch in &extensions.event_watches {
+            if watch.kinds.contains(event.kind()) {
+                watch.observer.observe(event, &mut reactions);
+            }
+        }
     }
 
     /// True if anybody listens to events at all.
@@ -223,7 +325,7 @@ impl Turn {
         let publisher = Publisher::Broker(ClientId::from(self.broker.sys.node()));
         let retain = matches!(retain, Retain::Yes);
         let publication = Publication::new(topic, payload, qos, retain, &publisher, self.now);
-        self.publish(&publication);
+        self.publish_alone(&publication);
     }
 }
 

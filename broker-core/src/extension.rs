@@ -13,6 +13,7 @@ use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions};
 
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::message::Message;
+use crate::observer::{EventKinds, EventWatch};
 
 /// A decision, at once or later.
 pub enum Answer<T> {
@@ -196,7 +197,8 @@ pub trait Interceptor: Send + Sync {
     fn disconnected(&self, _client: &ClientInfo, _reason: &str) {}
 }
 
-/// Receives messages inside the process: an embedding program, a rule, a bridge.
+/// Receives messages inside the process: an embedding program, a bridge. It is one of those who subscribed; who only
+/// looks on is a [`MessageObserver`](crate::observer::MessageObserver).
 pub trait Consumer: Send + Sync {
     /// Called on the publisher's thread, within its turn: must not block and should be quick.
     fn consume(&self, message: &Arc<Message>);
@@ -215,6 +217,15 @@ pub struct Extensions {
     pub authorizers: Vec<Arc<dyn Authorizer>>,
     /// Interceptors, in order.
     pub interceptors: Vec<Arc<dyn Interceptor>>,
+    /// Observers of events, in order.
+    pub event_watches: Vec<EventWatch>,
+}
+
+impl Extensions {
+    /// Events that somebody observes.
+    pub(crate) fn observed(&self) -> EventKinds {
+        self.event_watches.iter().fold(EventKinds::NONE, |all, watch| all.union(watch.kinds))
+    }
 }
 
 impl fmt::Debug for Extensions {
@@ -224,6 +235,7 @@ impl fmt::Debug for Extensions {
             .field("auth_methods", &self.auth_methods.len())
             .field("authorizers", &self.authorizers.len())
             .field("interceptors", &self.interceptors.len())
+            .field("event_watches", &self.event_watches.len())
             .finish()
     }
 }

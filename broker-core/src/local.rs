@@ -13,7 +13,9 @@ use crate::client::ClientId;
 use crate::clock::Now;
 use crate::extension::Consumer;
 use crate::message::{Message, Publisher};
+use crate::observer::MessageObserver;
 use crate::retained::Cursor;
+use crate::router::Observer;
 use crate::turn::Turn;
 
 /// A publisher inside the process. One per thread: it carries that thread's working state.
@@ -36,6 +38,19 @@ pub struct Attachment {
     broker: Arc<Broker>,
     route: Arc<str>,
     number: u64,
+}
+
+/// A [`MessageObserver`] in the router; it is taken out when this is dropped.
+pub struct Observation {
+    broker: Arc<Broker>,
+    route: Arc<str>,
+    number: u64,
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.broker.router.forget_observer(&self.route, self.number);
+    }
 }
 
 impl Drop for Attachment {
@@ -98,6 +113,25 @@ impl Broker {
         self.router.attach(&route, number, consumer);
         Ok(Attachment { broker: Arc::clone(self), route, number })
     }
+
+    /// Puts an observer into the router: it sees every message whose topic matches `filter` before anybody gets
+    /// it, and is no receiver. Of those that see a message the one with the lowest `place` is first; those of
+    /// one place count as one, which is the latest.
+    ///
+    /// # Errors
+    /// The filter is malformed.
+    pub fn observe(
+        self: &Arc<Self>,
+        filter: &str,
+        place: u64,
+        observer: Arc<dyn MessageObserver>,
+    ) -> Result<Observation, TopicError> {
+        topic::validate_filter(filter)?;
+        let number = self.next_connection_id();
+        let route: Arc<str> = filter.into();
+        self.router.observe(&route, Observer { place, number, observer });
+        Ok(Observation { broker: Arc::clone(self), route, number })
+    }
 }
 
 impl LocalClient {
@@ -145,6 +179,7 @@ impl LocalClient {
             published_at_ms: now.wall_ms,
             publisher: Publisher::Broker(self.name.clone()),
             stored: Default::default(),
+            number: Default::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use broker_codec::{Properties, PropertiesBuf, PropertyId, QoS};
 use bytes::Bytes;
@@ -33,6 +34,37 @@ pub struct Message {
     pub publisher: Publisher,
     /// Where the store has it.
     pub stored: Stored,
+    /// What tells it from other messages, once somebody has asked.
+    pub number: MessageNumber,
+}
+
+/// A number that tells a message from others of the same millisecond; given when it is asked for, for most messages
+/// live and end without.
+#[derive(Debug, Default)]
+pub struct MessageNumber(AtomicU32);
+
+impl Clone for MessageNumber {
+    fn clone(&self) -> Self {
+        Self(AtomicU32::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl MessageNumber {
+    /// The number, the same each time.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let given = self.0.load(Ordering::Relaxed);
+        if given != 0 {
+            return given;
+        }
+        // 0 stands for none.
+        let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        match self.0.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => next,
+            Err(other) => other,
+        }
+    }
 }
 
 /// Where the store has a message, if it does. Boxed, for most messages are never recorded.
@@ -79,6 +111,17 @@ pub enum Publisher {
     Broker(ClientId),
     /// A client of an earlier run of the broker, or what published in its place then.
     Former(ClientId),
+    /// An observer, because of another message or event.
+    Relayed(Arc<Relay>),
+}
+
+/// Where a message comes from that an observer has published.
+#[derive(Debug)]
+pub struct Relay {
+    /// Who published the first message, or caused the event.
+    pub origin: Publisher,
+    /// Names of the observers it has gone through, in order. A store does not keep them.
+    pub trail: Box<[Arc<str>]>,
 }
 
 impl Publisher {
@@ -88,15 +131,44 @@ impl Publisher {
         match self {
             Self::Client(client) => &client.client_id,
             Self::Broker(name) | Self::Former(name) => name,
+            Self::Relayed(relay) => relay.origin.client_id(),
         }
     }
 
-    /// User Name of the publisher, if it is a client that has one.
-    pub(crate) fn username(&self) -> Option<&str> {
+    /// The client that published it, or the first message of those that led to it, if that is known.
+    #[must_use]
+    pub fn client(&self) -> Option<&Arc<ClientInfo>> {
         match self {
-            Self::Client(client) => client.username.as_deref(),
+            Self::Client(client) => Some(client),
             Self::Broker(_) | Self::Former(_) => None,
+            Self::Relayed(relay) => relay.origin.client(),
         }
+    }
+
+    /// Names of the observers the message has gone through, in order.
+    #[must_use]
+    pub fn trail(&self) -> &[Arc<str>] {
+        match self {
+            Self::Relayed(relay) => &relay.trail,
+            Self::Client(_) | Self::Broker(_) | Self::Former(_) => &[],
+        }
+    }
+
+    /// The publisher of what the observer of that name makes of a message of this one.
+    #[must_use]
+    pub fn relayed_by(&self, name: &Arc<str>) -> Self {
+        let origin = match self {
+            Self::Relayed(relay) => relay.origin.clone(),
+            other => other.clone(),
+        };
+        let trail = self.trail().iter().chain([name]).cloned().collect();
+        Self::Relayed(Arc::new(Relay { origin, trail }))
+    }
+
+    /// User Name of the publisher, if it is a client that has one.
+    #[must_use]
+    pub fn username(&self) -> Option<&str> {
+        self.client()?.username.as_deref()
     }
 
     /// True if it is the client of that Client Identifier, in whatever session.
@@ -104,7 +176,8 @@ impl Publisher {
         match self {
             Self::Client(client) => client.client_id == *client_id,
             Self::Former(name) => name == client_id,
-            Self::Broker(_) => false,
+            // What an observer makes of it is not the client's any more.
+            Self::Broker(_) | Self::Relayed(_) => false,
         }
     }
 }
@@ -197,8 +270,17 @@ impl<'a> Publication<'a> {
 
     /// A kept message that is routed again.
     pub(crate) fn of(message: &'a Arc<Message>) -> Self {
-        let shared = OnceCell::new();
-        let _ = shared.set(Arc::clone(message));
+        let publication = Self::borrowed(message);
+        let _ = publication.shared.set(Arc::clone(message));
+        publication
+    }
+
+    /// The same under another topic.
+    pub(crate) fn moved(message: &'a Message, topic: &'a str) -> Self {
+        Self { topic, ..Self::borrowed(message) }
+    }
+
+    fn borrowed(message: &'a Message) -> Self {
         Self {
             topic: &message.topic,
             payload: &message.payload,
@@ -209,7 +291,7 @@ impl<'a> Publication<'a> {
             published_at_ms: message.published_at_ms,
             publisher: &message.publisher,
             interned: OnceCell::new(),
-            shared,
+            shared: OnceCell::new(),
         }
     }
 
@@ -238,6 +320,7 @@ impl<'a> Publication<'a> {
                 published_at_ms: self.published_at_ms,
                 publisher: self.publisher.clone(),
                 stored: Stored::default(),
+                number: MessageNumber::default(),
             })
         })
     }
@@ -276,6 +359,7 @@ impl Message {
             published_at_ms: body.published_at_ms,
             publisher: Publisher::Former(ClientId::from(body.publisher)),
             stored: Stored::from(place),
+            number: MessageNumber::default(),
         }
     }
 }

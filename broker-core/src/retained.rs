@@ -390,6 +390,7 @@ mod tests {
             properties: broker_codec::PropertiesBuf::new(),
             expires_at_ms: None,
             published_at_ms: 0,
+            number: Default::default(),
             publisher: Publisher::Broker("test".into()),
             stored: Default::default(),
         })

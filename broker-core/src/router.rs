@@ -26,8 +26,8 @@ use crate::session::Session;
 use destinations::{Destinations, To};
 use fan_out::{FanOut, FanOutBuilder};
 use share_group::ShareGroup;
-pub(crate) use subscribers::Subscriber;
 use subscribers::Subscribers;
+pub(crate) use subscribers::{Observer, Subscriber};
 use trie::Trie;
 
 /// Shards for filters that begin with a plain level; one more holds those that begin with a wildcard.
@@ -167,6 +167,16 @@ impl Router {
             }
             removed
         });
+    }
+
+    /// Adds an observer. It is none of those who get messages, and nothing counts it.
+    pub(crate) fn observe(&self, filter: &Arc<str>, observer: Observer) {
+        self.change(filter, |entry| entry.observe(observer));
+    }
+
+    /// Removes an observer.
+    pub(crate) fn forget_observer(&self, filter: &str, number: u64) {
+        self.remove(filter, |entry| entry.forget_observer(number));
     }
 
     /// There is one subscription more, of this kind. Like [`discount`](Self::discount) within the shard's lock: who

@@ -8,6 +8,7 @@ use crate::config::SharedStrategy;
 use crate::delayed::DelayedError;
 use crate::message::{Message, Publication};
 use crate::metrics::Metric;
+use crate::observer::{MessageObserver, Reactions};
 use crate::record::Record;
 use crate::retained::{Removed, Set};
 use crate::router::Subscriber;
@@ -22,8 +23,16 @@ use crate::turn::Turn;
 const DEALS: usize = 8;
 
 impl Turn {
-    /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers.
+    /// Publishes a message, and what observers make of it. Returns its receivers.
     pub(crate) fn publish(&mut self, publication: &Publication<'_>) -> usize {
+        let receivers = self.publish_alone(publication);
+        self.publish_follow_ups();
+        receivers
+    }
+
+    /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers. What observers
+    /// make of it is still to be published.
+    pub(crate) fn publish_alone(&mut self, publication: &Publication<'_>) -> usize {
         self.out.records.begin_message();
         if self.out.tracer.is_on() {
             self.trace_publish(publication);
@@ -125,8 +134,11 @@ impl Turn {
     fn route(&mut self, publication: &Publication<'_>) -> usize {
         let fan_out = self.cache.look_up(&self.broker.router, publication.topic);
         let mut receivers = 0;
-        if publication.qos > QoS::AtMostOnce {
+        if publication.qos > QoS::AtMostOnce || !fan_out.observers.is_empty() {
             publication.intern(&fan_out.topic);
+        }
+        if !fan_out.observers.is_empty() {
+            self.show(&fan_out.observers, publication.shared());
         }
         self.out.share_frames = fan_out.targets.len() > 1;
         if self.out.share_frames {
@@ -160,8 +172,15 @@ impl Turn {
             self.trace_routed(publication, receivers, fan_out.is_empty());
         }
         // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
-        self.tell_delivered();
+        self.tell_notes();
         receivers
+    }
+
+    /// Lets observers see a message.
+    fn show(&mut self, observers: &[Arc<dyn MessageObserver>], message: &Arc<Message>) {
+        let Self { now, broker, follow_ups, .. } = self;
+        let mut reactions = Reactions { now: *now, broker, follow_ups, notes: None };
+        observers.iter().for_each(|observer| observer.observe(message, &mut reactions));
     }
 
     /// Gives a message to one member of a group.

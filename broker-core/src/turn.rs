@@ -10,12 +10,14 @@ use broker_codec::{Packet, PropertiesBuf, ProtocolVersion, PublishFrames};
 
 use crate::broker::Broker;
 use crate::clock::Now;
-use crate::events::Delivered;
+use crate::events::Note;
 use crate::extension::Extensions;
+use crate::follow_ups::FollowUps;
 use crate::latency::Latency;
 use crate::metrics::{Counters, Metric};
 use crate::modules::rewrite::Rewrite;
 use crate::modules::topic_metrics::TopicTally;
+use crate::observer::EventKinds;
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
@@ -50,6 +52,8 @@ pub struct Turn {
     pub(crate) properties: PropertiesBuf,
     /// Counts beginnings and ends of passes: odd within one.
     gate: Arc<AtomicU64>,
+    /// What observers have handed over.
+    pub(crate) follow_ups: FollowUps,
 }
 
 /// Packets on their way into one outbox.
@@ -95,8 +99,10 @@ pub(crate) struct Out {
     /// The message at work goes to several sessions: its frames are worth keeping.
     pub(crate) share_frames: bool,
     pub(crate) records: Recorder,
-    /// What was written for clients and is not yet told of.
-    pub(crate) delivered: Vec<Delivered>,
+    /// What was written for clients, or lost for them, and is not yet told of.
+    pub(crate) notes: Vec<Note>,
+    /// Events that somebody observes.
+    pub(crate) observed: EventKinds,
     /// Counts of single topics, if an operator wants any.
     pub(crate) topics: Option<Box<TopicTally>>,
     topics_generation: u64,
@@ -130,7 +136,8 @@ impl Turn {
                 frames: PublishFrames::default(),
                 share_frames: false,
                 records: broker.recorder(),
-                delivered: Vec::new(),
+                notes: Vec::new(),
+                observed: extensions.observed(),
                 topics: None,
                 topics_generation: 0,
                 late: Vec::new(),
@@ -148,6 +155,7 @@ impl Turn {
             waited_ms: 0,
             properties: PropertiesBuf::new(),
             gate: broker.new_gate(),
+            follow_ups: FollowUps::default(),
         }
     }
 
@@ -163,6 +171,7 @@ impl Turn {
         self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
             (self.extensions, self.extensions_generation) = self.broker.extensions();
+            self.out.observed = self.extensions.observed();
         }
         if self.broker.config_generation() != self.config_generation {
             (self.rewrite, self.config_generation) = self.broker.rewrite();
@@ -224,11 +233,13 @@ impl Turn {
     /// Ends the pass: stores its records, publishes counters, writes what is owed to all touched clients and
     /// publishes what that has moved.
     pub fn finish(&mut self) {
-        self.tell_delivered();
+        self.tell_notes();
+        self.publish_follow_ups();
         self.out.records.hand_over();
         // A client that has its answer finds its packet counted.
         self.out.counters.publish();
         self.flush();
+        self.publish_follow_ups();
         // Emptied outboxes may have been filled again from the queues behind them.
         self.out.records.hand_over();
         self.end_pass();
@@ -260,7 +271,7 @@ impl Turn {
         let mut dirty = std::mem::take(&mut self.out.dirty);
         for session in dirty.drain(..) {
             session.flush(&mut self.out);
-            self.tell_delivered();
+            self.tell_notes();
         }
         dirty.append(&mut self.out.dirty);
         self.out.dirty = dirty;

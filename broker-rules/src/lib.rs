@@ -4,9 +4,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod action;
+mod actions;
 mod error;
+pub mod params;
 mod row;
 mod sink;
+mod template;
+mod text;
 mod value;
 
 pub use error::RowError;
@@ -15,4 +20,5 @@ pub use sink::{
     Clock, DropReason, Held, Item, PushError, Remote, RemoteSink, Report, SinkConfig, SinkListener,
     SinkStatus, Trouble,
 };
+pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};

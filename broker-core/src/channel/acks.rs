@@ -69,9 +69,9 @@ impl Channel {
         match connected.session.handle_puback(ack.packet_id, &mut turn.out) {
             Acked::Known(delivery) => {
                 self.owes_pump = true;
-                if let Some(delivery) = delivery.filter(|_| turn.has_event_listeners()) {
+                if let Some(delivery) = delivery.filter(|_| turn.tells_acked()) {
                     let client = Arc::clone(&self.connected()?.client);
-                    turn.delivery_acked(&client, &delivery);
+                    turn.delivery_acked(&client, &delivery, ack.properties);
                 }
             }
             Acked::Held(_) | Acked::HeldBefore | Acked::Unknown => {
@@ -94,9 +94,9 @@ impl Channel {
                 (None, Some(ReasonCode::PacketIdentifierNotFound))
             }
         };
-        if let Some(delivery) = delivery.filter(|_| turn.has_event_listeners()) {
+        if let Some(delivery) = delivery.filter(|_| turn.tells_acked()) {
             let client = Arc::clone(&connected.client);
-            turn.delivery_acked(&client, &delivery);
+            turn.delivery_acked(&client, &delivery, ack.properties);
         }
         if is_error || reason_code.is_none() {
             self.owes_pump = true;

@@ -130,7 +130,9 @@ impl Channel {
                 let mut decoder = Decoder::for_server(u32::MAX);
                 match decoder.decode(&bytes) {
                     Ok(Some((Packet::Connect(connect), _))) => {
-                        self.conclude_connect(&connect, &peer, admission, turn)
+                        let result = self.conclude_connect(&connect, &peer, admission, turn);
+                        self.observe_refusal(&connect, &result, turn);
+                        result
                     }
                     _ => Err(self.refuse(ReasonCode::UnspecifiedError, turn)),
                 }

@@ -19,7 +19,8 @@ use crate::config::ZoneConfig;
 use crate::extension::{Answer, Credentials};
 use crate::message::Publisher;
 use crate::metrics::Metric;
-use crate::session::{Connection, ConnectionLimits};
+use crate::observer::{Claim, Event, EventKind};
+use crate::session::{Connection, ConnectionLimits, Session};
 use crate::traffic::Told;
 use crate::turn::Turn;
 use crate::will::Will;
@@ -52,6 +53,37 @@ impl Channel {
         connect: &Connect<'_>,
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
+        let result = self.begin_connect(connect, turn);
+        self.observe_refusal(connect, &result, turn);
+        result
+    }
+
+    /// Lets observers see that a CONNECT was refused.
+    pub(super) fn observe_refusal(
+        &self,
+        connect: &Connect<'_>,
+        result: &Result<Flow, Close>,
+        turn: &mut Turn,
+    ) {
+        let Err(Close { cause: CloseCause::Refused(reason_code), .. }) = *result else { return };
+        let peer = match &self.state {
+            State::AwaitConnect(waiting) => &waiting.peer,
+            State::Authenticating(waiting) => &waiting.peer,
+            State::Connected(_) | State::Closed => return,
+        };
+        let claim = Claim {
+            client_id: connect.client_id,
+            username: connect.username,
+            peer,
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive_s: connect.keep_alive_s,
+            is_bridge: connect.is_bridge,
+        };
+        turn.observe(EventKind::Refused, || Event::Refused { client: &claim, reason_code });
+    }
+
+    fn begin_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let State::AwaitConnect(waiting) = &mut self.state else {
             // [MQTT-3.1.0-2]
             return Err(Close::protocol_error("second CONNECT"));
@@ -240,7 +272,7 @@ impl Channel {
             session.close(CloseCause::Banned);
         }
         let publisher = Publisher::Client(Arc::clone(&client));
-        self.enter(connect, &client, session, publisher, turn);
+        self.enter(connect, session, publisher, expiry_s, turn);
         if !session_present {
             self.subscribe_automatically(turn);
         }
@@ -251,11 +283,13 @@ impl Channel {
     fn enter(
         &mut self,
         connect: &Connect<'_>,
-        client: &Arc<ClientInfo>,
-        session: Arc<crate::session::Session>,
+        session: Arc<Session>,
         publisher: Publisher,
+        expiry_s: u32,
         turn: &mut Turn,
     ) {
+        let Publisher::Client(client) = &publisher else { return };
+        let client = &Arc::clone(client);
         let zone = Arc::clone(&client.zone);
         if client.keep_alive_s > 0 {
             let backoff = zone.keep_alive_backoff * 2.0;
@@ -276,7 +310,7 @@ impl Channel {
             client: Arc::clone(client),
         });
         self.schedule_check(turn.now.mono_ms);
-        turn.client_connected(client);
+        turn.client_connected(client, connect.properties, expiry_s);
     }
 
     /// Answers CONNACK with an error; the connection ends [MQTT-3.2.2-7].

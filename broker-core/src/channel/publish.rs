@@ -170,7 +170,7 @@ impl Channel {
                     .with_properties(forwarded, publish.properties.message_expiry_interval(), now);
             let receivers = match delay {
                 None => {
-                    let receivers = turn.publish(&publication);
+                    let receivers = turn.publish_alone(&publication);
                     turn.count_routed();
                     receivers
                 }
@@ -192,6 +192,8 @@ impl Channel {
                 Err(_) => drop(connected.session.lock().received.remove(id)),
             }
         }
+        // Not before the message and its identifier are in one frame; the acknowledgement waits for both.
+        turn.publish_follow_ups();
         result
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker_codec::topic::{self, Share};
 use broker_codec::{
     Packet, PacketId, PacketKind, Properties, QoS, ReasonCode, RetainHandling, SubAck, Subscribe,
-    SubscriptionOptions, UnsubAck, Unsubscribe,
+    SubscriptionOptions, SubscriptionRequest, UnsubAck, Unsubscribe,
 };
 
 use super::acks::{Answer, WaitingPacket};
@@ -18,6 +18,7 @@ use crate::config::ZoneConfig;
 use crate::extension::{Action, SubscribeDraft};
 use crate::metrics::Metric;
 use crate::modules::rewrite::Rewrite;
+use crate::observer::{Event, EventKind};
 use crate::record::Record;
 use crate::retained::Cursor;
 use crate::router::Subscriber;
@@ -44,6 +45,9 @@ impl Channel {
         }
         self.check_answer_size(subscribe.filters.len())?;
         let connected = self.connected()?;
+        if turn.is_observed(EventKind::Subscribing) {
+            observe_subscribing(&connected.client, &subscribe.filters, &verdicts, turn);
+        }
         let zone = Arc::clone(&connected.client.zone);
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
         let mut replays = Vec::new();
@@ -155,6 +159,10 @@ impl Channel {
     ) -> Result<Flow, Close> {
         let connected = self.connected()?;
         self.check_answer_size(unsubscribe.filters.len())?;
+        turn.observe(EventKind::Unsubscribing, || Event::Unsubscribing {
+            client: &connected.client,
+            filters: &unsubscribe.filters,
+        });
         let reason_codes = unsubscribe
             .filters
             .iter()
@@ -173,6 +181,20 @@ impl Channel {
             }
         }
         Ok(Flow::Next)
+    }
+}
+
+#[cold]
+fn observe_subscribing(
+    client: &Arc<ClientInfo>,
+    filters: &[SubscriptionRequest<'_>],
+    verdicts: &[bool],
+    turn: &mut Turn,
+) {
+    let allowed = filters.iter().zip(verdicts).filter(|(_, allowed)| **allowed);
+    let filters: Vec<_> = allowed.map(|(request, _)| *request).collect();
+    if !filters.is_empty() {
+        turn.observe(EventKind::Subscribing, || Event::Subscribing { client, filters: &filters });
     }
 }
 

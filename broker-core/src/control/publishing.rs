@@ -1,6 +1,7 @@
 //! Publishing by order of an operator, in the name of a client that need not be there.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use broker_codec::{QoS, topic};
 
@@ -9,7 +10,7 @@ use crate::client::ClientId;
 use crate::config::ZoneConfig;
 use crate::delayed::Delayed;
 use crate::extension::PublishDraft;
-use crate::message::{Publication, Publisher, weight};
+use crate::message::{Message, Publication, Publisher, weight};
 use crate::turn::Turn;
 
 /// Why messages are not published; all of them.
@@ -78,6 +79,55 @@ impl Broker {
         Ok(receivers)
     }
 
+    /// Publishes a message where its topic says that it goes: later, or to another one. Returns how many receivers
+    /// it had; one that is delayed counts for one.
+    pub(crate) fn publish_in_place(
+        &self,
+        message: &Arc<Message>,
+        turn: &mut Turn,
+    ) -> Result<usize, PublishError> {
+        let place = self.place(&message.topic, turn)?;
+        if message.qos > QoS::AtMostOnce
+            && self.refuses_records()
+            && (message.retain || place.due_ms.is_some() || turn.is_durable_topic(&place.topic))
+        {
+            return Err(PublishError::StoreUnavailable);
+        }
+        let publication = match &place.topic {
+            Cow::Borrowed(topic) if topic.len() == message.topic.len() => Publication::of(message),
+            topic => Publication::moved(message, topic),
+        };
+        match place.due_ms {
+            None => Ok(turn.publish(&publication)),
+            Some(due_ms) => {
+                turn.delay(&publication, due_ms).map_err(|_| PublishError::DelayedFull)?;
+                Ok(1)
+            }
+        }
+    }
+
+    /// Bytes that a packet of the most generous zone may have.
+    pub(crate) fn packet_bytes_max(&self) -> usize {
+        let config = self.config();
+        let max = config.zones.values().map(|zone| zone.max_packet_size).max();
+        max.unwrap_or_else(|| ZoneConfig::default().max_packet_size) as usize
+    }
+
+    /// Levels that a topic of the most generous zone may have.
+    pub(crate) fn topic_levels_max(&self) -> usize {
+        let config = self.config();
+        let levels = config.zones.values().map(|zone| match zone.max_topic_levels {
+            0 => usize::MAX,
+            levels => levels.into(),
+        });
+        levels.max().unwrap_or(usize::MAX)
+    }
+
+    /// True if topic, properties and payload of that many bytes make a packet of at most `max`.
+    pub(crate) const fn fits(bytes: usize, max: usize) -> bool {
+        bytes + HEADER_BYTES_MAX <= max
+    }
+
     fn place<'a>(&self, name: &'a str, turn: &Turn) -> Result<Place<'a>, PublishError> {
         let refused = || PublishError::Topic(name.to_owned());
         topic::validate_name(name).map_err(|_| refused())?;
@@ -95,11 +145,9 @@ impl Broker {
     }
 
     fn check_size(&self, drafts: &[PublishDraft<'_>]) -> Result<(), PublishError> {
-        let config = self.config();
-        let max = config.zones.values().map(|zone| zone.max_packet_size).max();
-        let max = max.unwrap_or_else(|| ZoneConfig::default().max_packet_size) as usize;
+        let max = self.packet_bytes_max();
         let bytes = |draft: &PublishDraft<'_>| draft.topic.len() + draft.payload.len();
-        let is_too_large = drafts.iter().any(|draft| bytes(draft) + HEADER_BYTES_MAX > max);
+        let is_too_large = drafts.iter().any(|draft| !Self::fits(bytes(draft), max));
         if is_too_large { Err(PublishError::TooLarge(max)) } else { Ok(()) }
     }
 

@@ -1,5 +1,6 @@
 //! Fan-out of a topic: its receivers, each once, with what their subscriptions ask for.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use broker_codec::QoS;
 use foldhash::fast::RandomState;
 
 use super::share_group::ShareGroup;
-use super::subscribers::Subscribers;
+use super::subscribers::{Observer, Subscribers};
 use crate::extension::Consumer;
+use crate::observer::MessageObserver;
 use crate::session::Session;
 
 /// Everyone who gets a message of one topic.
@@ -18,6 +20,8 @@ pub(crate) struct FanOut {
     pub(crate) targets: Box<[Target]>,
     pub(crate) groups: Box<[Arc<ShareGroup>]>,
     pub(crate) consumers: Box<[Arc<dyn Consumer>]>,
+    /// Who sees its messages first, and is no receiver of them.
+    pub(crate) observers: Box<[Arc<dyn MessageObserver>]>,
 }
 
 /// A receiving session and the sum of its matching subscriptions.
@@ -38,6 +42,7 @@ pub(crate) struct Terms {
 }
 
 impl FanOut {
+    /// True if nobody gets messages of the topic, whoever sees them.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty() && self.consumers.is_empty()
     }
@@ -48,6 +53,7 @@ impl FanOut {
             + size_of_val(&*self.targets)
             + size_of_val(&*self.groups)
             + size_of_val(&*self.consumers)
+            + size_of_val(&*self.observers)
     }
 }
 
@@ -56,6 +62,7 @@ pub(super) struct FanOutBuilder {
     targets: Vec<Target>,
     groups: Vec<Arc<ShareGroup>>,
     consumers: Vec<Arc<dyn Consumer>>,
+    observers: Vec<Observer>,
     /// Session number to its place in `targets`, once more than one filter matched.
     places: HashMap<u64, usize, RandomState>,
     /// Further Subscription Identifiers by place in `targets`; put together at the end, for a session may
@@ -68,6 +75,7 @@ impl FanOutBuilder {
     pub(super) fn add(&mut self, entry: &Subscribers) {
         self.groups.extend(entry.groups().iter().cloned());
         self.consumers.extend(entry.consumers().iter().map(|(_, consumer)| Arc::clone(consumer)));
+        self.observers.extend(entry.observers().iter().cloned());
         if entry.n_subscribers() == 0 {
             return;
         }
@@ -103,11 +111,15 @@ impl FanOutBuilder {
             let first = terms.identifiers.as_deref().unwrap_or_default();
             terms.identifiers = Some(first.iter().chain(&more).copied().collect());
         }
+        // The latest of a place comes first, and the others of that place go.
+        self.observers.sort_by_key(|observer| (observer.place, Reverse(observer.number)));
+        self.observers.dedup_by_key(|observer| observer.place);
         FanOut {
             topic: topic.into(),
             targets: self.targets.into(),
             groups: self.groups.into(),
             consumers: self.consumers.into(),
+            observers: self.observers.into_iter().map(|observer| observer.observer).collect(),
         }
     }
 }

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use super::destinations::Destinations;
 use super::share_group::ShareGroup;
 use crate::extension::Consumer;
+use crate::observer::MessageObserver;
 use crate::session::Session;
 
 /// A session that subscribed to a filter.
@@ -53,6 +54,17 @@ struct Rare {
     /// By name: a filter may have a hundred thousand groups.
     groups: Vec<Arc<ShareGroup>>,
     consumers: Vec<(u64, Arc<dyn Consumer>)>,
+    observers: Vec<Observer>,
+}
+
+/// Who sees messages of a filter without being their receiver.
+#[derive(Clone)]
+pub(crate) struct Observer {
+    /// Those with a lower place are first, and of one place only the latest counts.
+    pub(crate) place: u64,
+    /// Later ones have higher numbers.
+    pub(crate) number: u64,
+    pub(crate) observer: Arc<dyn MessageObserver>,
 }
 
 /// Above it a list becomes a table, so that a hundred thousand clients can leave in linear time.
@@ -160,6 +172,10 @@ impl Subscribers {
         self.rare.as_ref().map_or(&[], |rare| &rare.consumers)
     }
 
+    pub(super) fn observers(&self) -> &[Observer] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.observers)
+    }
+
     /// The group of that name, made if need be.
     pub(super) fn group(
         &mut self,
@@ -216,8 +232,25 @@ impl Subscribers {
         removed
     }
 
+    pub(super) fn observe(&mut self, observer: Observer) {
+        self.rare.get_or_insert_default().observers.push(observer);
+    }
+
+    pub(super) fn forget_observer(&mut self, number: u64) -> bool {
+        let Some(rare) = &mut self.rare else { return false };
+        let Some(at) = rare.observers.iter().position(|observer| observer.number == number) else {
+            return false;
+        };
+        rare.observers.remove(at);
+        self.drop_rare_if_empty();
+        true
+    }
+
     fn drop_rare_if_empty(&mut self) {
-        if self.rare.as_ref().is_some_and(|r| r.groups.is_empty() && r.consumers.is_empty()) {
+        let is_empty = |rare: &Rare| {
+            rare.groups.is_empty() && rare.consumers.is_empty() && rare.observers.is_empty()
+        };
+        if self.rare.as_deref().is_some_and(is_empty) {
             self.rare = None;
         }
     }

@@ -37,7 +37,7 @@ impl Session {
         }
         if state.skips_own(terms) && publication.publisher.is_client(self.client_id()) {
             out.counters.inc(Metric::DroppedNoLocal);
-            state.note_drop(DropReason::NoLocal, publication.topic, out);
+            state.note_refused(publication, DropReason::NoLocal, out);
             return false;
         }
         let qos = state.effective_qos(terms, publication.qos);
@@ -47,7 +47,7 @@ impl Session {
         }
         if !state.keeps(qos) {
             out.counters.inc(Metric::DroppedOffline);
-            state.note_drop(DropReason::Offline, publication.topic, out);
+            state.note_refused(publication, DropReason::Offline, out);
             return false;
         }
         let mut delivery = Delivery {
@@ -102,7 +102,7 @@ impl Session {
         let Some(connection) = &mut state.connection else { return false };
         if connection.is_outbox_full() {
             out.counters.inc(Metric::DroppedOutboxFull);
-            state.note_drop(DropReason::OutboxFull, publication.topic, out);
+            state.note_refused(publication, DropReason::OutboxFull, out);
             return false;
         }
         let topic = if connection.has_mountpoint {
@@ -141,7 +141,7 @@ impl Session {
                 out.trace_delivered(&state.client, flags, publication.topic, publication.payload);
             }
         } else {
-            state.note_drop(DropReason::TooLarge, publication.topic, out);
+            state.note_refused(publication, DropReason::TooLarge, out);
         }
         self.touch(state, out);
         sent

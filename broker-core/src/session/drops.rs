@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use super::State;
 use super::inflight::Phase;
 use super::queue::Delivery;
+use crate::message::Publication;
 use crate::record::Removal;
 use crate::traces::{Happening, Quoted, TraceEventKind};
 use crate::turn::Out;
@@ -117,7 +118,7 @@ fn hash(topic: &str) -> u64 {
 
 impl State {
     /// Remembers a loss, and tells the traces of it. The metrics count it where it happens.
-    pub(super) fn note_drop(&mut self, reason: DropReason, topic: &str, out: &Out) {
+    fn note_drop(&mut self, reason: DropReason, topic: &str, out: &Out) {
         let delivered = self.total_delivered();
         self.drops.note(reason, topic, out.now.wall_ms, delivered);
         if out.tracer.is_on() {
@@ -128,7 +129,7 @@ impl State {
     }
 
     /// The message whose turn it is to be sent again never will be.
-    pub(super) fn note_unsent(&mut self, why: Removal, out: &Out) {
+    pub(super) fn note_unsent(&mut self, why: Removal, out: &mut Out) {
         let reason = match why {
             Removal::Expired => DropReason::Expired,
             Removal::TooLarge => DropReason::TooLarge,
@@ -140,12 +141,25 @@ impl State {
         });
         let topic = message.as_ref().map_or("", |message| &message.topic);
         self.note_drop(reason, topic, out);
+        out.note_lost(&self.client, reason, || message.as_ref());
     }
 
     /// Remembers the loss of a message. Of one that only the store has, the topic is not known here.
-    pub(super) fn note_loss(&mut self, delivery: &Delivery, reason: DropReason, out: &Out) {
+    pub(super) fn note_loss(&mut self, delivery: &Delivery, reason: DropReason, out: &mut Out) {
         let topic = delivery.message.here().map_or("", |message| &message.topic);
         self.note_drop(reason, topic, out);
+        out.note_lost(&self.client, reason, || delivery.message.here());
+    }
+
+    /// Remembers the loss of a message that was not taken.
+    pub(super) fn note_refused(
+        &mut self,
+        publication: &Publication<'_>,
+        reason: DropReason,
+        out: &mut Out,
+    ) {
+        self.note_drop(reason, publication.topic, out);
+        out.note_lost(&self.client, reason, || Some(publication.shared()));
     }
 
     #[cold]

@@ -10,7 +10,7 @@ use super::words::{CLIENT_ID_MAX, cut, payload};
 use super::{Trace, TraceEventKind, Traces};
 use crate::client::ClientInfo;
 use crate::clock::Now;
-use crate::message::{Publication, Publisher};
+use crate::message::Publication;
 
 /// The traces that a turn knows of.
 #[derive(Default)]
@@ -46,10 +46,7 @@ impl<'a> Happening<'a> {
 
     /// Happens to a message of its publisher.
     pub(crate) fn with(publication: &'a Publication<'_>, kind: TraceEventKind) -> Self {
-        let peer = match publication.publisher {
-            Publisher::Client(client) => client.peer,
-            Publisher::Broker(_) | Publisher::Former(_) => None,
-        };
+        let peer = publication.publisher.client().and_then(|client| client.peer);
         Self::new(kind, publication.publisher.client_id().as_str(), peer).on(publication.topic)
     }
 

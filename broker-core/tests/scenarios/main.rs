@@ -15,6 +15,7 @@ mod each_metric;
 mod latency;
 mod limits;
 mod metrics;
+mod observers;
 mod publishing;
 mod queue;
 mod restart;
