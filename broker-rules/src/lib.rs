@@ -17,8 +17,8 @@ mod value;
 pub use error::RowError;
 pub use row::Row;
 pub use sink::{
-    Clock, DropReason, Held, Item, PushError, Remote, RemoteSink, Report, SinkConfig, SinkListener,
-    SinkStatus, Trouble,
+    Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
+    SinkListener, SinkStatus, Trouble,
 };
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};

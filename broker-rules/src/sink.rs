@@ -15,7 +15,7 @@ mod worker;
 pub use buffer::{Held, PushError};
 pub use config::SinkConfig;
 pub use counters::DropReason;
-pub use item::Item;
+pub use item::{Item, Owner};
 pub use worker::{Remote, Report, Trouble};
 
 use std::io;
@@ -32,6 +32,8 @@ use buffer::Buffer;
 use counters::Told;
 use folder::{Folder, RealFolder};
 use worker::{Fate, Next, Worker};
+
+use crate::action::ActionCounters;
 
 /// Where the threads of a sink read the time.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -126,8 +128,14 @@ impl RemoteSink {
     ///
     /// # Errors
     /// The item is too large, or the sink closed; it is counted as dropped.
-    pub fn push(&self, bytes: Bytes, wall_ms: u64) -> Result<(), PushError> {
-        self.shared.buffer.push(bytes, wall_ms)
+    pub fn push(&self, owner: Owner, bytes: Bytes, wall_ms: u64) -> Result<(), PushError> {
+        self.shared.buffer.push(owner, bytes, wall_ms)
+    }
+
+    /// An owner of items to be pushed; what becomes of them is counted in `counters`, as long as those are kept.
+    #[must_use]
+    pub fn add_owner(&self, counters: &Arc<ActionCounters>) -> Owner {
+        self.shared.buffer.counters.add_owner(counters)
     }
 
     /// What it has done and is doing. Takes the locks of the sink.
@@ -138,8 +146,8 @@ impl RemoteSink {
         let fate = fate.now();
         SinkStatus {
             pushed: counters.pushed.load(Ordering::Relaxed),
-            delivered: counters.delivered.load(Ordering::Relaxed),
-            retried: counters.retried.load(Ordering::Relaxed),
+            delivered: counters.delivered(),
+            retried: counters.retried(),
             dropped: DropReason::ALL.map(|reason| (reason, counters.dropped(reason))).into(),
             held: buffer.held(),
             is_up: fate.is_up,

@@ -14,9 +14,9 @@ use parking_lot::{Condvar, Mutex};
 use super::config::SinkConfig;
 use super::counters::{Counters, DropReason};
 use super::folder::Folder;
-use super::item::Item;
+use super::item::{Item, Owner};
 use super::segment::Place;
-use super::spool::Spool;
+use super::spool::{Lost, Spool};
 
 /// The items of one sink.
 pub(super) struct Buffer {
@@ -104,7 +104,7 @@ impl Buffer {
     pub(super) fn new(config: SinkConfig, folder: Option<Box<dyn Folder>>) -> Self {
         Self {
             config,
-            counters: Counters::default(),
+            counters: Counters::new(),
             memory: Mutex::default(),
             stage: Mutex::new(Stage { unopened: folder, ..Stage::default() }),
             arrived: Condvar::new(),
@@ -124,7 +124,7 @@ impl Buffer {
     fn open_in(&self, stage: &mut Stage) -> io::Result<()> {
         let Some(folder) = stage.unopened.take() else { return Ok(()) };
         let (spool, found) = Spool::open(folder, self.config.spool_limits())?;
-        self.drop_items(DropReason::Damaged, found.n_damaged);
+        self.drop_nobodys(DropReason::Damaged, found.n_damaged);
         stage.front = found.front;
         stage.spool = Some(spool);
         drop(self.memory.lock());
@@ -133,16 +133,16 @@ impl Buffer {
     }
 
     /// Keeps an item, at the cost of the oldest in memory if there is no room. Never waits for disk or remote side.
-    pub(super) fn push(&self, bytes: Bytes, wall_ms: u64) -> Result<(), PushError> {
+    pub(super) fn push(&self, owner: Owner, bytes: Bytes, wall_ms: u64) -> Result<(), PushError> {
         self.counters.pushed.fetch_add(1, Ordering::Relaxed);
         if bytes.len() > self.config.item_bytes_max() {
-            self.drop_items(DropReason::Refused, 1);
+            self.drop_nobodys(DropReason::Refused, 1);
             return Err(PushError::TooLarge);
         }
-        let item = Item { pushed_ms: wall_ms, bytes };
+        let item = Item { pushed_ms: wall_ms, owner, bytes };
         let mut memory = self.memory.lock();
         if memory.is_closed {
-            self.counters.drop_items(DropReason::Closed, 1);
+            self.counters.add_dropped_of_nobody(DropReason::Closed, 1);
             return Err(PushError::Closed);
         }
         let had_room = memory.bytes <= self.high_bytes();
@@ -166,27 +166,41 @@ impl Buffer {
         Ok(())
     }
 
-    /// Counts items that are dropped, where the memory is not locked.
-    fn drop_items(&self, reason: DropReason, n: u64) {
+    /// Counts items that are dropped and that no action counts, where the memory is not locked.
+    fn drop_nobodys(&self, reason: DropReason, n: u64) {
         if n > 0 {
-            self.counters.drop_items(reason, n);
-            if !std::mem::replace(&mut self.memory.lock().has_dropped, true) {
-                self.crowded.notify_one();
-            }
+            self.counters.add_dropped_of_nobody(reason, n);
+            self.announce_drops();
+        }
+    }
+
+    fn drop_lost(&self, reason: DropReason, lost: Lost) {
+        let Lost { n, owners } = lost;
+        let n_owned: u64 = owners.values().sum();
+        for (owner, n) in owners {
+            self.counters.add_dropped(reason, owner, n);
+        }
+        self.counters.add_dropped_of_nobody(reason, n.saturating_sub(n_owned));
+        if n > 0 {
+            self.announce_drops();
+        }
+    }
+
+    fn announce_drops(&self) {
+        if !std::mem::replace(&mut self.memory.lock().has_dropped, true) {
+            self.crowded.notify_one();
         }
     }
 
     fn drop_oldest(&self, memory: &mut Memory) {
         let reason = if memory.is_disk_failing { DropReason::Disk } else { DropReason::Full };
-        let mut n = 0;
         while memory.bytes > self.config.memory_bytes_max()
             && let Some(oldest) = memory.items.pop_front()
         {
             memory.bytes -= oldest.weight();
-            n += 1;
+            memory.has_dropped = true;
+            self.counters.add_dropped(reason, oldest.owner, 1);
         }
-        memory.has_dropped |= n > 0;
-        self.counters.drop_items(reason, n);
     }
 
     /// Above this the disk is written to.
@@ -265,9 +279,9 @@ impl Buffer {
         // Before the disk is read, so that what is spilled afterwards counts as news.
         let n_pushed = self.memory.lock().n_pushed;
         if let Some(spool) = &mut stage.spool {
-            let mut n_damaged = 0;
-            let next = spool.next(&mut n_damaged);
-            self.drop_items(DropReason::Damaged, n_damaged);
+            let mut lost = Lost::default();
+            let next = spool.next(&mut lost);
+            self.drop_lost(DropReason::Damaged, lost);
             if let Some((item, place)) = next {
                 return Ok((item, Origin::Spool(place)));
             }
@@ -295,11 +309,14 @@ impl Buffer {
 
     fn settle_in(&self, stage: &mut Stage, n: usize, outcome: Outcome) {
         let settled: Vec<_> = stage.in_flight.drain(..n.min(stage.in_flight.len())).collect();
-        match outcome {
-            Outcome::Delivered => {
-                self.counters.delivered.fetch_add(settled.len() as u64, Ordering::Relaxed);
+        for (item, _) in &settled {
+            match outcome {
+                Outcome::Delivered => self.counters.add_delivered(item.owner),
+                Outcome::Dropped(reason) => self.counters.add_dropped(reason, item.owner, 1),
             }
-            Outcome::Dropped(reason) => self.drop_items(reason, settled.len() as u64),
+        }
+        if matches!(outcome, Outcome::Dropped(_)) && !settled.is_empty() {
+            self.announce_drops();
         }
         let is_front = |(_, origin): &(Item, Origin)| *origin == Origin::Front;
         let had_front = settled.iter().any(is_front);
@@ -341,24 +358,25 @@ impl Buffer {
         let (chunk, weight) = chunk_of(&mut memory.items);
         drop(memory);
         // The stage stays locked, so that nobody takes what comes behind the chunk.
-        let result = spool.append(chunk.iter());
+        let mut lost = Lost::default();
+        let result = spool.append(&chunk, &mut lost);
         let mut memory = self.memory.lock();
         memory.is_disk_failing = result.is_err();
-        let (n_dropped, result) = match result {
-            Ok(n_dropped) => {
-                memory.bytes -= weight;
-                (n_dropped, Ok(true))
-            }
-            Err((error, n_dropped)) => {
-                for item in chunk.into_iter().rev() {
-                    memory.items.push_front(item);
-                }
-                (n_dropped, Err(error))
-            }
-        };
+        if result.is_ok() {
+            memory.bytes -= weight;
+        } else {
+            chunk.into_iter().rev().for_each(|item| memory.items.push_front(item));
+        }
         drop(memory);
-        self.drop_items(DropReason::Full, n_dropped);
-        result
+        self.drop_lost(DropReason::Full, lost);
+        result.map(|()| true)
+    }
+
+    /// The first item in delivery has to be tried again.
+    pub(super) fn note_retry(&self) {
+        if let Some((item, _)) = self.stage.lock().in_flight.front() {
+            self.counters.add_retried(item.owner);
+        }
     }
 
     /// Whether the remote side takes something at the moment. While it does not, items do not stay in memory alone.
@@ -434,9 +452,12 @@ impl Buffer {
         self.crowded.notify_all();
         self.closing.notify_all();
         let Stage { spool, front, in_flight, .. } = &mut *stage;
+        let drop_all = |reason, items: &mut dyn Iterator<Item = &Item>| {
+            items.for_each(|item| self.counters.add_dropped(reason, item.owner, 1));
+        };
         let Some(spool) = spool else {
-            let n = items.len() + in_flight.len();
-            self.counters.drop_items(DropReason::Closed, n as u64);
+            let ahead = in_flight.iter().map(|(item, _)| item);
+            drop_all(DropReason::Closed, &mut ahead.chain(&items));
             return opened;
         };
         // The oldest file may have gone while some of it was in delivery.
@@ -447,20 +468,17 @@ impl Buffer {
         let ahead = in_memory.iter().map(|(item, _)| item);
         let mut result = spool.replace_front(ahead.chain(front.iter()));
         if result.is_err() {
-            let is_lost = |(_, origin): &&&(Item, Origin)| *origin != Origin::Front;
-            let n_lost = in_memory.iter().filter(is_lost).count() as u64;
-            self.counters.drop_items(DropReason::Disk, n_lost);
+            let lost = in_memory.iter().filter(|(_, origin)| *origin != Origin::Front);
+            drop_all(DropReason::Disk, &mut lost.map(|(item, _)| item));
         }
         while !items.is_empty() {
             let (chunk, _) = chunk_of(&mut items);
-            match spool.append(chunk.iter()) {
-                Ok(n_dropped) => self.counters.drop_items(DropReason::Full, n_dropped),
-                Err((error, n_dropped)) => {
-                    self.counters.drop_items(DropReason::Full, n_dropped);
-                    self.counters.drop_items(DropReason::Disk, chunk.len() as u64);
-                    result = Err(error);
-                }
+            let mut lost = Lost::default();
+            if let Err(error) = spool.append(&chunk, &mut lost) {
+                drop_all(DropReason::Disk, &mut chunk.iter());
+                result = Err(error);
             }
+            self.drop_lost(DropReason::Full, lost);
         }
         let synced = spool.sync();
         result.and(synced)

@@ -1,26 +1,32 @@
 //! Item: what a sink keeps and delivers, and how it stands in a file.
 //!
 //! ```text
-//! u32 body bytes   u32 crc32(body bytes, time, body)   u64 time   body
+//! u32 body bytes   u32 crc32(body bytes, time, owner, body)   u64 time   u64 owner   body
 //! ```
 //!
 //! All numbers are little endian.
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use crc32fast::Hasher;
 
 /// Bytes ahead of a body in a file.
-pub(super) const RECORD_HEADER_BYTES: usize = 16;
+pub(super) const RECORD_HEADER_BYTES: usize = 24;
 /// What an item takes in memory beyond its bytes, roughly.
 const OVERHEAD_BYTES: usize = 64;
+
+/// Whose an item is: an action that counts what becomes of it. The numbers of one run mean nothing to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub(super) u64);
 
 /// One thing for the remote side. Its bytes mean something to the [`Remote`](super::Remote) alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Item {
     /// When it was pushed, in milliseconds since the Unix epoch.
     pub pushed_ms: u64,
+    /// Whose it is.
+    pub owner: Owner,
     /// What is to be delivered.
     pub bytes: Bytes,
 }
@@ -49,10 +55,12 @@ impl Item {
     /// The buffer has refused bodies beyond 4 GiB long before.
     pub(super) fn put_record(&self, out: &mut Vec<u8>) {
         let len = (self.bytes.len() as u32).to_le_bytes();
-        let time = self.pushed_ms.to_le_bytes();
+        let mut header = [0; 16];
+        header[..8].copy_from_slice(&self.pushed_ms.to_le_bytes());
+        header[8..].copy_from_slice(&self.owner.0.to_le_bytes());
         out.extend_from_slice(&len);
-        out.extend_from_slice(&checksum(&len, &time, &self.bytes).to_le_bytes());
-        out.extend_from_slice(&time);
+        out.extend_from_slice(&checksum(&len, &header, &self.bytes).to_le_bytes());
+        out.extend_from_slice(&header);
         out.extend_from_slice(&self.bytes);
     }
 
@@ -64,17 +72,20 @@ impl Item {
         if *header == [0; RECORD_HEADER_BYTES] {
             return Record::Void;
         }
-        let [a, b, c, d, e, f, g, h, time @ ..] = *header;
-        let len = [a, b, c, d];
-        let record_bytes = RECORD_HEADER_BYTES.saturating_add(u32::from_le_bytes(len) as usize);
+        let (len, rest) = header.split_first_chunk::<4>().expect("a header is longer");
+        let (expected, rest) = rest.split_first_chunk::<4>().expect("a header is longer");
+        let rest: &[u8; 16] = rest.try_into().expect("that is the rest of a header");
+        let record_bytes = RECORD_HEADER_BYTES.saturating_add(u32::from_le_bytes(*len) as usize);
         if bytes.len() < record_bytes {
             return Record::Short(record_bytes);
         }
         let body = bytes.slice(RECORD_HEADER_BYTES..record_bytes);
-        if checksum(&len, &time, &body) != u32::from_le_bytes([e, f, g, h]) {
+        if checksum(len, rest, &body) != u32::from_le_bytes(*expected) {
             return Record::Damaged(record_bytes);
         }
-        Record::Item(Self { pushed_ms: u64::from_le_bytes(time), bytes: body }, record_bytes)
+        let mut rest = &rest[..];
+        let (pushed_ms, owner) = (rest.get_u64_le(), Owner(rest.get_u64_le()));
+        Record::Item(Self { pushed_ms, owner, bytes: body }, record_bytes)
     }
 }
 
@@ -85,10 +96,10 @@ impl fmt::Debug for Item {
     }
 }
 
-fn checksum(len: &[u8; 4], time: &[u8; 8], body: &[u8]) -> u32 {
+fn checksum(len: &[u8; 4], rest: &[u8; 16], body: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(len);
-    hasher.update(time);
+    hasher.update(rest);
     hasher.update(body);
     hasher.finalize()
 }
@@ -98,7 +109,8 @@ mod tests {
     use super::*;
 
     fn record() -> (Item, Vec<u8>) {
-        let item = Item { pushed_ms: 1_700_000_000_123, bytes: Bytes::from_static(b"body") };
+        let bytes = Bytes::from_static(b"body");
+        let item = Item { pushed_ms: 1_700_000_000_123, owner: Owner(7), bytes };
         let mut bytes = Vec::new();
         item.put_record(&mut bytes);
         (item, bytes)
@@ -127,7 +139,7 @@ mod tests {
             let cut = Bytes::copy_from_slice(&bytes[..len]);
             assert!(matches!(Item::read_record(&cut), Record::Short(n) if n > len), "{len}");
         }
-        assert_eq!(Item::read_record(&vec![0; 40].into()), Record::Void);
+        assert_eq!(Item::read_record(&vec![0; 60].into()), Record::Void);
     }
 
     #[test]

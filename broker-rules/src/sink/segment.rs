@@ -3,12 +3,13 @@
 //! It begins with 16 bytes: `mqSk`, the version of the format, three zeros, the number of the segment. Records follow
 //! (`item.rs`).
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
 
 use super::folder::Folder;
-use super::item::{Item, RECORD_HEADER_BYTES, Record};
+use super::item::{Item, Owner, RECORD_HEADER_BYTES, Record};
 
 /// Bytes ahead of the first record.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 16;
@@ -18,13 +19,36 @@ const MAGIC: [u8; 4] = *b"mqSk";
 const VERSION: u8 = 1;
 
 /// A segment as far as the spool has to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) number: u64,
     /// Where its last whole record ends.
     pub(super) end: u64,
     /// Items that nobody has read yet.
     pub(super) n_unread: u64,
+    /// The same by owner, those of this run.
+    pub(super) owners: Owners,
+}
+
+/// Numbers of items by owner; few have any.
+pub(super) type Owners = BTreeMap<Owner, u64>;
+
+impl Segment {
+    /// One without records.
+    pub(super) const fn new(number: u64) -> Self {
+        Self { number, end: SEGMENT_HEADER_BYTES, n_unread: 0, owners: BTreeMap::new() }
+    }
+
+    /// An item was read.
+    pub(super) fn forget(&mut self, owner: Owner) {
+        self.n_unread -= 1;
+        if let Some(n) = self.owners.get_mut(&owner) {
+            *n -= 1;
+            if *n == 0 {
+                self.owners.remove(&owner);
+            }
+        }
+    }
 }
 
 /// Where a record begins, or the one before it ends.
@@ -144,7 +168,7 @@ pub(super) fn scan(folder: &mut dyn Folder, from: Place) -> io::Result<(Segment,
     let len = folder.len(number)?;
     let mut header = [0; SEGMENT_HEADER_BYTES as usize];
     let n = folder.read_at(number, &mut header, 0)?;
-    let mut segment = Segment { number, end: SEGMENT_HEADER_BYTES, n_unread: 0 };
+    let mut segment = Segment::new(number);
     if header != segment_header(number) {
         let is_cut = n < header.len() || header == [0; SEGMENT_HEADER_BYTES as usize];
         return Ok((segment, if is_cut { Tail::Torn } else { Tail::Damaged }));

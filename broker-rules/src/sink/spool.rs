@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use super::folder::Folder;
 use super::item::{Item, Record};
 use super::segment::{
-    Next, Place, Reader, SEGMENT_HEADER_BYTES, Segment, Tail, scan, segment_header,
+    Next, Owners, Place, Reader, SEGMENT_HEADER_BYTES, Segment, Tail, scan, segment_header,
 };
 
 /// What a spool may take.
@@ -30,6 +30,22 @@ pub(super) struct Found {
     pub(super) front: VecDeque<Item>,
     /// Items that cannot be read any more, as far as they can be counted.
     pub(super) n_damaged: u64,
+}
+
+/// Items that are gone, in all and by owner.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    pub(super) n: u64,
+    pub(super) owners: Owners,
+}
+
+impl Lost {
+    fn add(&mut self, n: u64, owners: Owners) {
+        self.n += n;
+        for (owner, n) in owners {
+            *self.owners.entry(owner).or_default() += n;
+        }
+    }
 }
 
 /// The segments of one sink.
@@ -108,44 +124,35 @@ impl Spool {
         self.segments.iter().map(|it| it.end).sum()
     }
 
-    /// Writes items behind all others; returns how many of the oldest had to go for them.
+    /// Writes items behind all others. The oldest that have to go for them are added to `lost`.
     ///
     /// # Errors
-    /// Then none of them is written, and the number is that of items that went nevertheless.
-    pub(super) fn append<'a>(
-        &mut self,
-        items: impl Iterator<Item = &'a Item>,
-    ) -> Result<u64, (io::Error, u64)> {
+    /// Then none of them is written.
+    pub(super) fn append(&mut self, items: &[Item], lost: &mut Lost) -> io::Result<()> {
         let mut records = std::mem::take(&mut self.records);
         records.clear();
-        let mut n_items = 0;
-        for item in items {
-            item.put_record(&mut records);
-            n_items += 1;
-        }
-        let n_dropped = self.make_room(records.len() as u64);
-        let result = self.write(&records, n_items).map_err(|error| (error, n_dropped));
+        items.iter().for_each(|item| item.put_record(&mut records));
+        self.make_room(records.len() as u64, lost);
+        let result = self.write(&records, items);
         if records.capacity() <= RECORDS_KEPT_BYTES {
             self.records = records;
         }
-        result.map(|()| n_dropped)
+        result
     }
 
-    fn make_room(&mut self, n_bytes: u64) -> u64 {
-        let mut n_dropped = 0;
+    fn make_room(&mut self, n_bytes: u64, lost: &mut Lost) {
         while self.bytes() + n_bytes + SEGMENT_HEADER_BYTES > self.limits.bytes_max
             && let Some(oldest) = self.segments.pop_front()
         {
-            n_dropped += oldest.n_unread;
+            lost.add(oldest.n_unread, oldest.owners);
             self.is_writing &= !self.segments.is_empty();
             let behind = Place { segment: oldest.number + 1, offset: 0 };
             self.cursor = self.cursor.max(behind);
             self.discard(oldest.number);
         }
-        n_dropped
     }
 
-    fn write(&mut self, records: &[u8], n_items: u64) -> io::Result<()> {
+    fn write(&mut self, records: &[u8], items: &[Item]) -> io::Result<()> {
         let is_full = self
             .segments
             .back()
@@ -162,7 +169,10 @@ impl Spool {
             return Err(error);
         }
         segment.end += records.len() as u64;
-        segment.n_unread += n_items;
+        segment.n_unread += items.len() as u64;
+        for item in items {
+            *segment.owners.entry(item.owner).or_default() += 1;
+        }
         Ok(())
     }
 
@@ -180,14 +190,13 @@ impl Spool {
             self.is_writing = false;
             return Err(error);
         }
-        self.segments.push_back(Segment { number, end: SEGMENT_HEADER_BYTES, n_unread: 0 });
+        self.segments.push_back(Segment::new(number));
         self.is_writing = true;
         Ok(())
     }
 
-    /// The next item that was not read yet and where it ends; how many damaged ones were passed over is added to
-    /// `n_damaged`.
-    pub(super) fn next(&mut self, n_damaged: &mut u64) -> Option<(Item, Place)> {
+    /// The next item that was not read yet and where it ends. Damaged ones that are passed over are added to `lost`.
+    pub(super) fn next(&mut self, lost: &mut Lost) -> Option<(Item, Place)> {
         loop {
             let segment = self.segments.iter_mut().find(|it| it.n_unread > 0)?;
             let first = Place { segment: segment.number, offset: 0 };
@@ -198,16 +207,18 @@ impl Spool {
             };
             match reader.next(&mut *self.folder, segment.end) {
                 Ok(Next::Item(item)) => {
-                    segment.n_unread -= 1;
+                    segment.forget(item.owner);
                     return Some((item, reader.place()));
                 }
                 Ok(Next::Damaged) => {
+                    // Whose it was cannot be read; it stays with the owners until the segment is gone.
                     segment.n_unread -= 1;
-                    *n_damaged += 1;
+                    lost.add(1, Owners::new());
                 }
                 // There is more by our count, and it cannot be read.
                 Ok(Next::End(_)) | Err(_) => {
-                    *n_damaged += std::mem::take(&mut segment.n_unread);
+                    let owners = std::mem::take(&mut segment.owners);
+                    lost.add(std::mem::take(&mut segment.n_unread), owners);
                     self.is_writing &= self.segments.back().is_some_and(|it| it.n_unread > 0);
                 }
             }

@@ -4,7 +4,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker_core::Now;
@@ -179,7 +178,7 @@ impl Worker {
             Ok(()) => self.fail(&Trouble("nothing was delivered".to_owned()), now),
             Err(_) if self.buffer.is_closed() => Next::Again,
             Err(trouble) => {
-                self.buffer.counters.retried.fetch_add(1, Ordering::Relaxed);
+                self.buffer.note_retry();
                 self.fail(&trouble, now)
             }
         }

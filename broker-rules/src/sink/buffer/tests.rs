@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::folder::RealFolder;
 use super::super::folder::sim::{SharedDisk, SimFolder};
 use super::*;
+use crate::action::ActionCounts;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -36,7 +37,7 @@ fn bytes(id: u64, len: usize) -> Bytes {
 }
 
 fn push(buffer: &Buffer, ids: std::ops::Range<u64>, len: usize) {
-    ids.for_each(|id| buffer.push(bytes(id, len), T0 + id).unwrap());
+    ids.for_each(|id| buffer.push(Owner(0), bytes(id, len), T0 + id).unwrap());
 }
 
 fn id(item: &Item) -> u64 {
@@ -181,7 +182,7 @@ fn a_clean_restart_loses_nothing() {
     buffer.settle(1, Outcome::Delivered);
     assert_eq!(take(&buffer, T0), [1, 2, 3, 4]);
     buffer.close().unwrap();
-    assert_eq!(buffer.push(bytes(99, 1), T0), Err(PushError::Closed));
+    assert_eq!(buffer.push(Owner(0), bytes(99, 1), T0), Err(PushError::Closed));
     // A report that comes too late changes nothing any more.
     buffer.settle(4, Outcome::Delivered);
 
@@ -221,7 +222,7 @@ fn a_torn_end_is_cut_and_damage_in_the_middle_is_counted() {
     {
         let mut disk = disk.lock();
         let first = disk.segments.values_mut().next().unwrap();
-        let at = 16 + (16 + 1008) * 2 + 100;
+        let at = 16 + (24 + 1008) * 2 + 100;
         first[at] ^= 1;
         let len = first.len() - 10;
         first.truncate(len);
@@ -239,8 +240,34 @@ fn a_torn_end_is_cut_and_damage_in_the_middle_is_counted() {
 #[test]
 fn too_large_is_refused_and_counted() {
     let buffer = open(config(), &SharedDisk::default());
-    assert_eq!(buffer.push(bytes(0, 16 * 1024), T0), Err(PushError::TooLarge));
+    assert_eq!(buffer.push(Owner(0), bytes(0, 16 * 1024), T0), Err(PushError::TooLarge));
     assert_eq!(dropped(&buffer), [(DropReason::Refused, 1)]);
+}
+
+/// An action of an earlier run counts nothing; those of this run count what becomes of their items.
+#[test]
+fn each_action_counts_its_own() {
+    let disk = SharedDisk::default();
+    let buffer = open(SinkConfig { age_max: Duration::from_secs(1), ..config() }, &disk);
+    let counters = [(); 2].map(|()| Arc::new(crate::action::ActionCounters::default()));
+    let owners = counters.each_ref().map(|it| buffer.counters.add_owner(it));
+    for id in 0..600_u64 {
+        buffer.push(owners[usize::from(id >= 400)], bytes(id, 1000), T0).unwrap();
+        spill(&buffer);
+    }
+    let n_full = buffer.counters.dropped(DropReason::Full);
+    assert!(0 < n_full && n_full < 400, "{n_full}");
+    assert_eq!(take(&buffer, T0).len(), 4);
+    buffer.settle(2, Outcome::Delivered);
+    buffer.note_retry();
+    buffer.settle(1, Outcome::Dropped(DropReason::Refused));
+    assert_eq!(
+        counters[0].counts(),
+        ActionCounts { success: 2, failed: 1, retried: 1, dropped: n_full }
+    );
+    assert_eq!(take(&buffer, T0 + 5_000), [] as [u64; 0]);
+    assert_eq!(counters[0].counts().dropped, 400 - 3);
+    assert_eq!(counters[1].counts(), ActionCounts { dropped: 200, ..ActionCounts::default() });
 }
 
 #[test]
@@ -350,7 +377,8 @@ impl World {
         match *op {
             Op::Push { n, len } => {
                 for _ in 0..n {
-                    let _ = self.buffer.push(bytes(self.n_pushed, len.into()), self.now_ms);
+                    let _ =
+                        self.buffer.push(Owner(0), bytes(self.n_pushed, len.into()), self.now_ms);
                     self.n_pushed += 1;
                 }
             }

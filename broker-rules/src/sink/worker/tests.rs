@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::config::SinkConfig;
+use super::super::item::Owner;
 use super::*;
 
 /// What a remote side does with the calls it gets: so many items taken, then success or trouble.
@@ -37,7 +38,7 @@ impl Remote for Script {
 fn worker(script: &Script, n: u8) -> (Worker, Arc<Buffer>, Arc<Fate>) {
     let config = SinkConfig { batch_items_max: 2, ..SinkConfig::default() };
     let buffer = Arc::new(Buffer::new(config, None));
-    (0..n).for_each(|id| buffer.push(Bytes::from(vec![id]), 0).unwrap());
+    (0..n).for_each(|id| buffer.push(Owner(0), Bytes::from(vec![id]), 0).unwrap());
     let fate = Arc::new(Fate::default());
     let remote = Box::new(script.clone());
     (Worker::new("test".into(), Arc::clone(&buffer), Arc::clone(&fate), remote), buffer, fate)
@@ -74,13 +75,13 @@ fn pauses_double_up_to_a_minute_and_shrink_by_half_at_most() {
     }
     assert_eq!(fate.now().is_up, Some(false));
     assert_eq!(fate.now().last_error.as_deref(), Some("connection refused"));
-    assert_eq!(buffer.counters.retried.load(Ordering::Relaxed), 10);
+    assert_eq!(buffer.counters.retried(), 10);
     assert_eq!(worker.step(at(now_ms)), Next::Again);
     assert_eq!(fate.now().is_up, Some(true));
     assert_eq!(script.seen.lock().len(), 11);
 
     *script.answers.lock() = vec![Err("again")];
-    buffer.push(Bytes::from_static(b"x"), 0).unwrap();
+    buffer.push(Owner(0), Bytes::from_static(b"x"), 0).unwrap();
     let Next::Pause(pause) = worker.step(at(now_ms)) else { panic!("no pause") };
     assert!(pause <= Duration::from_secs(1), "a success begins anew: {pause:?}");
 }
