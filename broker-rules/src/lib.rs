@@ -7,6 +7,7 @@
 pub mod action;
 mod actions;
 mod error;
+mod limits;
 pub mod params;
 mod row;
 mod sink;
@@ -15,6 +16,7 @@ mod text;
 mod value;
 
 pub use error::RowError;
+pub use limits::Limits;
 pub use row::Row;
 pub use sink::{
     Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
