@@ -7,6 +7,7 @@
 pub mod action;
 mod actions;
 mod error;
+pub mod functions;
 mod limits;
 pub mod params;
 mod row;
