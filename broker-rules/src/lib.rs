@@ -7,6 +7,7 @@
 pub mod action;
 mod actions;
 mod error;
+pub mod event;
 pub mod params;
 mod row;
 mod template;

@@ -1,5 +1,6 @@
 //! Observers: who looks on is no receiver, and what it publishes comes after what it saw.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use broker_codec::{PropertiesBuf, Property};
@@ -51,9 +52,9 @@ fn copy(message: &Message, topic: &str, by: &Arc<str>, now_ms: u64) -> Message {
 
 impl MessageObserver for Eye {
     fn observe(&self, message: &Arc<Message>, reactions: &mut Reactions<'_>) {
-        let n = reactions.notes::<usize>();
-        *n += 1;
-        let line = format!("{} {} {}", self.name, message.topic, n);
+        let n = reactions.notes::<Cell<usize>>();
+        n.set(n.get() + 1);
+        let line = format!("{} {} {}", self.name, message.topic, n.get());
         self.seen.lock().push(line);
         let Some(topic) = self.copy_to else { return };
         if message.publisher.trail().contains(&self.name) {
