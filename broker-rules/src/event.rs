@@ -175,7 +175,7 @@ impl Hook {
         match event {
             // 3.1 says nothing when another connection takes over.
             Event::Disconnected { reason, .. } => {
-                dialect != Dialect::For || *reason != "takeovered"
+                dialect != Dialect::For || !matches!(*reason, "takeovered" | "discarded")
             }
             Event::Dropped { client, .. } => dialect != Dialect::For || client.is_none(),
             _ => self.kinds(dialect).contains(&event.kind()),

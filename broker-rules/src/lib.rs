@@ -6,15 +6,18 @@
 
 pub mod action;
 mod actions;
+pub mod engine;
 mod error;
 pub mod event;
 pub mod params;
 mod row;
+mod select;
 mod template;
 mod text;
 mod value;
 
 pub use error::RowError;
 pub use row::Row;
+pub use select::{Compile, Select, Selected};
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
