@@ -12,6 +12,7 @@ pub mod event;
 pub mod params;
 mod row;
 mod select;
+mod sink;
 mod template;
 mod text;
 mod value;
@@ -19,5 +20,9 @@ mod value;
 pub use error::RowError;
 pub use row::Row;
 pub use select::{Compile, Select, Selected};
+pub use sink::{
+    Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
+    SinkListener, SinkStatus, Trouble,
+};
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
