@@ -10,6 +10,7 @@ mod resources;
 mod running;
 mod secrets;
 mod spec;
+mod trial;
 mod views;
 
 use std::collections::BTreeMap;
@@ -23,12 +24,12 @@ use serde_json::Value as Json;
 use crate::action::{ActionCounters, Catalogue, Setup};
 use crate::event::Sources;
 use crate::params;
-use crate::select::Compile;
+use crate::select::{Compile, Select};
 pub use counters::{LastError, RuleCounts};
 use counters::{RuleCounters, SAMPLE_MS};
 pub use fault::EngineError;
 use resources::Resources;
-use running::{Bound, OnEvents, OnTopics, Running};
+use running::{Bound, OnEvents, OnTopics, Running, run_caught};
 use spec::check_name;
 pub use spec::{ActionSpec, OnActionFailed, ResourceSpec, RuleChange, RuleSpec};
 
@@ -248,9 +249,7 @@ impl RuleEngine {
         spec: &RuleSpec,
         counters: &Arc<RuleCounters>,
     ) -> Result<Made, EngineError> {
-        let compiled = (self.compile)(&spec.rawsql);
-        let select = compiled.map_err(|error| EngineError::bad(format!("SQL: {error}")))?;
-        let sources = Sources::resolve(spec.hook.as_deref(), select.sources())?;
+        let (select, sources) = self.compile(spec.hook.as_deref(), &spec.rawsql)?;
         let n_actions: usize = spec.actions.iter().map(n_with_fallbacks).sum();
         if n_actions > self.options.max_actions {
             return Err(EngineError::bad("too many actions"));
@@ -268,6 +267,17 @@ impl RuleEngine {
             ignores_sys: self.options.ignore_sys_message,
         });
         Ok(Made { running, sources, observations: Vec::new() })
+    }
+
+    fn compile(
+        &self,
+        hook: Option<&str>,
+        rawsql: &str,
+    ) -> Result<(Box<dyn Select>, Sources), EngineError> {
+        let compiled = (self.compile)(rawsql);
+        let select = compiled.map_err(|error| EngineError::bad(format!("SQL: {error}")))?;
+        let sources = Sources::resolve(hook, select.sources())?;
+        Ok((select, sources))
     }
 
     fn bind(

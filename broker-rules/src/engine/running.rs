@@ -101,10 +101,7 @@ impl Running {
     }
 
     fn select(&self, row: &EventRow<'_>) -> Result<Selected, RowError> {
-        // A fault of ours must not end the client's connection.
-        catch_unwind(AssertUnwindSafe(|| self.select.apply(row))).unwrap_or_else(|_| {
-            Err(RowError::new("evaluation panicked, which is a fault of the broker"))
-        })
+        run_caught(|| self.select.apply(row))
     }
 
     fn act(
@@ -159,6 +156,14 @@ impl Running {
             log::warn!("rule failed rule={} {words}", self.id);
         }
     }
+}
+
+/// A panic is a fault of ours, and must not end the client's connection.
+pub(super) fn run_caught(
+    evaluate: impl FnOnce() -> Result<Selected, RowError>,
+) -> Result<Selected, RowError> {
+    let words = "evaluation panicked, which is a fault of the broker";
+    catch_unwind(AssertUnwindSafe(evaluate)).unwrap_or_else(|_| Err(RowError::new(words)))
 }
 
 impl Bound {

@@ -277,3 +277,34 @@ fn secrets_are_not_shown_and_come_back() {
     let kept = world.broker.setting("rule", &id).unwrap();
     assert!(String::from_utf8_lossy(&kept).contains("\"password\":\"p\""));
 }
+
+#[test]
+fn a_statement_is_tried_on_columns_that_are_made_up() {
+    let world = World::new();
+    let attempt = |hook: Option<&str>, sql: &str, ctx: Json| {
+        let Json::Object(ctx) = ctx else { panic!("an object") };
+        world.engine.try_statement(hook, sql, ctx).map_err(|error| error.to_string())
+    };
+    let ctx = json!({ "topic": "t/1", "payload": "{\"x\":7}", "client_id": "c" });
+    let expected = json!({ "x": 7, "clientid": "c" });
+    assert_eq!(attempt(None, "X FROM t/#", ctx.clone()), Ok(Some(expected.clone())));
+    assert_eq!(attempt(None, "X FROM u", ctx.clone()), Ok(None));
+    assert_eq!(attempt(None, "NOTHING FROM t/1", ctx.clone()), Ok(None));
+    assert_eq!(
+        attempt(Some("client.connected"), "X FROM u", ctx.clone()),
+        Ok(Some(expected.clone()))
+    );
+    assert_eq!(attempt(None, "ALL FROM $events/client_connected", json!({})), Ok(Some(json!({}))));
+    let decoded = json!({ "topic": "t", "payload": { "x": 7 }, "clientid": "c" });
+    assert_eq!(attempt(None, "X FROM t", decoded), Ok(Some(expected)));
+    let rows = attempt(None, "EACH 2 FROM #", json!({}));
+    assert_eq!(rows, Ok(Some(json!([{ "n": 1 }, { "n": 2 }]))));
+    for (sql, said) in [
+        ("FAIL FROM #", "Bad Arguments: SQL: division by zero"),
+        ("nonsense", "Bad Arguments: SQL: line 1, column 1: expected FROM"),
+        ("PANIC FROM #", "Bad Arguments: SQL: evaluation panicked, which is a fault of the broker"),
+    ] {
+        assert_eq!(attempt(None, sql, json!({})), Err(said.to_owned()));
+    }
+    assert_eq!(attempt(Some("no"), "ALL FROM #", json!({})), Err("Hook no Not Found".to_owned()));
+}
