@@ -374,3 +374,37 @@ fn an_event_may_cause_messages() {
     rig.check(s, &["PUBLISH q2 #1 copy=x"]);
     assert_eq!(taken(&seen), ["dropped nobody lost no_subscribers", "delivered s copy q2"]);
 }
+
+/// What is acknowledged was made of: a crash behind the acknowledgement loses neither the message nor what an observer
+/// has published because of it, and one ahead of it loses both.
+#[test]
+fn an_acknowledgement_waits_for_the_records_of_what_came_of_a_message() {
+    let mut rig = Rig::durable(|_, _| {});
+    let seen = Seen::default();
+    let observe = |rig: &Rig| {
+        let eye = Eye { copy_to: Some("copy"), ..Eye::new("eye", &seen) };
+        rig.broker.observe("a", 1, eye.arc()).unwrap()
+    };
+    let _eye = observe(&rig);
+    let s = rig.join(Hello::v5("s").lasting(100));
+    rig.subscribe(s, "copy", Q2);
+    rig.sync();
+    rig.out(s);
+    rig.lose(s);
+    rig.sync();
+    let p = rig.client("p");
+    rig.publish(p, "a", "lost", Q2, 1);
+    rig.check(p, &[]);
+    rig.crash();
+    let _eye = observe(&rig);
+    let p = rig.client("p");
+    rig.publish(p, "a", "kept", Q2, 1);
+    rig.check(p, &[]);
+    rig.sync();
+    rig.check(p, &["PUBREC #1 0x10"]);
+    rig.crash();
+    let s = rig.join(Hello::v5("s").lasting(100));
+    // Its identifier is to survive before the client sees it.
+    rig.sync();
+    rig.check(s, &["PUBLISH q2 #1 copy=kept"]);
+}
