@@ -63,6 +63,8 @@ pub enum Event<'a> {
         client: &'a Arc<ClientInfo>,
         /// A word for why.
         reason: &'a str,
+        /// Properties of its DISCONNECT, if it has sent one.
+        properties: Properties<'a>,
     },
     /// A SUBSCRIBE, before anything is done about it: the filters that the client has a right to.
     Subscribing {
@@ -84,6 +86,8 @@ pub enum Event<'a> {
         client: &'a Arc<ClientInfo>,
         /// The subscription.
         subscription: &'a Subscription,
+        /// Properties of the SUBSCRIBE, if a client has sent one.
+        properties: Properties<'a>,
     },
     /// A subscription has ended.
     Unsubscribed {
@@ -91,6 +95,8 @@ pub enum Event<'a> {
         client: &'a Arc<ClientInfo>,
         /// The subscription.
         subscription: &'a Subscription,
+        /// Properties of the UNSUBSCRIBE, if a client has sent one.
+        properties: Properties<'a>,
     },
     /// A message was written for a client.
     Delivered {

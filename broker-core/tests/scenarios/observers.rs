@@ -230,8 +230,9 @@ impl EventObserver for Witness {
             Event::Refused { client, reason_code } => {
                 format!("refused {} {:#04x}", client.client_id, *reason_code as u8)
             }
-            Event::Disconnected { client, reason } => {
-                format!("disconnected {} {reason}", client.client_id)
+            Event::Disconnected { client, reason, properties } => {
+                let said = properties.iter().count();
+                format!("disconnected {} {reason} {said}", client.client_id)
             }
             Event::Subscribing { client, filters } => {
                 let filters: Vec<_> = filters.iter().map(|f| f.filter).collect();
@@ -240,10 +241,11 @@ impl EventObserver for Witness {
             Event::Unsubscribing { client, filters } => {
                 format!("unsubscribing {} {filters:?}", client.client_id)
             }
-            Event::Subscribed { client, subscription } => {
-                format!("subscribed {} {}", client.client_id, subscription.filter)
+            Event::Subscribed { client, subscription, properties } => {
+                let said = properties.iter().count();
+                format!("subscribed {} {} {said}", client.client_id, subscription.filter)
             }
-            Event::Unsubscribed { client, subscription } => {
+            Event::Unsubscribed { client, subscription, .. } => {
                 format!("unsubscribed {} {}", client.client_id, subscription.filter)
             }
             Event::Delivered { client, message, qos, .. } => {
@@ -296,7 +298,7 @@ fn every_event_is_seen_where_it_happens() {
     let c = rig.join(Hello::v5("c").with(Property::SessionExpiryInterval(60)));
     assert_eq!(taken(&seen), ["connected c 60 true"]);
     rig.subscribed(c, "t/#", Q2);
-    assert_eq!(taken(&seen), ["subscribing c [\"t/#\"]", "subscribed c t/#"]);
+    assert_eq!(taken(&seen), ["subscribing c [\"t/#\"]", "subscribed c t/# 0"]);
     let p = rig.client("p");
     taken(&seen);
     rig.publish(p, "t/1", "x", Q1, 1);
@@ -313,8 +315,10 @@ fn every_event_is_seen_where_it_happens() {
     assert_eq!(taken(&seen), ["dropped nobody nobody no_subscribers"]);
     rig.unsubscribe(c, "t/#");
     assert_eq!(taken(&seen), ["unsubscribing c [\"t/#\"]", "unsubscribed c t/#"]);
-    rig.disconnect(c, ReasonCode::Success, &[]);
-    assert_eq!(taken(&seen), ["disconnected c normal"]);
+    rig.subscribe_with(c, "u", Default::default(), 7);
+    assert_eq!(taken(&seen), ["subscribing c [\"u\"]", "subscribed c u 1"]);
+    rig.disconnect(c, ReasonCode::Success, &[Property::UserProperty("k", "v")]);
+    assert_eq!(taken(&seen), ["disconnected c normal 1"]);
 }
 
 #[test]
@@ -356,7 +360,7 @@ fn only_the_kinds_that_were_asked_for_are_seen() {
     rig.publish(c, "t", "x", Q1, 1);
     rig.puback(c, 1);
     rig.lose(c);
-    assert_eq!(taken(&seen), ["disconnected c closed"]);
+    assert_eq!(taken(&seen), ["disconnected c closed 0"]);
     rig.broker.change_extensions(|extensions| extensions.event_watches.clear());
     let c = rig.client("c");
     rig.lose(c);

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use broker_codec::{Properties, SubscriptionOptions};
+use broker_codec::SubscriptionOptions;
 use broker_core::observer::{Claim, Event};
 use broker_core::{ClientInfo, Message};
 
@@ -268,8 +268,11 @@ fn event_column(event: &Event<'_>, name: &str, row: &EventRow<'_>) -> Value {
         (Event::Disconnected { reason, .. }, "reason_code" | "reason")
         | (Event::Dropped { reason, .. }, "reason") => text(reason),
         (Event::Disconnected { .. }, "disconnected_at") => number(row.now_ms),
-        (Event::Disconnected { .. }, "disconn_props")
-        | (Event::Unsubscribed { .. }, "unsub_props") => properties(Properties::EMPTY, None),
+        (Event::Disconnected { properties, .. }, "disconn_props")
+        | (Event::Subscribed { properties, .. }, "sub_props")
+        | (Event::Unsubscribed { properties, .. }, "unsub_props") => {
+            facts::properties(*properties, None)
+        }
         (Event::Acked { properties, .. }, "puback_props") => facts::properties(*properties, None),
         (Event::Subscribing { filters, .. }, "topic_filters") => {
             let filters =
@@ -294,10 +297,6 @@ fn event_column(event: &Event<'_>, name: &str, row: &EventRow<'_>) -> Value {
             Event::Subscribed { subscription, .. } | Event::Unsubscribed { subscription, .. },
             "qos",
         ) => facts::qos(subscription.options.qos),
-        (Event::Subscribed { subscription, .. }, "sub_props") => {
-            let id = Some(subscription.identifier).filter(|id| *id > 0);
-            properties(Properties::EMPTY, id.map(|id| ("Subscription-Identifier", id.into())))
-        }
         _ => Value::Undefined,
     }
 }
