@@ -6,11 +6,14 @@
 
 pub mod action;
 mod actions;
+pub mod engine;
 mod error;
+pub mod event;
 pub mod functions;
 mod limits;
 pub mod params;
 mod row;
+mod select;
 mod sink;
 mod template;
 mod text;
@@ -19,6 +22,7 @@ mod value;
 pub use error::RowError;
 pub use limits::Limits;
 pub use row::Row;
+pub use select::{Compile, Select, Selected};
 pub use sink::{
     Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
     SinkListener, SinkStatus, Trouble,

@@ -120,10 +120,10 @@ fn half(bits: u16) -> f64 {
 
 fn bytes(call: &Call<'_>, start: usize, len: usize) -> Result<Value, RowError> {
     let text = call.string(0)?;
-    if len % 8 != 0 {
+    if !len.is_multiple_of(8) {
         return Err(RowError::new("bits that are not whole bytes are not a string"));
     }
-    if start % 8 == 0 {
+    if start.is_multiple_of(8) {
         return Ok(Value::Str(text.slice(start / 8..(start + len) / 8)));
     }
     let mut out = call.out();

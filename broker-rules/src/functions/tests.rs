@@ -118,7 +118,7 @@ proptest! {
         at in 0..all().len(), text in any::<String>(), other in "[a-z/,]{0,3}", a in -70_i64..70, b in any::<i64>(), order in any::<u8>(),
     ) {
         let function = &all()[at];
-        let mut pool = vec![Value::Str(text.into()), Value::Int(a), Value::Str(other.into()), Value::Int(b)];
+        let mut pool = [Value::Str(text.into()), Value::Int(a), Value::Str(other.into()), Value::Int(b)];
         pool.rotate_left(usize::from(order % 4));
         for len in function.arity.clone().take(7) {
             let mut args: Vec<_> = pool.iter().cycle().take(len).cloned().collect();

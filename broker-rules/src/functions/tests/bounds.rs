@@ -92,7 +92,7 @@ fn steps_run_out() {
         let upper = find("upper").unwrap();
         let calls = (1..).find(|_| upper.apply(&mut [big.clone()], &Sample, env).is_err());
         assert_eq!(calls, Some(245));
-        let error = upper.apply(&mut [big.clone()], &Sample, env).unwrap_err();
+        let error = upper.apply(&mut [big], &Sample, env).unwrap_err();
         assert_eq!(error.0, "more than max_steps steps of evaluation");
     });
 }
