@@ -1,5 +1,7 @@
 //! What rows say, by event and dialect, and how FROM is understood.
 
+mod documentation;
+
 use std::sync::{Arc, LazyLock};
 
 use broker_codec::{Properties, PropertiesBuf, Property, QoS};
