@@ -6,15 +6,21 @@
 
 pub mod action;
 mod actions;
+mod bridge_mqtt;
 mod error;
+mod object_template;
 pub mod params;
+mod remote;
 mod row;
 mod sink;
 mod template;
 mod text;
 mod value;
+mod web_hook;
 
+pub use bridge_mqtt::Bridge;
 pub use error::RowError;
+pub use remote::{AddressRange, AddressRules, BadAddressRange, Forbidden, OpenSinks, RemoteHost};
 pub use row::Row;
 pub use sink::{
     Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
@@ -22,3 +28,4 @@ pub use sink::{
 };
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
+pub use web_hook::WebHook;

@@ -49,6 +49,16 @@ impl Map {
         }
     }
 
+    /// The entries of these keys.
+    #[must_use]
+    pub fn only(&self, keys: &[&str]) -> Self {
+        let mut map = Self::default();
+        for (key, value) in self.iter().filter(|(key, _)| keys.contains(&&***key)) {
+            map.insert(Arc::clone(key), value.clone());
+        }
+        map
+    }
+
     /// How many keys it has.
     #[must_use]
     pub const fn len(&self) -> usize {
