@@ -114,7 +114,11 @@ impl Turn {
         }
         log::debug!("client disconnected client_id={:?} reason={reason}", client.client_id);
         self.presence(client, "disconnected", Some(reason));
-        self.observe(EventKind::Disconnected, || Event::Disconnected { client, reason });
+        if self.is_observed(EventKind::Disconnected) {
+            let properties = mem::take(&mut self.observed_properties);
+            let properties = properties.as_properties();
+            self.show_event(&Event::Disconnected { client, reason, properties });
+        }
         let now_ms = self.now.wall_ms;
         self.event("client_disconnected", |json| {
             json.client(client);
@@ -129,7 +133,12 @@ impl Turn {
         subscription: &Subscription,
     ) {
         self.trace_subscription(client, subscription, TraceEventKind::Subscribed);
-        self.observe(EventKind::Subscribed, || Event::Subscribed { client, subscription });
+        if self.is_observed(EventKind::Subscribed) {
+            let said = mem::take(&mut self.observed_properties);
+            let properties = said.as_properties();
+            self.show_event(&Event::Subscribed { client, subscription, properties });
+            self.observed_properties = said;
+        }
         self.event("session_subscribed", |json| json.subscription(client, subscription));
     }
 
@@ -139,7 +148,12 @@ impl Turn {
         subscription: &Subscription,
     ) {
         self.trace_subscription(client, subscription, TraceEventKind::Unsubscribed);
-        self.observe(EventKind::Unsubscribed, || Event::Unsubscribed { client, subscription });
+        if self.is_observed(EventKind::Unsubscribed) {
+            let said = mem::take(&mut self.observed_properties);
+            let properties = said.as_properties();
+            self.show_event(&Event::Unsubscribed { client, subscription, properties });
+            self.observed_properties = said;
+        }
         self.event("session_unsubscribed", |json| json.subscription(client, subscription));
     }
 
@@ -234,6 +248,13 @@ impl Turn {
             json.text("payload", &String::from_utf8_lossy(publication.payload));
             json.text("reason", reason);
         });
+    }
+
+    /// Keeps the properties of the packet at work for the events that it causes. Whoever calls this lets go of them.
+    pub(crate) fn note_properties(&mut self, kind: EventKind, properties: Properties<'_>) {
+        if self.is_observed(kind) && !properties.is_empty() {
+            self.observed_properties.push_all(properties);
+        }
     }
 
     /// True if somebody observes events of that kind.

@@ -5,6 +5,7 @@
 //! and an event is put together only if its kind is in the set that an observer has asked for.
 
 use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use broker_codec::{Properties, ProtocolVersion, QoS, ReasonCode, SubscriptionRequest};
@@ -62,6 +63,8 @@ pub enum Event<'a> {
         client: &'a Arc<ClientInfo>,
         /// A word for why.
         reason: &'a str,
+        /// Properties of its DISCONNECT, if it has sent one.
+        properties: Properties<'a>,
     },
     /// A SUBSCRIBE, before anything is done about it: the filters that the client has a right to.
     Subscribing {
@@ -83,6 +86,8 @@ pub enum Event<'a> {
         client: &'a Arc<ClientInfo>,
         /// The subscription.
         subscription: &'a Subscription,
+        /// Properties of the SUBSCRIBE, if a client has sent one.
+        properties: Properties<'a>,
     },
     /// A subscription has ended.
     Unsubscribed {
@@ -90,6 +95,8 @@ pub enum Event<'a> {
         client: &'a Arc<ClientInfo>,
         /// The subscription.
         subscription: &'a Subscription,
+        /// Properties of the UNSUBSCRIBE, if a client has sent one.
+        properties: Properties<'a>,
     },
     /// A message was written for a client.
     Delivered {
@@ -213,7 +220,7 @@ pub struct Reactions<'a> {
     pub(crate) now: Now,
     pub(crate) broker: &'a Broker,
     pub(crate) follow_ups: &'a mut FollowUps,
-    pub(crate) notes: Option<Box<dyn Any>>,
+    pub(crate) notes: Option<Rc<dyn Any>>,
 }
 
 impl Reactions<'_> {
@@ -240,13 +247,13 @@ impl Reactions<'_> {
 
     /// What observers of this one message or event have found out about it together: a payload that is read
     /// but once. Who asks first makes it; another type takes its place.
-    pub fn notes<T: Default + 'static>(&mut self) -> &mut T {
-        let notes = &mut self.notes;
-        if !notes.as_ref().is_some_and(|notes| notes.is::<T>()) {
-            *notes = Some(Box::new(T::default()));
-        }
-        let notes = notes.as_mut().and_then(|notes| notes.downcast_mut());
-        notes.expect("it was put there if it was not there")
+    pub fn notes<T: Default + 'static>(&mut self) -> Rc<T> {
+        let kept = self.notes.clone().and_then(|notes| notes.downcast().ok());
+        kept.unwrap_or_else(|| {
+            let notes = Rc::<T>::default();
+            self.notes = Some(Rc::clone(&notes) as Rc<dyn Any>);
+            notes
+        })
     }
 
     /// Name of the node.

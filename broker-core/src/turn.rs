@@ -52,6 +52,8 @@ pub struct Turn {
     pub(crate) properties: PropertiesBuf,
     /// Counts beginnings and ends of passes: odd within one.
     gate: Arc<AtomicU64>,
+    /// Properties of a SUBSCRIBE, UNSUBSCRIBE or DISCONNECT at work, where they are observed.
+    pub(crate) observed_properties: PropertiesBuf,
     /// What observers have handed over.
     pub(crate) follow_ups: FollowUps,
 }
@@ -155,6 +157,7 @@ impl Turn {
             waited_ms: 0,
             properties: PropertiesBuf::new(),
             gate: broker.new_gate(),
+            observed_properties: PropertiesBuf::new(),
             follow_ups: FollowUps::default(),
         }
     }

@@ -7,11 +7,14 @@
 pub mod action;
 mod actions;
 mod bridge_mqtt;
+pub mod engine;
 mod error;
+pub mod event;
 mod object_template;
 pub mod params;
 mod remote;
 mod row;
+mod select;
 mod sink;
 mod template;
 mod text;
@@ -22,6 +25,7 @@ pub use bridge_mqtt::Bridge;
 pub use error::RowError;
 pub use remote::{AddressRange, AddressRules, BadAddressRange, Forbidden, OpenSinks, RemoteHost};
 pub use row::Row;
+pub use select::{Compile, Select, Selected};
 pub use sink::{
     Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
     SinkListener, SinkStatus, Trouble,

@@ -6,6 +6,7 @@ use broker_codec::{Disconnect, ReasonCode};
 
 use super::{Channel, Close, CloseCause, State};
 use crate::metrics::Metric;
+use crate::observer::EventKind;
 use crate::traffic::Tally;
 use crate::turn::Turn;
 
@@ -15,6 +16,8 @@ impl Channel {
         disconnect: &Disconnect<'_>,
         turn: &mut Turn,
     ) -> Close {
+        turn.observed_properties.clear();
+        turn.note_properties(EventKind::Disconnected, disconnect.properties);
         let connected = match self.connected() {
             Ok(connected) => connected,
             Err(close) => return close,
@@ -66,6 +69,7 @@ impl Channel {
         if broker.connection_closed(&connected.session, self.id, publish_will, turn) {
             turn.client_disconnected(&connected.client, close.cause.name());
         }
+        turn.observed_properties.clear();
     }
 
     fn tell(&self, close: &Close, turn: &mut Turn) {

@@ -50,10 +50,12 @@ impl Channel {
         }
         let zone = Arc::clone(&connected.client.zone);
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
+        turn.note_properties(EventKind::Subscribed, subscribe.properties);
         let mut replays = Vec::new();
         let mut reason_codes = Vec::with_capacity(subscribe.filters.len());
         for (request, allowed) in subscribe.filters.iter().zip(verdicts) {
             if !allowed && zone.acl_deny_disconnect {
+                turn.observed_properties.clear();
                 return Err(Close::violation(
                     ReasonCode::NotAuthorized,
                     "subscribe not authorised",
@@ -74,6 +76,7 @@ impl Channel {
                 Err(reason_code) => reason_code,
             });
         }
+        turn.observed_properties.clear();
         let suback =
             SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, reason_codes };
         match turn.out.records.dependency() {
@@ -163,11 +166,13 @@ impl Channel {
             client: &connected.client,
             filters: &unsubscribe.filters,
         });
+        turn.note_properties(EventKind::Unsubscribed, unsubscribe.properties);
         let reason_codes = unsubscribe
             .filters
             .iter()
             .map(|filter| unsubscribe_one(&connected.session, &connected.client, filter, turn))
             .collect();
+        turn.observed_properties.clear();
         let unsuback = UnsubAck {
             packet_id: unsubscribe.packet_id,
             properties: Properties::EMPTY,

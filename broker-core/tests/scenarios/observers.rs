@@ -1,5 +1,6 @@
 //! Observers: who looks on is no receiver, and what it publishes comes after what it saw.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use broker_codec::{PropertiesBuf, Property};
@@ -51,9 +52,9 @@ fn copy(message: &Message, topic: &str, by: &Arc<str>, now_ms: u64) -> Message {
 
 impl MessageObserver for Eye {
     fn observe(&self, message: &Arc<Message>, reactions: &mut Reactions<'_>) {
-        let n = reactions.notes::<usize>();
-        *n += 1;
-        let line = format!("{} {} {}", self.name, message.topic, n);
+        let n = reactions.notes::<Cell<usize>>();
+        n.set(n.get() + 1);
+        let line = format!("{} {} {}", self.name, message.topic, n.get());
         self.seen.lock().push(line);
         let Some(topic) = self.copy_to else { return };
         if message.publisher.trail().contains(&self.name) {
@@ -229,8 +230,9 @@ impl EventObserver for Witness {
             Event::Refused { client, reason_code } => {
                 format!("refused {} {:#04x}", client.client_id, *reason_code as u8)
             }
-            Event::Disconnected { client, reason } => {
-                format!("disconnected {} {reason}", client.client_id)
+            Event::Disconnected { client, reason, properties } => {
+                let said = properties.iter().count();
+                format!("disconnected {} {reason} {said}", client.client_id)
             }
             Event::Subscribing { client, filters } => {
                 let filters: Vec<_> = filters.iter().map(|f| f.filter).collect();
@@ -239,10 +241,11 @@ impl EventObserver for Witness {
             Event::Unsubscribing { client, filters } => {
                 format!("unsubscribing {} {filters:?}", client.client_id)
             }
-            Event::Subscribed { client, subscription } => {
-                format!("subscribed {} {}", client.client_id, subscription.filter)
+            Event::Subscribed { client, subscription, properties } => {
+                let said = properties.iter().count();
+                format!("subscribed {} {} {said}", client.client_id, subscription.filter)
             }
-            Event::Unsubscribed { client, subscription } => {
+            Event::Unsubscribed { client, subscription, .. } => {
                 format!("unsubscribed {} {}", client.client_id, subscription.filter)
             }
             Event::Delivered { client, message, qos, .. } => {
@@ -295,7 +298,7 @@ fn every_event_is_seen_where_it_happens() {
     let c = rig.join(Hello::v5("c").with(Property::SessionExpiryInterval(60)));
     assert_eq!(taken(&seen), ["connected c 60 true"]);
     rig.subscribed(c, "t/#", Q2);
-    assert_eq!(taken(&seen), ["subscribing c [\"t/#\"]", "subscribed c t/#"]);
+    assert_eq!(taken(&seen), ["subscribing c [\"t/#\"]", "subscribed c t/# 0"]);
     let p = rig.client("p");
     taken(&seen);
     rig.publish(p, "t/1", "x", Q1, 1);
@@ -312,8 +315,10 @@ fn every_event_is_seen_where_it_happens() {
     assert_eq!(taken(&seen), ["dropped nobody nobody no_subscribers"]);
     rig.unsubscribe(c, "t/#");
     assert_eq!(taken(&seen), ["unsubscribing c [\"t/#\"]", "unsubscribed c t/#"]);
-    rig.disconnect(c, ReasonCode::Success, &[]);
-    assert_eq!(taken(&seen), ["disconnected c normal"]);
+    rig.subscribe_with(c, "u", Default::default(), 7);
+    assert_eq!(taken(&seen), ["subscribing c [\"u\"]", "subscribed c u 1"]);
+    rig.disconnect(c, ReasonCode::Success, &[Property::UserProperty("k", "v")]);
+    assert_eq!(taken(&seen), ["disconnected c normal 1"]);
 }
 
 #[test]
@@ -355,7 +360,7 @@ fn only_the_kinds_that_were_asked_for_are_seen() {
     rig.publish(c, "t", "x", Q1, 1);
     rig.puback(c, 1);
     rig.lose(c);
-    assert_eq!(taken(&seen), ["disconnected c closed"]);
+    assert_eq!(taken(&seen), ["disconnected c closed 0"]);
     rig.broker.change_extensions(|extensions| extensions.event_watches.clear());
     let c = rig.client("c");
     rig.lose(c);
@@ -372,4 +377,38 @@ fn an_event_may_cause_messages() {
     rig.check(p, &["PUBREC #1 0x10"]);
     rig.check(s, &["PUBLISH q2 #1 copy=x"]);
     assert_eq!(taken(&seen), ["dropped nobody lost no_subscribers", "delivered s copy q2"]);
+}
+
+/// What is acknowledged was made of: a crash behind the acknowledgement loses neither the message nor what an observer
+/// has published because of it, and one ahead of it loses both.
+#[test]
+fn an_acknowledgement_waits_for_the_records_of_what_came_of_a_message() {
+    let mut rig = Rig::durable(|_, _| {});
+    let seen = Seen::default();
+    let observe = |rig: &Rig| {
+        let eye = Eye { copy_to: Some("copy"), ..Eye::new("eye", &seen) };
+        rig.broker.observe("a", 1, eye.arc()).unwrap()
+    };
+    let _eye = observe(&rig);
+    let s = rig.join(Hello::v5("s").lasting(100));
+    rig.subscribe(s, "copy", Q2);
+    rig.sync();
+    rig.out(s);
+    rig.lose(s);
+    rig.sync();
+    let p = rig.client("p");
+    rig.publish(p, "a", "lost", Q2, 1);
+    rig.check(p, &[]);
+    rig.crash();
+    let _eye = observe(&rig);
+    let p = rig.client("p");
+    rig.publish(p, "a", "kept", Q2, 1);
+    rig.check(p, &[]);
+    rig.sync();
+    rig.check(p, &["PUBREC #1 0x10"]);
+    rig.crash();
+    let s = rig.join(Hello::v5("s").lasting(100));
+    // Its identifier is to survive before the client sees it.
+    rig.sync();
+    rig.check(s, &["PUBLISH q2 #1 copy=kept"]);
 }
