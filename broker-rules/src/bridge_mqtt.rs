@@ -101,6 +101,11 @@ impl Resource for Bridge {
         self.sink.close();
         self.is_connected.store(false, Ordering::Relaxed);
     }
+
+    fn discard(&self) {
+        self.stop();
+        self.sink.discard();
+    }
 }
 
 impl BridgeConfig {

@@ -114,6 +114,10 @@ impl Resource for WebHook {
     fn stop(&self) {
         self.sink.close();
     }
+
+    fn discard(&self) {
+        self.sink.discard();
+    }
 }
 
 impl Target {

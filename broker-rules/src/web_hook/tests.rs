@@ -340,3 +340,35 @@ fn losses_are_told() {
     let told: u64 = losses.0.lock().iter().map(|(_, _, n)| n).sum();
     assert_eq!(told, dropped(&sink).iter().map(|(_, n)| n).sum::<u64>());
 }
+
+#[test]
+fn a_resource_that_is_made_again_takes_up_what_waits_and_one_that_is_deleted_forgets_it() {
+    let world = World::new();
+    let (host, _) = host(Some(world.folder.path()), AddressRules::default());
+    let kind = WebHookType { params: config::params(), host };
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let create = || {
+        let config = json!({"url": url});
+        let resource = kind.create("web_hook:w", config.as_object().unwrap()).unwrap();
+        resource.as_a::<WebHook>().unwrap()
+    };
+    let first = create();
+    (0..10).for_each(|n| push(&first.sink, &n.to_string()));
+    // The engine makes the second before it stops the first.
+    let second = create();
+    assert!(first.sink.push(Owner::nobody(), item("late"), wall_ms()).is_err());
+    first.stop();
+    let n_held = |hook: &WebHook| {
+        let held = hook.status().held;
+        held.memory_items + held.disk_items
+    };
+    wait_until("what waited", || n_held(&second) == 10);
+    second.discard();
+    let third = create();
+    wait_until("an attempt", || third.status().pushed == 0);
+    assert_eq!(n_held(&third), 0);
+    let folder = world.folder.path().join("web_hook%3aw");
+    assert!(folder.is_dir());
+    third.discard();
+    assert!(!folder.exists());
+}
