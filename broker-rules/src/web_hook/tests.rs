@@ -18,6 +18,7 @@ import http.server, json, ssl, sys
 port, log, statuses = int(sys.argv[1]), sys.argv[2], [int(s) for s in sys.argv[3].split(',') if s]
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    wbufsize = 65536
     def answer(self):
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
         status = statuses.pop(0) if statuses else 200
