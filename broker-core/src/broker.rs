@@ -16,6 +16,7 @@ use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::Listeners;
 use crate::control::cursors::Cursors;
+use crate::control::publishing::PublishBounds;
 use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
@@ -78,6 +79,7 @@ pub struct Broker {
     queue_sweep_ms: AtomicU64,
     queue_sweep_shard: AtomicUsize,
     pub(crate) shared_strategy: AtomicU8,
+    pub(crate) publish_bounds: PublishBounds,
     /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
@@ -167,6 +169,7 @@ impl BrokerBuilder {
             queue_bytes: AtomicIsize::new(0),
             queue_sweep_ms: AtomicU64::new(0),
             queue_sweep_shard: AtomicUsize::new(0),
+            publish_bounds: PublishBounds::new(&config),
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),

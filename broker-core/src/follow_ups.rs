@@ -23,9 +23,10 @@ pub(crate) struct FollowUps {
 /// Why a follow-up is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FollowUpError {
-    /// No Topic Name, one of the broker's own, or one with more levels than any zone allows.
-    #[error("nothing can be published to {0:?}")]
-    Topic(Arc<str>),
+    /// No Topic Name, one of the broker's own, or one with more levels than any zone allows. It is not said which, for
+    /// it may have come out of a payload.
+    #[error("no client could publish to the topic")]
+    Topic,
     /// No client of any zone could publish it.
     #[error("larger than the {0} bytes that a packet may have")]
     TooLarge(usize),
@@ -50,14 +51,14 @@ impl FollowUps {
 
 fn check(message: &Message, broker: &Broker) -> Result<(), FollowUpError> {
     let name = &message.topic;
-    let levels_max = broker.topic_levels_max();
+    let bounds = &broker.publish_bounds;
     let is_own = name.starts_with("$SYS/") || name.starts_with("$events/");
-    if topic::validate_name(name).is_err() || is_own || topic::levels(name) > levels_max {
-        return Err(FollowUpError::Topic(Arc::clone(name)));
+    let is_name = topic::validate_name(name).is_ok();
+    if !is_name || is_own || topic::levels(name) > bounds.topic_levels() {
+        return Err(FollowUpError::Topic);
     }
-    let max = broker.packet_bytes_max();
-    if !Broker::fits(name.len() + message.properties.len() + message.payload.len(), max) {
-        return Err(FollowUpError::TooLarge(max));
+    if !bounds.fit(name.len() + message.properties.len() + message.payload.len()) {
+        return Err(FollowUpError::TooLarge(bounds.packet_bytes()));
     }
     Ok(())
 }

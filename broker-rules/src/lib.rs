@@ -10,6 +10,8 @@ mod bridge_mqtt;
 pub mod engine;
 mod error;
 pub mod event;
+pub mod functions;
+mod limits;
 mod object_template;
 pub mod params;
 mod remote;
@@ -23,6 +25,7 @@ mod web_hook;
 
 pub use bridge_mqtt::Bridge;
 pub use error::RowError;
+pub use limits::Limits;
 pub use remote::{AddressRange, AddressRules, BadAddressRange, Forbidden, OpenSinks, RemoteHost};
 pub use row::Row;
 pub use select::{Compile, Select, Selected};

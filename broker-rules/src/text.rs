@@ -1,27 +1,31 @@
-//! Values as text, and JSON as values.
+//! Values as templates show them, and as serde_json's for what is not on the path of a message.
 
 use bytes::Bytes;
 use serde_json::Value as Json;
 
-use crate::value::{Map, Value};
+use crate::limits::Limits;
+use crate::value::{Map, Value, json, text};
 
-/// Appends a value as a template shows it: strings as they are, all else as JSON.
+/// Appends a value as a template shows it: strings as they are, maps and arrays as JSON.
 pub(crate) fn append(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Str(bytes) => out.extend_from_slice(bytes),
-        Value::Undefined => out.extend_from_slice(b"undefined"),
-        other => out.extend_from_slice(to_json(other).to_string().as_bytes()),
+        // Without a bound neither fails.
+        Value::Array(_) | Value::Map(_) => json::append(value, out, usize::MAX).unwrap_or_default(),
+        other => out.extend_from_slice(&text::of(other, usize::MAX).unwrap_or_default()),
     }
+}
+
+/// Reads JSON; `None` if it is none, or beyond the limits.
+pub(crate) fn decode(bytes: &Bytes) -> Option<Value> {
+    json::decode(bytes, &Limits::default())
 }
 
 /// A map as JSON.
 pub(crate) fn json_of_map(map: &Map) -> String {
-    map_to_json(map).to_string()
-}
-
-/// Reads JSON; `None` if it is none.
-pub(crate) fn decode(bytes: &Bytes) -> Option<Value> {
-    serde_json::from_slice(bytes).ok().map(from_json)
+    let mut json = Vec::new();
+    json::append_map(map, &mut json, usize::MAX).unwrap_or_default();
+    String::from_utf8(json).unwrap_or_default()
 }
 
 pub(crate) fn map_to_json(map: &Map) -> Json {

@@ -1,5 +1,14 @@
 //! Values: what columns, constants and results of functions are.
 
+// Operators call most of it, and they come with the statements.
+#[allow(dead_code)]
+pub(crate) mod arithmetic;
+pub(crate) mod compare;
+#[cfg(test)]
+pub(crate) mod generated;
+pub(crate) mod json;
+pub(crate) mod text;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +33,29 @@ pub enum Value {
     Array(Arc<Vec<Self>>),
     /// A map.
     Map(Arc<Map>),
+}
+
+impl Value {
+    /// What it is, with its article: for errors.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Undefined => "undefined",
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Str(_) => "a string",
+            Self::Array(_) => "an array",
+            Self::Map(_) => "a map",
+        }
+    }
+
+    /// A string, copied.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Str(Bytes::copy_from_slice(text.as_bytes()))
+    }
 }
 
 /// A map from keys to values, in the order of the keys.
@@ -57,6 +89,24 @@ impl Map {
             map.insert(Arc::clone(key), value.clone());
         }
         map
+    }
+
+    /// A map of entries in any order. The last of a key's values wins; what is undefined is left out.
+    #[must_use]
+    pub fn from_entries(mut entries: Vec<(Arc<str>, Value)>) -> Self {
+        entries.retain(|(_, value)| !matches!(value, Value::Undefined));
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            // Stable, so that the last of a key stays the last.
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            entries.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                if same {
+                    std::mem::swap(&mut later.1, &mut earlier.1);
+                }
+                same
+            });
+        }
+        Self(entries)
     }
 
     /// How many keys it has.

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker_codec::{QoS, topic};
 
 use crate::broker::Broker;
 use crate::client::ClientId;
-use crate::config::ZoneConfig;
+use crate::config::{BrokerConfig, ZoneConfig};
 use crate::delayed::Delayed;
 use crate::extension::PublishDraft;
 use crate::message::{Message, Publication, Publisher, weight};
@@ -36,6 +37,49 @@ pub enum PublishError {
 /// What a PUBLISH without properties has beside topic and payload: fixed header, length of the topic, Packet
 /// Identifier, length of the properties.
 const HEADER_BYTES_MAX: usize = 5 + 2 + 2 + 1;
+
+/// What a client of the most generous zone could publish: read for each message of an observer, so kept at hand.
+#[derive(Default)]
+pub(crate) struct PublishBounds {
+    packet_bytes: AtomicUsize,
+    topic_levels: AtomicUsize,
+}
+
+impl PublishBounds {
+    pub(crate) fn new(config: &BrokerConfig) -> Self {
+        let bounds = Self::default();
+        bounds.follow(config);
+        bounds
+    }
+
+    /// Has them be those of other settings.
+    pub(crate) fn follow(&self, config: &BrokerConfig) {
+        let zones = || config.zones.values();
+        let bytes = zones().map(|zone| zone.max_packet_size).max();
+        let bytes = bytes.unwrap_or_else(|| ZoneConfig::default().max_packet_size);
+        let levels = zones().map(|zone| match zone.max_topic_levels {
+            0 => usize::MAX,
+            levels => levels.into(),
+        });
+        self.packet_bytes.store(bytes as usize, Ordering::Relaxed);
+        self.topic_levels.store(levels.max().unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Bytes of a packet.
+    pub(crate) fn packet_bytes(&self) -> usize {
+        self.packet_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Levels of a topic.
+    pub(crate) fn topic_levels(&self) -> usize {
+        self.topic_levels.load(Ordering::Relaxed)
+    }
+
+    /// True if topic, properties and payload of that many bytes make a packet.
+    pub(crate) fn fit(&self, bytes: usize) -> bool {
+        bytes + HEADER_BYTES_MAX <= self.packet_bytes()
+    }
+}
 
 /// Where a message goes, and when: on the monotonic clock, `None` for now.
 struct Place<'a> {
@@ -106,28 +150,6 @@ impl Broker {
         }
     }
 
-    /// Bytes that a packet of the most generous zone may have.
-    pub(crate) fn packet_bytes_max(&self) -> usize {
-        let config = self.config();
-        let max = config.zones.values().map(|zone| zone.max_packet_size).max();
-        max.unwrap_or_else(|| ZoneConfig::default().max_packet_size) as usize
-    }
-
-    /// Levels that a topic of the most generous zone may have.
-    pub(crate) fn topic_levels_max(&self) -> usize {
-        let config = self.config();
-        let levels = config.zones.values().map(|zone| match zone.max_topic_levels {
-            0 => usize::MAX,
-            levels => levels.into(),
-        });
-        levels.max().unwrap_or(usize::MAX)
-    }
-
-    /// True if topic, properties and payload of that many bytes make a packet of at most `max`.
-    pub(crate) const fn fits(bytes: usize, max: usize) -> bool {
-        bytes + HEADER_BYTES_MAX <= max
-    }
-
     fn place<'a>(&self, name: &'a str, turn: &Turn) -> Result<Place<'a>, PublishError> {
         let refused = || PublishError::Topic(name.to_owned());
         topic::validate_name(name).map_err(|_| refused())?;
@@ -145,9 +167,9 @@ impl Broker {
     }
 
     fn check_size(&self, drafts: &[PublishDraft<'_>]) -> Result<(), PublishError> {
-        let max = self.packet_bytes_max();
+        let max = self.publish_bounds.packet_bytes();
         let bytes = |draft: &PublishDraft<'_>| draft.topic.len() + draft.payload.len();
-        let is_too_large = drafts.iter().any(|draft| !Self::fits(bytes(draft), max));
+        let is_too_large = drafts.iter().any(|draft| !self.publish_bounds.fit(bytes(draft)));
         if is_too_large { Err(PublishError::TooLarge(max)) } else { Ok(()) }
     }
 

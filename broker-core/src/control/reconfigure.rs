@@ -32,6 +32,7 @@ impl Broker {
             ..config
         };
         self.shared_strategy.store(config.shared_strategy as u8, Ordering::Relaxed);
+        self.publish_bounds.follow(&config);
         self.sys.configure(&config);
         self.slow_subscribers.configure(&config.slow_subscribers);
         if config.rewrite_rules != current.rewrite_rules {

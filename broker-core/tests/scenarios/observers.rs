@@ -189,7 +189,7 @@ fn what_no_client_could_publish_is_refused() {
         let _eye = rig.broker.observe("a", 1, eye.arc()).unwrap();
         let p = rig.client("p");
         rig.publish(p, "a", "x", Q0, 0);
-        let refused = format!("eye {}", FollowUpError::Topic(topic.into()));
+        let refused = format!("eye {}", FollowUpError::Topic);
         assert_eq!(taken(&seen), ["eye a 1", &refused]);
     }
     let seen = Seen::default();
@@ -197,7 +197,13 @@ fn what_no_client_could_publish_is_refused() {
     let _eye = rig.broker.observe("a", 1, eye.arc()).unwrap();
     let p = rig.client("p");
     rig.publish(p, "a", &"x".repeat(985), Q0, 0);
-    assert_eq!(taken(&seen).len(), 2);
+    assert_eq!(taken(&seen), ["eye a 1", &format!("eye {}", FollowUpError::TooLarge(1000))]);
+    // Another setting counts at once.
+    let mut config = BrokerConfig::clone(&rig.broker.config());
+    config.zones.insert("large".to_owned(), ZoneConfig::default().into());
+    rig.broker.reconfigure(config).unwrap();
+    rig.publish(p, "a", &"x".repeat(985), Q0, 0);
+    assert_eq!(taken(&seen), ["eye a 1"]);
 }
 
 /// `$delayed/…` and retaining mean for an observer what they mean for a client.

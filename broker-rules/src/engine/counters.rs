@@ -67,7 +67,8 @@ impl RuleCounters {
     }
 
     /// Keeps the last error. True if it is to be logged: once per second.
-    pub(super) fn note_error(&self, now_ms: u64, wall_ms: u64, text: String) -> bool {
+    pub(super) fn note_error(&self, now_ms: u64, wall_ms: u64, mut text: String) -> bool {
+        text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
         // Who finds another thread at it has nothing newer to say.
         if let Some(mut last) = self.last_error.try_lock() {
             *last = Some(LastError { at_ms: wall_ms, text });
@@ -125,6 +126,8 @@ fn rounded(number: f64) -> f64 {
 pub(super) const SAMPLE_MS: u64 = 10_000;
 /// Five minutes of them.
 const SAMPLES: usize = 30;
+/// Of an error that is kept.
+const ERROR_BYTES_MAX: usize = 1024;
 /// Between two lines about one rule.
 const LOG_PAUSE_MS: u64 = 1000;
 

@@ -305,3 +305,31 @@ fn a_statement_is_tried_on_columns_that_are_made_up() {
     }
     assert_eq!(attempt(Some("no"), "ALL FROM #", json!({})), Err("Hook no Not Found".to_owned()));
 }
+
+/// While a rule is changed again and again, each message meets it once: never no version of it, never two.
+#[test]
+fn a_change_leaves_no_gap() {
+    const MESSAGES: usize = 5_000;
+    let mut world = World::new();
+    let id = world.rule("ALL FROM t/#", "note", json!({ "as": "x" }));
+    let (broker, now) = (std::sync::Arc::clone(&world.broker), world.now);
+    let publish = || {
+        let mut client = broker.local_client("p");
+        for n in 0..MESSAGES {
+            let topic = format!("t/{}", n % 7);
+            client.publish(&topic, "x", Q0, now).expect("a topic");
+        }
+    };
+    let mut n_changes = 0;
+    std::thread::scope(|scope| {
+        let threads = [0, 1].map(|_| scope.spawn(publish));
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            let change =
+                RuleChange { description: Some(n_changes.to_string()), ..Default::default() };
+            let _ = world.engine.change_rule(&id, change).expect("a change in order");
+            n_changes += 1;
+        }
+    });
+    assert!(n_changes > 1);
+    assert_eq!(world.taken().len(), 2 * MESSAGES, "after {n_changes} changes");
+}

@@ -1,0 +1,86 @@
+//! What rules cost a message: those on other topics, one that matches, and one that republishes. The statement is
+//! written in Rust, so that this is the price of the engine and not of a language.
+//!
+//! Run with `cargo bench -p broker-benches --bench rules`.
+#![expect(clippy::print_stdout, reason = "criterion counts no allocations")]
+
+use std::alloc::System;
+
+use broker_benches::{World, nth_packet_id, publish};
+use broker_codec::QoS;
+use broker_rules::action::Catalogue;
+use broker_rules::engine::{EngineOptions, RuleEngine, RuleSpec};
+use broker_rules::{Map, Row, RowError, Select, Selected, Value};
+use criterion::{Criterion, criterion_group, criterion_main};
+use serde_json::{Value as Json, json};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// `SELECT payload.x AS x, clientid FROM … WHERE payload.x > 10`
+struct Over10(Vec<String>);
+
+impl Select for Over10 {
+    fn sources(&self) -> &[String] {
+        &self.0
+    }
+
+    fn apply(&self, row: &dyn Row) -> Result<Selected, RowError> {
+        let Some(Value::Map(payload)) = row.decoded_payload() else { return Ok(Selected::Nothing) };
+        let Some(x @ Value::Int(11..)) = payload.get("x") else { return Ok(Selected::Nothing) };
+        let mut output = Map::default();
+        output.insert("x".into(), x.clone());
+        output.insert("clientid".into(), row.column("clientid"));
+        Ok(Selected::Row(output))
+    }
+}
+
+fn engine(world: &World, filters: impl Iterator<Item = String>, action: &Json) -> RuleEngine {
+    let compile = |filter: &str| Ok(Box::new(Over10(vec![filter.to_owned()])) as Box<dyn Select>);
+    let options = EngineOptions::default();
+    let engine = RuleEngine::new(&world.broker, Catalogue::built_in(), Box::new(compile), options);
+    for filter in filters {
+        let request = json!({ "name": "r", "rawsql": filter, "actions": [action] });
+        let request = request.as_object().expect("it is one");
+        let spec = RuleSpec::from_json(request).expect("a request in order");
+        let (..) = engine.create_rule(spec, 1).expect("a rule in order");
+    }
+    engine
+}
+
+fn rules(c: &mut Criterion) {
+    let mut group = c.benchmark_group("rules");
+    let payload = br#"{"x":42,"temperature":21.5,"unit":"C"}"#;
+    let bytes = publish("load/1", QoS::AtMostOnce, nth_packet_id(0), payload);
+    let nothing = json!({ "name": "do_nothing" });
+    let republish =
+        json!({ "name": "republish", "params": { "target_topic": "out", "payload_tmpl": "${x}" } });
+    let elsewhere = || (0..1000).map(|n| format!("elsewhere/{n}/#"));
+    let here = || std::iter::once("load/#".to_owned());
+    let mut allocations = Vec::new();
+    for (name, filters, action) in [
+        ("none", Vec::new(), &nothing),
+        ("1000 elsewhere", elsewhere().collect(), &nothing),
+        ("one matches", here().collect(), &nothing),
+        ("one republishes", here().collect(), &republish),
+    ] {
+        let mut world = World::default();
+        let mut publisher = world.connect("publisher");
+        let mut subscriber = world.connect("subscriber");
+        world.subscribe(&mut subscriber, ["load/#", "out"], QoS::AtMostOnce);
+        let _engine = engine(&world, filters.into_iter(), action);
+        // Caches and buffers are filled once.
+        (0..3).for_each(|_| world.feed(&mut publisher, &bytes));
+        let region = Region::new(ALLOCATOR);
+        world.feed(&mut publisher, &bytes);
+        allocations.push(region.change().allocations);
+        group.bench_function(name, |b| b.iter(|| world.feed(&mut publisher, &bytes)));
+    }
+    group.finish();
+    println!("allocations per message: {allocations:?}");
+    assert_eq!(allocations[0], allocations[1], "a rule on another topic allocates");
+}
+
+criterion_group!(benches, rules);
+criterion_main!(benches);
