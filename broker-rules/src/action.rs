@@ -178,8 +178,12 @@ pub trait Resource: Any + Send + Sync {
     /// # Errors
     /// Why it could not.
     fn start(&self) -> Result<(), String>;
-    /// Lets go of its connections, for good.
+    /// Lets go of its connections, for good. What waits for them is kept for a resource of the same identifier.
     fn stop(&self);
+    /// The same for one that is deleted: what waits is forgotten.
+    fn discard(&self) {
+        self.stop();
+    }
 }
 
 impl dyn Resource {

@@ -6,21 +6,27 @@
 
 pub mod action;
 mod actions;
+mod bridge_mqtt;
 pub mod engine;
 mod error;
 pub mod event;
 pub mod functions;
 mod limits;
+mod object_template;
 pub mod params;
+mod remote;
 mod row;
 mod select;
 mod sink;
 mod template;
 mod text;
 mod value;
+mod web_hook;
 
+pub use bridge_mqtt::Bridge;
 pub use error::RowError;
 pub use limits::Limits;
+pub use remote::{AddressRange, AddressRules, BadAddressRange, Forbidden, OpenSinks, RemoteHost};
 pub use row::Row;
 pub use select::{Compile, Select, Selected};
 pub use sink::{
@@ -29,3 +35,4 @@ pub use sink::{
 };
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
+pub use web_hook::WebHook;

@@ -177,6 +177,19 @@ impl RemoteSink {
     }
 }
 
+impl RemoteSink {
+    /// Closes it and removes its folder, with all that waits there.
+    pub fn discard(&self) {
+        self.close();
+        let Some(folder) = &self.shared.buffer.config.folder else { return };
+        if let Err(error) = std::fs::remove_dir_all(folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            log::warn!("what a sink held cannot be removed: {error} sink={}", self.shared.name);
+        }
+    }
+}
+
 impl Drop for RemoteSink {
     fn drop(&mut self) {
         self.close();

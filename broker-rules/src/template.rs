@@ -93,6 +93,30 @@ impl Template {
         out.into()
     }
 
+    /// The text filled, as part of a URL: what is filled in is percent-encoded, so that it stays one name.
+    #[must_use]
+    pub fn render_path(&self, output: &Map) -> String {
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out += text,
+                Part::Path(path) => {
+                    let mut filled = Vec::new();
+                    text::append(&look_up(output, path), &mut filled);
+                    for byte in filled {
+                        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+                        {
+                            out.push(char::from(byte));
+                        } else {
+                            out += &format!("%{byte:02X}");
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+
     /// The text filled, as a topic to publish to.
     ///
     /// # Errors
@@ -215,6 +239,13 @@ mod tests {
         let output = output();
         let Some(Value::Str(bytes)) = output.get("a") else { panic!() };
         assert_eq!(Template::new("${a}").render(&output).as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn what_is_filled_into_a_path_stays_one_name() {
+        let path = |template: &str| Template::new(template).render_path(&output());
+        assert_eq!(path("/d/${a}/v?n=${n}"), "/d/text/v?n=-7");
+        assert_eq!(path("${wild}${raw}${m}"), "a%2F%23%FF%7B%22y%22%3A1.5%7D");
     }
 
     #[test]

@@ -81,6 +81,16 @@ impl Map {
         }
     }
 
+    /// The entries of these keys.
+    #[must_use]
+    pub fn only(&self, keys: &[&str]) -> Self {
+        let mut map = Self::default();
+        for (key, value) in self.iter().filter(|(key, _)| keys.contains(&&***key)) {
+            map.insert(Arc::clone(key), value.clone());
+        }
+        map
+    }
+
     /// A map of entries in any order. The last of a key's values wins; what is undefined is left out.
     #[must_use]
     pub fn from_entries(mut entries: Vec<(Arc<str>, Value)>) -> Self {

@@ -115,7 +115,7 @@ impl RuleEngine {
         }
         let saved = kept::remove_resource(&self.broker, id);
         if let Some(Held { resource: Ok(resource), .. }) = state.resources.0.remove(&created_ns) {
-            resource.stop();
+            resource.discard();
         }
         Ok(Some(saved))
     }

@@ -460,17 +460,7 @@ impl Buffer {
             drop_all(DropReason::Closed, &mut ahead.chain(&items));
             return opened;
         };
-        // The oldest file may have gone while some of it was in delivery.
-        let in_memory: Vec<_> = in_flight
-            .iter()
-            .filter(|(_, origin)| !matches!(origin, Origin::Spool(place) if spool.holds(*place)))
-            .collect();
-        let ahead = in_memory.iter().map(|(item, _)| item);
-        let mut result = spool.replace_front(ahead.chain(front.iter()));
-        if result.is_err() {
-            let lost = in_memory.iter().filter(|(_, origin)| *origin != Origin::Front);
-            drop_all(DropReason::Disk, &mut lost.map(|(item, _)| item));
-        }
+        let mut result = Ok(());
         while !items.is_empty() {
             let (chunk, _) = chunk_of(&mut items);
             let mut lost = Lost::default();
@@ -479,6 +469,17 @@ impl Buffer {
                 result = Err(error);
             }
             self.drop_lost(DropReason::Full, lost);
+        }
+        // The oldest file may have gone while some of it was in delivery, just now too.
+        let in_memory: Vec<_> = in_flight
+            .iter()
+            .filter(|(_, origin)| !matches!(origin, Origin::Spool(place) if spool.holds(*place)))
+            .collect();
+        let ahead = in_memory.iter().map(|(item, _)| item);
+        if let Err(error) = spool.replace_front(ahead.chain(front.iter())) {
+            let lost = in_memory.iter().filter(|(_, origin)| *origin != Origin::Front);
+            drop_all(DropReason::Disk, &mut lost.map(|(item, _)| item));
+            result = Err(error);
         }
         let synced = spool.sync();
         result.and(synced)

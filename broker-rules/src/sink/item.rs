@@ -20,6 +20,14 @@ const OVERHEAD_BYTES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(pub(super) u64);
 
+impl Owner {
+    /// Of no action.
+    #[cfg(test)]
+    pub(crate) const fn nobody() -> Self {
+        Self(0)
+    }
+}
+
 /// One thing for the remote side. Its bytes mean something to the [`Remote`](super::Remote) alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Item {

@@ -274,8 +274,9 @@ impl Spool {
     /// # Errors
     /// It could not be removed: after a restart it is delivered again.
     pub(super) fn forget_front(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.has_front) {
+        if self.has_front {
             self.folder.replace_front(&[])?;
+            self.has_front = false;
         }
         Ok(())
     }

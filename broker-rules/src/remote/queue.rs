@@ -1,0 +1,57 @@
+//! The part of a resource's configuration that is about its buffer.
+
+use std::path::PathBuf;
+
+use serde_json::{Map as Object, Value as Json};
+
+use super::units::{parse_bytes, parse_duration};
+use crate::params::{self, ParamKind, ParamSpec};
+use crate::sink::SinkConfig;
+
+/// Parameters of the buffer; all of them can be left out.
+pub(crate) fn queue_params() -> Vec<ParamSpec> {
+    let text = |name, title, description, default: &str| {
+        ParamSpec::optional(name, ParamKind::String, title, description).or(default)
+    };
+    vec![
+        text("queue_memory_bytes", "Buffer in Memory", "Bytes that wait in memory", "4MB"),
+        text("queue_disk_bytes", "Buffer on Disk", "Bytes that wait on disk", "1000MB"),
+        text("queue_seg_bytes", "Size of Files", "Bytes of one file on disk", "10MB"),
+        text("queue_max_age", "Longest Wait", "What has waited for longer is dropped", "24h"),
+        ParamSpec::optional(
+            "disk_cache",
+            ParamKind::OneOf(&["on", "off"]),
+            "Disk Cache",
+            "Whether what memory has no room for waits on disk",
+        )
+        .or("on"),
+    ]
+}
+
+/// Reads them; `specs` are all parameters of the resource.
+pub(crate) fn queue_config(
+    specs: &[ParamSpec],
+    config: &Object<String, Json>,
+    folder: Option<PathBuf>,
+) -> Result<SinkConfig, String> {
+    let value = |name| params::value(specs, config, name).unwrap_or(&Json::Null);
+    let bytes = |name: &'static str| {
+        parse_bytes(value(name)).filter(|bytes| *bytes > 0).ok_or_else(|| size_expected(name))
+    };
+    let age_max = parse_duration(value("queue_max_age"))
+        .ok_or("queue_max_age: a duration such as 24h is expected")?;
+    let is_on_disk = value("disk_cache") != "off";
+    Ok(SinkConfig {
+        folder: folder.filter(|_| is_on_disk),
+        memory_bytes_max: usize::try_from(bytes("queue_memory_bytes")?)
+            .map_err(|_| size_expected("queue_memory_bytes"))?,
+        disk_bytes_max: bytes("queue_disk_bytes")?,
+        segment_bytes: bytes("queue_seg_bytes")?,
+        age_max,
+        ..SinkConfig::default()
+    })
+}
+
+fn size_expected(name: &str) -> String {
+    format!("{name}: a size such as 10MB is expected")
+}

@@ -1,0 +1,211 @@
+//! WebHookConfig: what an operator says of a web hook, checked.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map as Object, Value as Json};
+use ureq::http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
+use ureq::http::{HeaderName, HeaderValue, Method};
+
+use super::target::Target;
+use crate::params::{self, ParamKind, ParamSpec};
+use crate::remote::tls::TlsFiles;
+use crate::remote::{parse_duration, queue_config, queue_params};
+use crate::sink::SinkConfig;
+
+/// A web hook as it was configured. Its headers may be secrets.
+#[derive(Clone)]
+pub(super) struct WebHookConfig {
+    pub(super) target: Target,
+    pub(super) method: Method,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) connect_timeout: Duration,
+    pub(super) request_timeout: Duration,
+    pub(super) pool_size: usize,
+    pub(super) tls: TlsFiles,
+    pub(super) sink: SinkConfig,
+}
+
+/// Parameters of the resource.
+pub(super) fn params() -> Vec<ParamSpec> {
+    let timeout = ParamKind::Range(0.001, TIMEOUT_MAX_S);
+    let file = |name, title, description| {
+        ParamSpec::optional(name, ParamKind::String, title, description).or("")
+    };
+    let mut params = vec![
+        ParamSpec::required("url", ParamKind::Url, "Request URL", "Request URL"),
+        ParamSpec::optional("headers", ParamKind::Object, "Request Header", "Request Header")
+            .or(Json::Object(Object::new())),
+        ParamSpec::optional(
+            "method",
+            ParamKind::OneOf(&["PUT", "POST", "GET", "DELETE"]),
+            "Request Method",
+            "Request Method",
+        )
+        .or("POST"),
+        ParamSpec::optional("connect_timeout", timeout, "Connect Timeout", "Seconds to connect")
+            .or(5),
+        ParamSpec::optional("request_timeout", timeout, "Request Timeout", "Seconds to answer")
+            .or(5),
+        ParamSpec::optional(
+            "pool_size",
+            ParamKind::Range(1.0, 1024.0),
+            "Pool Size",
+            "Connections that are kept; events go one after the other, so one is in use",
+        )
+        .or(32),
+        ParamSpec::optional(
+            "content_type",
+            ParamKind::OneOf(&["application/json", "text/plain;charset=UTF-8"]),
+            "Content Type",
+            "Content type of the request's body",
+        )
+        .or("application/json"),
+        file("cacertfile", "CA Certificates", "PEM file of the CAs that are trusted"),
+        file("certfile", "Certificate", "PEM file of the broker's own certificates"),
+        file("keyfile", "Key", "PEM file of the key of the broker's certificate"),
+    ];
+    params.append(&mut queue_params());
+    params
+}
+
+impl WebHookConfig {
+    /// Reads a configuration; `folder` is for the buffer.
+    pub(super) fn new(
+        specs: &[ParamSpec],
+        config: &Object<String, Json>,
+        folder: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        params::check(specs, config).map_err(|error| error.to_string())?;
+        let value = |name| params::value(specs, config, name).unwrap_or(&Json::Null);
+        let text = |name| params::text(specs, config, name);
+        let (target, login) = Target::parse(text("url"))?;
+        let method = match text("method") {
+            "PUT" => Method::PUT,
+            "GET" => Method::GET,
+            "DELETE" => Method::DELETE,
+            _ => Method::POST,
+        };
+        let mut headers = headers(value("headers"))?;
+        if has_body(&method) && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE) {
+            let value = HeaderValue::from_str(text("content_type")).map_err(|_| "content_type")?;
+            headers.push((CONTENT_TYPE, value));
+        }
+        if let Some(login) = login
+            && !headers.iter().any(|(name, _)| *name == AUTHORIZATION)
+        {
+            let mut value = HeaderValue::from_str(&login.0).map_err(|_| "url")?;
+            value.set_sensitive(true);
+            headers.push((AUTHORIZATION, value));
+        }
+        let seconds = |name: &'static str| {
+            parse_duration(value(name)).ok_or_else(|| format!("{name}: seconds are expected"))
+        };
+        Ok(Self {
+            target,
+            method,
+            headers,
+            connect_timeout: seconds("connect_timeout")?,
+            request_timeout: seconds("request_timeout")?,
+            pool_size: value("pool_size").as_f64().map_or(1, |size| size as usize),
+            tls: TlsFiles::new(text("cacertfile"), text("certfile"), text("keyfile"))?,
+            sink: queue_config(specs, config, folder)?,
+        })
+    }
+}
+
+impl fmt::Debug for WebHookConfig {
+    /// Without headers: one of them may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebHookConfig")
+            .field("target", &self.target)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether requests of a method have a body.
+pub(super) fn has_body(method: &Method) -> bool {
+    *method == Method::POST || *method == Method::PUT
+}
+
+fn headers(value: &Json) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let mut headers = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        // The value may be a secret, the name is none.
+        let parsed = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("headers: {name:?} is no header name"))?;
+        if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&parsed) {
+            return Err(format!("headers: {name} is set by the broker"));
+        }
+        let value = value.as_str().ok_or_else(|| format!("headers: {name}: no string"))?;
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| format!("headers: {name}: not allowed in a header"))?;
+        value.set_sensitive(true);
+        headers.push((parsed, value));
+    }
+    Ok(headers)
+}
+
+/// An hour: a server that takes longer does not answer.
+const TIMEOUT_MAX_S: f64 = 3600.0;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(config: &Json) -> Result<WebHookConfig, String> {
+        WebHookConfig::new(&params(), config.as_object().unwrap(), None)
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let config = read(&json!({"url": "http://h/p"})).unwrap();
+        assert_eq!(config.method, Method::POST);
+        assert_eq!(config.headers, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        assert_eq!(config.connect_timeout, Duration::from_secs(5));
+        assert_eq!(config.request_timeout, Duration::from_secs(5));
+        assert_eq!((config.pool_size, config.sink), (32, SinkConfig::default()));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for (config, expected) in [
+            (json!({}), "{required_field_missing,url}"),
+            (json!({"url": "ftp://h"}), "invalid_data_type"),
+            (json!({"url": "http://h", "method": "PATCH"}), "method"),
+            (json!({"url": "http://h", "headers": {"a b": "c"}}), "\"a b\" is no header name"),
+            (json!({"url": "http://h", "headers": {"a\r\nb": "c"}}), "is no header name"),
+            (json!({"url": "http://h", "headers": {"a": "b\r\nc: d"}}), "a: not allowed"),
+            (json!({"url": "http://h", "headers": {"a": 1}}), "a: no string"),
+            (json!({"url": "http://h", "headers": {"Content-Length": "1"}}), "set by the broker"),
+            (json!({"url": "http://h", "connect_timeout": 0}), "connect_timeout"),
+            (json!({"url": "http://h", "certfile": "c.pem"}), "certfile needs keyfile"),
+            (json!({"url": "http://h", "queue_disk_bytes": "much"}), "queue_disk_bytes"),
+        ] {
+            let error = read(&config).unwrap_err();
+            assert!(error.contains(expected), "{config}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown_or_in_an_error() {
+        let config = json!({
+            "url": "http://me:hidden@h/p",
+            "headers": {"Authorization": "Bearer hidden", "X-Token": "hidden"},
+        });
+        let config = read(&config).unwrap();
+        assert!(!format!("{config:?} {:?}", config.headers).contains("hidden"));
+        for config in [
+            json!({"url": "http://me:hidden@h:x"}),
+            json!({"url": "http://h", "headers": {"a": "hidden\n"}}),
+        ] {
+            assert!(!read(&config).unwrap_err().contains("hidden"));
+        }
+    }
+}
