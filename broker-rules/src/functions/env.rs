@@ -57,4 +57,30 @@ impl<'a> Env<'a> {
         self.json_left.set(left);
         json::decode(text, self.limits)
     }
+
+    /// Checks that a value has at most so many levels. What a statement builds by and by, out of what it has built,
+    /// must not become so deep that walking or dropping it overflows the stack, nor so large that it has no end.
+    ///
+    /// # Errors
+    /// It is nested deeper, or walking through it takes more than `max_steps`.
+    pub fn check_depth(&self, value: &Value, levels: usize) -> Result<(), RowError> {
+        let deeper = || levels.checked_sub(1).ok_or_else(Self::too_deep);
+        match value {
+            Value::Array(items) => {
+                let levels = deeper()?;
+                self.charge_steps(1 + items.len() as u64 / 16)?;
+                items.iter().try_for_each(|item| self.check_depth(item, levels))
+            }
+            Value::Map(map) => {
+                let levels = deeper()?;
+                self.charge_steps(1 + map.len() as u64 / 16)?;
+                map.iter().try_for_each(|(_, value)| self.check_depth(value, levels))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn too_deep() -> RowError {
+        RowError::new("the value is nested deeper than json_max_depth")
+    }
 }

@@ -132,10 +132,9 @@ fn put(call: &mut Call<'_>, dots: Dots) -> Result<Value, RowError> {
     let (key, map) = (call.utf8(0)?, map_of(call, 2)?);
     call.env.charge_steps(map.len() as u64 / 16)?;
     let value = call.arg(1).clone();
-    let mut left = call.env.limits.json_max_depth;
     let levels = if dots == Dots::Separate { key.split('.').count() } else { 1 };
-    left = left.checked_sub(levels).ok_or_else(too_deep)?;
-    check_depth(&value, left, call.env)?;
+    let left = call.env.limits.json_max_depth.checked_sub(levels).ok_or_else(Env::too_deep)?;
+    call.env.check_depth(&value, left)?;
     if let Value::Undefined = value {
         return Ok(Value::Map(map));
     }
@@ -161,36 +160,13 @@ fn with_path(map: Arc<Map>, path: &str, value: Value) -> Arc<Map> {
     with(map, key, Value::Map(with_path(inner, rest, value)))
 }
 
-/// Whether a value has at most so many levels. Values that are built by and by must not become so deep that walking
-/// or dropping them overflows the stack.
-pub(crate) fn check_depth(value: &Value, levels: usize, env: &Env<'_>) -> Result<(), RowError> {
-    let deeper = || levels.checked_sub(1).ok_or_else(too_deep);
-    match value {
-        Value::Array(items) => {
-            let levels = deeper()?;
-            env.charge_steps(1 + items.len() as u64 / 16)?;
-            items.iter().try_for_each(|item| check_depth(item, levels, env))
-        }
-        Value::Map(map) => {
-            let levels = deeper()?;
-            env.charge_steps(1 + map.len() as u64 / 16)?;
-            map.iter().try_for_each(|(_, value)| check_depth(value, levels, env))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn too_deep() -> RowError {
-    RowError::new("the value is nested deeper than json_max_depth")
-}
-
 fn each(call: &mut Call<'_>, item: fn(&Arc<str>, &Value) -> Value) -> Result<Value, RowError> {
     let map = map_of(call, 0)?;
     call.check_items(map.len())?;
     call.env.charge_steps(map.len() as u64)?;
     let items = map.iter().map(|(key, value)| item(key, value)).collect();
     let items = call.new_array(items)?;
-    check_depth(&items, call.env.limits.json_max_depth, call.env)?;
+    call.env.check_depth(&items, call.env.limits.json_max_depth)?;
     Ok(items)
 }
 

@@ -127,3 +127,6 @@ fn contains(call: &Call<'_>, is_it: fn(&str, &str) -> bool) -> Result<Value, Row
             && qos.as_ref().is_none_or(|qos| element.get("qos") == Some(qos))
     })))
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,3 +141,6 @@ fn bits_at(text: &[u8], at: usize, width: usize) -> u8 {
     // Eight bits at most are left.
     shifted.to_le_bytes()[0]
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,6 @@ fn from_date(call: &mut Call<'_>) -> Result<Value, RowError> {
         .map_err(|cause| RowError::new(format!("argument {}: {cause}", format_at + 2)))?;
     units(moment, unit)
 }
+
+#[cfg(test)]
+mod tests;
