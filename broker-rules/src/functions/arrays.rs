@@ -1,4 +1,4 @@
-//! Arrays.
+//! Arrays: their items and parts.
 
 use super::{Call, Function};
 use crate::error::RowError;

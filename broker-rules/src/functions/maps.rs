@@ -1,4 +1,4 @@
-//! Maps.
+//! Maps: read, written, and taken apart.
 
 use std::sync::Arc;
 
