@@ -9,9 +9,13 @@ pub(crate) mod generated;
 pub(crate) mod json;
 pub(crate) mod text;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::error::RowError;
+use crate::limits::Limits;
 
 /// A value of a column, a constant, or of an expression. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,6 +53,20 @@ impl Value {
             Self::Array(_) => "an array",
             Self::Map(_) => "a map",
         }
+    }
+
+    /// Decodes a JSON text; `None` if it is none, or beyond the limits. Strings without escapes are slices of it.
+    #[must_use]
+    pub fn from_json(text: &Bytes, limits: &Limits) -> Option<Self> {
+        json::decode(text, limits)
+    }
+
+    /// The value as JSON: keys in their order, no blanks, U+FFFD for what is not UTF-8.
+    ///
+    /// # Errors
+    /// It has more than `max` bytes.
+    pub fn to_json(&self, max: usize) -> Result<Vec<u8>, RowError> {
+        json::encode(self, max)
     }
 
     /// A string, copied.
@@ -93,20 +111,14 @@ impl Map {
 
     /// A map of entries in any order. The last of a key's values wins; what is undefined is left out.
     #[must_use]
-    pub fn from_entries(mut entries: Vec<(Arc<str>, Value)>) -> Self {
-        entries.retain(|(_, value)| !matches!(value, Value::Undefined));
-        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
-            // Stable, so that the last of a key stays the last.
-            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-            entries.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
-                if same {
-                    std::mem::swap(&mut later.1, &mut earlier.1);
-                }
-                same
-            });
+    pub fn from_entries(entries: Vec<(Arc<str>, Value)>) -> Self {
+        let mut building = Building::default();
+        for (key, value) in entries {
+            if !matches!(value, Value::Undefined) {
+                *building.place(key) = value;
+            }
         }
-        Self(entries)
+        building.done()
     }
 
     /// How many keys it has.
@@ -125,6 +137,73 @@ impl Map {
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
         self.0.iter().map(|(key, value)| (key, value))
     }
+}
+
+/// A map that is being made of many entries: a few are inserted one by one, more are sorted at the end, for
+/// inserting each takes time with the square of their number.
+#[derive(Default)]
+pub(crate) struct Building {
+    entries: Vec<(Arc<str>, Value)>,
+    /// The first bytes of the first keys, as numbers: most keys differ there, and these are compared at once.
+    heads: [u64; Self::FEW],
+}
+
+impl Building {
+    const FEW: usize = 24;
+
+    /// Where the value of a key goes. What is put there is not undefined.
+    ///
+    /// A place rather than an argument: a value that is made where it stays need not be moved.
+    pub(crate) fn place(&mut self, key: Arc<str>) -> &mut Value {
+        let entries = &mut self.entries;
+        let len = entries.len();
+        if len == 0 {
+            entries.reserve(8);
+        }
+        let mut at = len;
+        if let Some(heads) = self.heads.get_mut(..=len) {
+            let head = head(&key);
+            at = heads[..len].iter().filter(|known| **known < head).count();
+            while at < len && heads[at] == head {
+                match entries[at].0.cmp(&key) {
+                    Ordering::Less => at += 1,
+                    Ordering::Equal => return &mut entries[at].1,
+                    Ordering::Greater => break,
+                }
+            }
+            heads.copy_within(at..len, at + 1);
+            heads[at] = head;
+        }
+        entries.insert(at, (key, Value::Undefined));
+        &mut entries[at].1
+    }
+
+    pub(crate) fn done(self) -> Map {
+        let mut entries = self.entries;
+        if entries.len() > Self::FEW {
+            // Stable, so that the last of a key stays the last.
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            entries.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                if same {
+                    std::mem::swap(&mut later.1, &mut earlier.1);
+                }
+                same
+            });
+        }
+        Map(entries)
+    }
+}
+
+/// The first bytes of a key, which are ordered as the key is.
+fn head(key: &str) -> u64 {
+    let bytes = key.as_bytes();
+    if let Some(head) = bytes.first_chunk() {
+        return u64::from_be_bytes(*head);
+    }
+    let joined = bytes.iter().fold(0, |joined, byte| joined << 8 | u64::from(*byte));
+    // Nothing is left to shift out of an empty key.
+    joined.checked_shl(64 - 8 * bytes.len() as u32).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -17,8 +17,13 @@ fn encoded(value: &Value) -> String {
 fn numbers_keep_their_type() {
     let cases = [
         ("0", Value::Int(0)),
-        // A sign that no integer has.
-        ("-0", Value::Float(-0.0)),
+        ("-0", Value::Int(0)),
+        ("-0.0", Value::Float(-0.0)),
+        ("0e5", Value::Float(0.0)),
+        ("1e-400", Value::Float(0.0)),
+        ("0.1", Value::Float(0.1)),
+        ("1E22", Value::Float(1e22)),
+        ("9007199254740993.0", Value::Float(9_007_199_254_740_992.0)),
         ("1.0", Value::Float(1.0)),
         ("1e3", Value::Float(1000.0)),
         ("9223372036854775807", Value::Int(i64::MAX)),
@@ -83,10 +88,47 @@ fn strings_are_slices_and_escapes_are_characters() {
 fn of_a_key_that_comes_twice_the_last_value_holds() {
     let value = decoded(r#"{"b":1,"a":2,"b":3,"\u0062":4}"#).unwrap();
     assert_eq!(encoded(&value), r#"{"a":2,"b":4}"#);
+    // Around the number from which on they are sorted as a whole.
+    for count in [1, 2, 23, 24, 25, 26, 60] {
+        let text: Vec<_> =
+            (0..count * 2).map(|n| format!("\"long key {}\":{n}", (n * 7) % count)).collect();
+        let Some(Value::Map(map)) = decoded(&format!("{{{}}}", text.join(","))) else { panic!() };
+        let keys: Vec<_> = map.iter().map(|(key, _)| key.to_string()).collect();
+        assert!(keys.is_sorted() && keys.len() == count, "{keys:?}");
+        for n in count..count * 2 {
+            let key = format!("long key {}", (n * 7) % count);
+            let last = (count..count * 2).rfind(|m| m * 7 % count == n * 7 % count).unwrap();
+            assert_eq!(map.get(&key), Some(&Value::Int(i64::try_from(last).unwrap())), "{key}");
+        }
+    }
     // Sorted as a whole: one by one this takes minutes.
     let many: Vec<_> = (0..60_000).rev().map(|n| format!("\"{n:05}\":{n}")).collect();
     let Some(Value::Map(map)) = decoded(&format!("{{{}}}", many.join(","))) else { panic!() };
     assert_eq!((map.len(), map.get("59999")), (60_000, Some(&Value::Int(59_999))));
+}
+
+#[test]
+fn keys_are_ordered_as_bytes_whatever_their_length() {
+    let value =
+        decoded(r#"{"b":1,"":2,"a\u0000":3,"a":4,"abcdefghi":5,"abcdefgh":6,"é":7}"#).unwrap();
+    assert_eq!(
+        encoded(&value),
+        r#"{"":2,"a":4,"a\u0000":3,"abcdefgh":6,"abcdefghi":5,"b":1,"é":7}"#
+    );
+    let Value::Map(map) = &value else { panic!() };
+    assert!(map.iter().all(|(key, value)| map.get(key) == Some(value)));
+}
+
+#[test]
+fn strings_end_at_the_first_quote_wherever_it_is() {
+    for len in 0..40 {
+        for tail in ["", "\\n", "é"] {
+            let text = format!("\"{}{tail}{}\"", "x".repeat(len), "y".repeat(len % 9));
+            let expected: String = serde_json::from_str(&text).unwrap();
+            assert_eq!(decoded(&text), Some(Value::text(&expected)), "{text}");
+        }
+        assert_eq!(decoded(&format!("\"{}\u{1f}\"", "x".repeat(len))), None);
+    }
 }
 
 #[test]
@@ -153,6 +195,18 @@ proptest! {
         let theirs = serde_json::from_str::<serde_json::Value>(&text).ok();
         let ours = decoded(&text).map(|value| encoded(&value));
         prop_assert_eq!(ours.is_some(), theirs.is_some(), "{}", text);
+    }
+
+    #[test]
+    fn numbers_are_those_of_serde_json(text in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?") {
+        let theirs = serde_json::from_str::<f64>(&text).ok();
+        let ours = match decoded(&text) {
+            #[expect(clippy::cast_precision_loss, reason = "as theirs")]
+            Some(Value::Int(int)) => Some(int as f64),
+            Some(Value::Float(float)) => Some(float),
+            _ => None,
+        };
+        prop_assert_eq!(ours, theirs, "{}", text);
     }
 
     #[test]
