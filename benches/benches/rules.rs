@@ -26,7 +26,7 @@ impl Select for Over10 {
         &self.0
     }
 
-    fn apply(&self, row: &dyn Row) -> Result<Selected, RowError> {
+    fn apply(&self, row: &dyn Row, _: i64) -> Result<Selected, RowError> {
         let Some(Value::Map(payload)) = row.decoded_payload() else { return Ok(Selected::Nothing) };
         let Some(x @ Value::Int(11..)) = payload.get("x") else { return Ok(Selected::Nothing) };
         let mut output = Map::default();

@@ -23,6 +23,7 @@ use serde_json::Value as Json;
 
 use crate::action::{ActionCounters, Catalogue, Setup};
 use crate::event::Sources;
+use crate::limits::Limits;
 use crate::params;
 use crate::select::{Compile, Select};
 pub use counters::{LastError, RuleCounts};
@@ -44,6 +45,8 @@ pub struct EngineOptions {
     pub max_actions: usize,
     /// `rules.max_hops`: rules that a message may go through by being republished.
     pub max_hops: usize,
+    /// What statements and their events may cost.
+    pub limits: Arc<Limits>,
     /// `rule_engine.ignore_sys_message`: rules do not see `$SYS/…`.
     pub ignore_sys_message: bool,
 }
@@ -55,6 +58,7 @@ impl Default for EngineOptions {
             max_resources: 1_000,
             max_actions: 16,
             max_hops: 8,
+            limits: Arc::default(),
             ignore_sys_message: true,
         }
     }
@@ -264,6 +268,7 @@ impl RuleEngine {
             counters: Arc::clone(counters),
             node: Arc::clone(&self.node),
             node_hash: hash(&self.node),
+            limits: Arc::clone(&self.options.limits),
             ignores_sys: self.options.ignore_sys_message,
         });
         Ok(Made { running, sources, observations: Vec::new() })

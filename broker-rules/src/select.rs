@@ -9,11 +9,11 @@ pub trait Select: Send + Sync {
     /// The items of FROM as they are written.
     fn sources(&self) -> &[String];
 
-    /// What it makes of an event.
+    /// What it makes of an event; `now_ns` is the time since the Unix epoch in nanoseconds.
     ///
     /// # Errors
     /// It does not apply.
-    fn apply(&self, row: &dyn Row) -> Result<Selected, RowError>;
+    fn apply(&self, row: &dyn Row, now_ns: i64) -> Result<Selected, RowError>;
 }
 
 /// What a statement has selected.

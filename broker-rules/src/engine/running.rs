@@ -4,13 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use broker_core::observer::{Event, EventObserver, MessageObserver, Reactions};
-use broker_core::{Message, Publisher};
+use broker_core::{Message, Now, Publisher};
 
 use super::counters::RuleCounters;
 use super::spec::OnActionFailed;
 use crate::action::{Action, ActionCounters, ActionError, Progress, Run};
 use crate::error::RowError;
 use crate::event::{Dialect, EventRow, Hook, Occasion, PayloadCache};
+use crate::limits::Limits;
 use crate::row::Row;
 use crate::select::{Select, Selected};
 use crate::value::Map;
@@ -24,6 +25,7 @@ pub(super) struct Running {
     pub(super) counters: Arc<RuleCounters>,
     pub(super) node: Arc<str>,
     pub(super) node_hash: u32,
+    pub(super) limits: Arc<Limits>,
     pub(super) ignores_sys: bool,
 }
 
@@ -82,9 +84,10 @@ impl Running {
             node: &self.node,
             node_hash: self.node_hash,
             now_ms: reactions.now().wall_ms,
+            limits: &self.limits,
             payload,
         };
-        match self.select(&row) {
+        match run_caught(|| self.select.apply(&row, wall_ns(reactions.now()))) {
             Ok(Selected::Nothing) => self.counters.count_no_result(),
             Ok(selected) => {
                 self.counters.count_matched();
@@ -98,10 +101,6 @@ impl Running {
                 self.note(&error.0, reactions);
             }
         }
-    }
-
-    fn select(&self, row: &EventRow<'_>) -> Result<Selected, RowError> {
-        run_caught(|| self.select.apply(row))
     }
 
     fn act(
@@ -156,6 +155,12 @@ impl Running {
             log::warn!("rule failed rule={} {words}", self.id);
         }
     }
+}
+
+/// Nanoseconds since the Unix epoch.
+fn wall_ns(now: Now) -> i64 {
+    let ns = now.wall_ms.saturating_mul(1_000_000);
+    i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
 /// A panic is a fault of ours, and must not end the client's connection.

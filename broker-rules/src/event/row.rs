@@ -9,9 +9,9 @@ use broker_core::{ClientInfo, Message};
 
 use super::facts::{self, map, number, optional, properties, text, word};
 use super::{Dialect, Hook, columns};
+use crate::limits::Limits;
 use crate::row::Row;
-use crate::text;
-use crate::value::{Map, Value};
+use crate::value::{Map, Value, json};
 
 /// What rules of one message or event share.
 #[derive(Default)]
@@ -47,6 +47,8 @@ pub struct EventRow<'a> {
     pub node_hash: u32,
     /// Milliseconds since the Unix epoch.
     pub now_ms: u64,
+    /// How much the payload may be.
+    pub limits: &'a Limits,
     /// The payload, once it is decoded.
     pub payload: &'a PayloadCache,
 }
@@ -132,7 +134,7 @@ impl Row for EventRow<'_> {
 
     fn decoded_payload(&self) -> Option<&Value> {
         let message = self.occasion.message()?;
-        self.payload.0.get_or_init(|| text::decode(&message.payload)).as_ref()
+        self.payload.0.get_or_init(|| json::decode(&message.payload, self.limits)).as_ref()
     }
 
     fn all(&self) -> Map {

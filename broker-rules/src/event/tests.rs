@@ -1,6 +1,8 @@
 //! What rows say, by event and dialect, and how FROM is understood.
 
-use std::sync::Arc;
+mod documentation;
+
+use std::sync::{Arc, LazyLock};
 
 use broker_codec::{Properties, PropertiesBuf, Property, QoS};
 use broker_core::observer::Event;
@@ -8,9 +10,12 @@ use broker_core::{Message, Publisher};
 use serde_json::json;
 
 use super::*;
+use crate::limits::Limits;
 use crate::row::Row;
 use crate::text;
 use crate::value::Value;
+
+static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
 
 fn message(payload: &'static str) -> Arc<Message> {
     let mut properties = PropertiesBuf::new();
@@ -39,6 +44,7 @@ fn row<'a>(occasion: Occasion<'a>, dialect: Dialect, payload: &'a PayloadCache) 
         node: "n@h",
         node_hash: 0xABC,
         now_ms: 1_700_000_009_000,
+        limits: &LIMITS,
         payload,
     }
 }

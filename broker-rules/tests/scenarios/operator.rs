@@ -283,7 +283,7 @@ fn a_statement_is_tried_on_columns_that_are_made_up() {
     let world = World::new();
     let attempt = |hook: Option<&str>, sql: &str, ctx: Json| {
         let Json::Object(ctx) = ctx else { panic!("an object") };
-        world.engine.try_statement(hook, sql, ctx).map_err(|error| error.to_string())
+        world.engine.try_statement(hook, sql, ctx, 0).map_err(|error| error.to_string())
     };
     let ctx = json!({ "topic": "t/1", "payload": "{\"x\":7}", "client_id": "c" });
     let expected = json!({ "x": 7, "clientid": "c" });

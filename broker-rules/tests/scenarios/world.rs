@@ -32,7 +32,7 @@ impl Select for Toy {
         &self.from
     }
 
-    fn apply(&self, row: &dyn Row) -> Result<Selected, RowError> {
+    fn apply(&self, row: &dyn Row, _: i64) -> Result<Selected, RowError> {
         match self.words[0].as_str() {
             "ALL" => Ok(Selected::Row(row.all())),
             "NOTHING" => Ok(Selected::Nothing),
