@@ -138,6 +138,11 @@ impl RemoteSink {
         self.shared.buffer.counters.add_owner(counters)
     }
 
+    /// Tries again now, if it is pausing after a failure.
+    pub fn retry_now(&self) {
+        self.shared.buffer.hurry();
+    }
+
     /// What it has done and is doing. Takes the locks of the sink.
     #[must_use]
     pub fn status(&self) -> SinkStatus {

@@ -109,6 +109,7 @@ impl Resource for WebHook {
     }
 
     fn start(&self) -> Result<(), String> {
+        self.sink.retry_now();
         self.probe()
     }
 

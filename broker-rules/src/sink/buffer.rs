@@ -33,7 +33,7 @@ pub(super) struct Buffer {
     arrived: Condvar,
     /// There is something to write or to tell.
     crowded: Condvar,
-    /// The sink is being closed.
+    /// The sink is being closed, or somebody is in a hurry.
     closing: Condvar,
 }
 
@@ -46,6 +46,10 @@ struct Memory {
     n_pushed: u64,
     has_dropped: bool,
     is_closed: bool,
+    /// There is a disk to write to.
+    has_spool: bool,
+    /// Somebody wants it to be tried again now.
+    is_hurried: bool,
     /// The remote side takes nothing at the moment.
     is_failing: bool,
     /// The disk takes nothing at the moment.
@@ -132,8 +136,9 @@ impl Buffer {
         self.drop_nobodys(DropReason::Damaged, found.n_damaged);
         stage.front = found.front;
         stage.spool = Some(spool);
-        drop(self.memory.lock());
+        self.memory.lock().has_spool = true;
         self.arrived.notify_one();
+        self.crowded.notify_one();
         Ok(())
     }
 
@@ -343,7 +348,7 @@ impl Buffer {
     /// Whether some of the memory should go to disk.
     fn wants_spill(&self, memory: &Memory, wall_ms: u64) -> bool {
         let is_old = |item: &Item| wall_ms.saturating_sub(item.pushed_ms) >= SPILL_AGE_MS;
-        self.config.folder.is_some()
+        memory.has_spool
             && !memory.items.is_empty()
             && (memory.bytes > self.high_bytes()
                 || (memory.is_failing && memory.items.front().is_some_and(is_old)))
@@ -421,12 +426,23 @@ impl Buffer {
         !memory.is_closed
     }
 
-    /// Waits, unless the buffer is closed.
+    /// Waits, unless the buffer is closed or somebody is in a hurry.
     pub(super) fn pause(&self, at_most: Duration) {
         let mut memory = self.memory.lock();
-        if !memory.is_closed {
+        if !memory.is_closed && !memory.is_hurried {
             self.closing.wait_for(&mut memory, at_most);
         }
+    }
+
+    /// Ends the pause after a failure.
+    pub(super) fn hurry(&self) {
+        self.memory.lock().is_hurried = true;
+        self.closing.notify_all();
+    }
+
+    /// Whether somebody was in a hurry since the last call.
+    pub(super) fn take_hurry(&self) -> bool {
+        std::mem::take(&mut self.memory.lock().is_hurried)
     }
 
     /// What was dropped is told of: the next drop is news again.
