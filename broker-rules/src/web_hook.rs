@@ -4,6 +4,7 @@ mod actions;
 mod client;
 mod config;
 mod target;
+mod transport;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
