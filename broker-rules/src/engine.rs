@@ -215,7 +215,8 @@ impl RuleEngine {
             self.bring_into_force(place, &mut entry);
             state.rules.insert(place, entry);
         }
-        self.follow_events(&mut state, true);
+        let have_events = state.rules.values().any(Entry::has_events);
+        self.follow_events(&mut state, have_events);
     }
 
     /// Takes the speeds of all rules, every 10 s; to be called at least that often.
@@ -327,7 +328,8 @@ impl RuleEngine {
         }
     }
 
-    /// Has the broker tell of the events that rules are about now, if those of a rule have changed.
+    /// Has the broker tell of the events that rules are about now, if those of a rule have changed. Not without need:
+    /// connections forget what they know of their rights when extensions change.
     fn follow_events(&self, state: &mut State, have_changed: bool) {
         if !have_changed {
             return;

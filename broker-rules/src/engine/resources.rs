@@ -164,8 +164,10 @@ impl RuleEngine {
     fn rebind(&self, state: &mut super::State, id: &str) {
         let users = state.rules.iter().filter(|(_, entry)| entry.uses(id));
         let places: Vec<_> = users.map(|(place, _)| *place).collect();
+        let mut have_events = false;
         for place in &places {
             let Some(old) = state.rules.get(place) else { continue };
+            have_events |= old.has_events();
             let (id, spec) = (Arc::clone(&old.id), old.spec.clone());
             let counters = Arc::clone(&old.counters);
             let made = self.make(state, &id, &spec, &counters).map_err(|error| error.to_string());
@@ -175,9 +177,10 @@ impl RuleEngine {
                 entry.spec.enabled = false;
             }
             self.bring_into_force(*place, &mut entry);
+            have_events |= entry.has_events();
             state.rules.insert(*place, entry);
         }
-        self.follow_events(state, !places.is_empty());
+        self.follow_events(state, have_events);
     }
 }
 

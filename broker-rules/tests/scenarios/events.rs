@@ -193,3 +193,16 @@ fn a_disabled_rule_sees_nothing_and_one_that_is_gone_neither() {
     assert!(world.engine.delete_rule(&id).is_none());
     assert_eq!(happen(&mut world), 0);
 }
+
+/// An event rule that is bound to a resource goes on with the new one.
+#[test]
+fn a_rule_about_events_follows_its_resource() {
+    let mut world = World::new();
+    let box_id = world.resource("b", "one").unwrap();
+    let params = json!({ "$resource": box_id, "as": "x" });
+    world.rule("ALL FROM \"$events/client_connected\"", "note", params);
+    world.client("c");
+    world.resource("b", "two").unwrap();
+    world.client("d");
+    assert_eq!(world.taken(), [json!(["one", "x"]), json!(["two", "x"])]);
+}
