@@ -93,7 +93,8 @@ impl Resource for Bridge {
         if self.is_alive() {
             return Ok(());
         }
-        // The sink connects on its own, again and again; this says why it does not.
+        self.sink.retry_now();
+        // The sink connects on its own; this says why it does not.
         self.config.try_connect()
     }
 

@@ -45,6 +45,14 @@ pub struct RemoteHost {
 #[derive(Clone, Default)]
 pub struct OpenSinks(Arc<Mutex<HashMap<String, Weak<RemoteSink>>>>);
 
+impl OpenSinks {
+    /// Closes all of them, when the program ends: what they hold is written to disk.
+    pub fn close(&self) {
+        let sinks: Vec<_> = self.0.lock().drain().filter_map(|(_, sink)| sink.upgrade()).collect();
+        RemoteSink::close_all(&sinks);
+    }
+}
+
 impl RemoteHost {
     /// Puts the types with a remote side into the catalogue: `web_hook` and `bridge_mqtt`, and their actions.
     pub fn register(&self, catalogue: &mut Catalogue) {

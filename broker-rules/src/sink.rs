@@ -138,6 +138,11 @@ impl RemoteSink {
         self.shared.buffer.counters.add_owner(counters)
     }
 
+    /// Tries again now, if it is pausing after a failure.
+    pub fn retry_now(&self) {
+        self.shared.buffer.hurry();
+    }
+
     /// What it has done and is doing. Takes the locks of the sink.
     #[must_use]
     pub fn status(&self) -> SinkStatus {
@@ -160,12 +165,25 @@ impl RemoteSink {
     /// An attempt under way gets half a second; then its thread is left to itself, and what it was delivering is
     /// delivered again by the next sink of the folder.
     pub fn close(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock());
+        self.begin_close();
+        self.end_close(Instant::now() + CLOSE_WAIT);
+    }
+
+    /// Closes many at once: the half second is for all of them together.
+    pub(crate) fn close_all(sinks: &[Arc<Self>]) {
+        sinks.iter().for_each(|sink| sink.begin_close());
+        let until = Instant::now() + CLOSE_WAIT;
+        sinks.iter().for_each(|sink| sink.end_close(until));
+    }
+
+    fn begin_close(&self) {
         if let Err(error) = self.shared.buffer.close() {
             log::warn!("what a sink held is lost: {error} sink={}", self.shared.name);
         }
-        let until = Instant::now() + CLOSE_WAIT;
-        for thread in threads {
+    }
+
+    fn end_close(&self, until: Instant) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
             while !thread.is_finished() && Instant::now() < until {
                 thread::sleep(Duration::from_millis(2));
             }
@@ -175,9 +193,7 @@ impl RemoteSink {
         }
         self.shared.tell(None);
     }
-}
 
-impl RemoteSink {
     /// Closes it and removes its folder, with all that waits there.
     pub fn discard(&self) {
         self.close();

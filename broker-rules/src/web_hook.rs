@@ -4,6 +4,7 @@ mod actions;
 mod client;
 mod config;
 mod target;
+mod transport;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -108,6 +109,7 @@ impl Resource for WebHook {
     }
 
     fn start(&self) -> Result<(), String> {
+        self.sink.retry_now();
         self.probe()
     }
 

@@ -3,6 +3,11 @@
 //! It has no thread and no clock. Whoever pushes takes the lock of the memory alone, which nobody holds while a file is
 //! written. Lock order: stage, then memory.
 
+mod closing;
+mod held;
+
+pub use held::Held;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -28,7 +33,7 @@ pub(super) struct Buffer {
     arrived: Condvar,
     /// There is something to write or to tell.
     crowded: Condvar,
-    /// The sink is being closed.
+    /// The sink is being closed, or somebody is in a hurry.
     closing: Condvar,
 }
 
@@ -41,6 +46,10 @@ struct Memory {
     n_pushed: u64,
     has_dropped: bool,
     is_closed: bool,
+    /// There is a disk to write to.
+    has_spool: bool,
+    /// Somebody wants it to be tried again now.
+    is_hurried: bool,
     /// The remote side takes nothing at the moment.
     is_failing: bool,
     /// The disk takes nothing at the moment.
@@ -127,8 +136,9 @@ impl Buffer {
         self.drop_nobodys(DropReason::Damaged, found.n_damaged);
         stage.front = found.front;
         stage.spool = Some(spool);
-        drop(self.memory.lock());
+        self.memory.lock().has_spool = true;
         self.arrived.notify_one();
+        self.crowded.notify_one();
         Ok(())
     }
 
@@ -338,7 +348,7 @@ impl Buffer {
     /// Whether some of the memory should go to disk.
     fn wants_spill(&self, memory: &Memory, wall_ms: u64) -> bool {
         let is_old = |item: &Item| wall_ms.saturating_sub(item.pushed_ms) >= SPILL_AGE_MS;
-        self.config.folder.is_some()
+        memory.has_spool
             && !memory.items.is_empty()
             && (memory.bytes > self.high_bytes()
                 || (memory.is_failing && memory.items.front().is_some_and(is_old)))
@@ -416,12 +426,23 @@ impl Buffer {
         !memory.is_closed
     }
 
-    /// Waits, unless the buffer is closed.
+    /// Waits, unless the buffer is closed or somebody is in a hurry.
     pub(super) fn pause(&self, at_most: Duration) {
         let mut memory = self.memory.lock();
-        if !memory.is_closed {
+        if !memory.is_closed && !memory.is_hurried {
             self.closing.wait_for(&mut memory, at_most);
         }
+    }
+
+    /// Ends the pause after a failure.
+    pub(super) fn hurry(&self) {
+        self.memory.lock().is_hurried = true;
+        self.closing.notify_all();
+    }
+
+    /// Whether somebody was in a hurry since the last call.
+    pub(super) fn take_hurry(&self) -> bool {
+        std::mem::take(&mut self.memory.lock().is_hurried)
     }
 
     /// What was dropped is told of: the next drop is news again.
@@ -432,86 +453,6 @@ impl Buffer {
     pub(super) fn is_closed(&self) -> bool {
         self.memory.lock().is_closed
     }
-
-    /// Takes nothing more and writes everything to disk, what is in delivery too: nobody waits for the remote side.
-    ///
-    /// # Errors
-    /// Those of the file system; what could not be written is counted as dropped.
-    pub(super) fn close(&self) -> io::Result<()> {
-        let mut stage = self.stage.lock();
-        if std::mem::replace(&mut stage.is_closed, true) {
-            return Ok(());
-        }
-        let opened = self.open_in(&mut stage);
-        let mut memory = self.memory.lock();
-        memory.is_closed = true;
-        let mut items = std::mem::take(&mut memory.items);
-        memory.bytes = 0;
-        drop(memory);
-        self.arrived.notify_all();
-        self.crowded.notify_all();
-        self.closing.notify_all();
-        let Stage { spool, front, in_flight, .. } = &mut *stage;
-        let drop_all = |reason, items: &mut dyn Iterator<Item = &Item>| {
-            items.for_each(|item| self.counters.add_dropped(reason, item.owner, 1));
-        };
-        let Some(spool) = spool else {
-            let ahead = in_flight.iter().map(|(item, _)| item);
-            drop_all(DropReason::Closed, &mut ahead.chain(&items));
-            return opened;
-        };
-        let mut result = Ok(());
-        while !items.is_empty() {
-            let (chunk, _) = chunk_of(&mut items);
-            let mut lost = Lost::default();
-            if let Err(error) = spool.append(&chunk, &mut lost) {
-                drop_all(DropReason::Disk, &mut chunk.iter());
-                result = Err(error);
-            }
-            self.drop_lost(DropReason::Full, lost);
-        }
-        // The oldest file may have gone while some of it was in delivery, just now too.
-        let in_memory: Vec<_> = in_flight
-            .iter()
-            .filter(|(_, origin)| !matches!(origin, Origin::Spool(place) if spool.holds(*place)))
-            .collect();
-        let ahead = in_memory.iter().map(|(item, _)| item);
-        if let Err(error) = spool.replace_front(ahead.chain(front.iter())) {
-            let lost = in_memory.iter().filter(|(_, origin)| *origin != Origin::Front);
-            drop_all(DropReason::Disk, &mut lost.map(|(item, _)| item));
-            result = Err(error);
-        }
-        let synced = spool.sync();
-        result.and(synced)
-    }
-
-    /// Items in memory and their bytes; items on disk and their bytes. In delivery counts as memory.
-    pub(super) fn held(&self) -> Held {
-        let stage = self.stage.lock();
-        let memory = self.memory.lock();
-        let ahead = stage.in_flight.iter().map(|(item, _)| item).chain(&stage.front);
-        let (n_ahead, ahead_bytes) =
-            ahead.fold((0, 0), |(n, bytes), item| (n + 1, bytes + item.weight()));
-        Held {
-            memory_items: memory.items.len() as u64 + n_ahead,
-            memory_bytes: (memory.bytes + ahead_bytes) as u64,
-            disk_items: stage.spool.as_ref().map_or(0, Spool::n_unread),
-            disk_bytes: stage.spool.as_ref().map_or(0, Spool::bytes),
-        }
-    }
-}
-
-/// What a sink holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Items in memory, those in delivery among them.
-    pub memory_items: u64,
-    /// Their bytes.
-    pub memory_bytes: u64,
-    /// Items on disk that are not in delivery.
-    pub disk_items: u64,
-    /// Bytes of the files.
-    pub disk_bytes: u64,
 }
 
 /// Takes a bounded number of the oldest items, and says what they weigh.

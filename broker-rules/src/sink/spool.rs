@@ -177,7 +177,8 @@ impl Spool {
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
-        if self.is_writing
+        // Whatever comes of it: a file that could not be synced takes no more.
+        if std::mem::take(&mut self.is_writing)
             && let Some(full) = self.segments.back()
         {
             self.folder.sync(full.number)?;
@@ -187,7 +188,6 @@ impl Spool {
         self.folder.create(number)?;
         if let Err(error) = self.folder.write_at(number, &segment_header(number), 0) {
             let _ = self.folder.remove(number);
-            self.is_writing = false;
             return Err(error);
         }
         self.segments.push_back(Segment::new(number));

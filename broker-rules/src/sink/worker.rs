@@ -3,6 +3,7 @@
 //! It decides what is next from times it is given; the thread that runs it does the waiting.
 
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +146,9 @@ impl Worker {
             self.remote.close();
             return Next::End;
         }
+        if self.buffer.take_hurry() {
+            self.backoff.end_pause();
+        }
         if let Some(left_ms) = self.backoff.left_ms(now.mono_ms) {
             return Next::Pause(Duration::from_millis(left_ms));
         }
@@ -154,7 +158,7 @@ impl Worker {
                 let left_ms = until_ms.saturating_sub(now.wall_ms);
                 if left_ms == 0 { Next::Again } else { Next::Pause(Duration::from_millis(left_ms)) }
             }
-            Taken::Nothing(n_pushed) => match self.remote.handle_idle() {
+            Taken::Nothing(n_pushed) => match guarded(|| self.remote.handle_idle()) {
                 Ok(at_most) => Next::Arrival(n_pushed, at_most),
                 Err(trouble) => self.fail(&trouble, now),
             },
@@ -164,7 +168,8 @@ impl Worker {
 
     fn deliver(&mut self, items: &[Item], now: Now) -> Next {
         let mut report = Report::new(&self.buffer, &self.fate);
-        let result = self.remote.deliver(items, &mut report);
+        let remote = &mut self.remote;
+        let result = guarded(|| remote.deliver(items, &mut report));
         let n_settled = report.n_settled;
         if n_settled > 0 {
             self.backoff.reset();
@@ -199,6 +204,12 @@ impl Worker {
         let pause_ms = self.backoff.fail(now.mono_ms);
         Next::Pause(Duration::from_millis(pause_ms))
     }
+}
+
+/// A fault of ours must not end the thread, and with it every delivery.
+fn guarded<T>(run: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(Trouble("the resource has a fault".to_owned())))
 }
 
 /// The pauses after failures: each twice as long as the one before, less up to a half by chance, so that many sinks
@@ -238,6 +249,10 @@ impl Backoff {
         let pause_ms = whole_ms - part_ms;
         self.until_ms = mono_ms.saturating_add(pause_ms);
         pause_ms
+    }
+
+    const fn end_pause(&mut self) {
+        self.until_ms = 0;
     }
 
     const fn reset(&mut self) {

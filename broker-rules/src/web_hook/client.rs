@@ -8,10 +8,11 @@ use ureq::config::Config;
 use ureq::http::{Request, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
 use ureq::{Agent, Error};
 
 use super::config::{WebHookConfig, has_body};
+use super::transport::DirectConnector;
 use crate::remote::{AddressRules, Envelope, look_up};
 use crate::sink::{Item, Remote, Report, Trouble};
 
@@ -62,7 +63,8 @@ impl Client {
             .tls_config(tls.build())
             .build();
         let resolver = CheckedResolver(addresses);
-        let agent = Agent::with_parts(agent_config, DefaultConnector::default(), resolver);
+        let connector = DirectConnector.chain(RustlsConnector::default());
+        let agent = Agent::with_parts(agent_config, connector, resolver);
         Ok(Self { agent, config })
     }
 

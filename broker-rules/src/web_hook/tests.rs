@@ -18,7 +18,6 @@ import http.server, json, ssl, sys
 port, log, statuses = int(sys.argv[1]), sys.argv[2], [int(s) for s in sys.argv[3].split(',') if s]
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
-    wbufsize = 65536
     def answer(self):
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
         status = statuses.pop(0) if statuses else 200
@@ -53,7 +52,7 @@ impl Server {
     fn start(port: u16, log: &Path, statuses: &str, cert: Option<&Path>) -> Self {
         let mut command = Command::new("python3");
         command.args(["-c", SERVER, &port.to_string()]).arg(log).arg(statuses).args(cert);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { process: Process(child), port: line.trim().parse().unwrap() }
@@ -228,6 +227,19 @@ fn requests_are_as_configured_and_share_a_connection() {
     assert_eq!(headers["x-own"], "yes");
     assert_eq!(headers["content-type"], "text/plain;charset=UTF-8");
     assert!(requests.iter().all(|it| it["from"] == first["from"]), "keep-alive");
+}
+
+/// Python's server writes header and body one after the other; a late acknowledgement would cost 40 ms each.
+#[test]
+fn an_answer_in_two_parts_costs_no_wait() {
+    let world = World::new();
+    let server = world.start(0, "");
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    let sink = world.open(&json!({"url": url}), AddressRules::default());
+    let begun = Instant::now();
+    (0..300).for_each(|n| push(&sink, &n.to_string()));
+    wait_until("all", || sink.status().delivered == 300);
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
 #[test]

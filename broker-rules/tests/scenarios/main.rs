@@ -9,5 +9,6 @@ mod rig;
 mod events;
 mod kept;
 mod operator;
+mod remote;
 mod republish;
 mod world;

@@ -237,6 +237,22 @@ fn a_torn_end_is_cut_and_damage_in_the_middle_is_counted() {
     assert!(!ids.contains(&2));
 }
 
+/// Its thread would not rest otherwise.
+#[test]
+fn without_a_disk_that_can_be_read_memory_is_all_there_is() {
+    let disk = SharedDisk::default();
+    disk.lock().segments.insert(1, b"mqSk".to_vec());
+    disk.lock().is_dead = true;
+    let buffer = Buffer::new(config(), Some(Box::new(SimFolder(disk))));
+    assert!(buffer.open_spool().is_err());
+    push(&buffer, 0..100, 1000);
+    assert!(!buffer.wants_spill(&buffer.memory.lock(), T0));
+    assert!(!buffer.spill(T0).unwrap());
+    let n = 100 - buffer.held().memory_items;
+    assert_eq!(dropped(&buffer), [(DropReason::Full, n)]);
+    assert_eq!(drain(&buffer), (n..100).collect::<Vec<_>>());
+}
+
 #[test]
 fn too_large_is_refused_and_counted() {
     let buffer = open(config(), &SharedDisk::default());

@@ -30,6 +30,7 @@ impl Remote for Script {
                 report.refused("HTTP status 400".to_owned());
                 Ok(())
             }
+            Err("panic") => panic!("on purpose"),
             Err(text) => Err(Trouble(text.to_owned())),
         }
     }
@@ -104,4 +105,27 @@ fn it_ends_when_the_buffer_is_closed() {
     buffer.close().unwrap();
     assert_eq!(worker.step(at(0)), Next::End);
     assert_eq!(buffer.counters.dropped(DropReason::Closed), 1);
+}
+
+#[test]
+fn a_hurry_ends_the_pause() {
+    let script = Script::default();
+    *script.answers.lock() = vec![Err("connection refused")];
+    let (mut worker, buffer, _) = worker(&script, 1);
+    assert!(matches!(worker.step(at(0)), Next::Pause(_)));
+    assert!(matches!(worker.step(at(1)), Next::Pause(_)));
+    buffer.hurry();
+    assert_eq!(worker.step(at(2)), Next::Again);
+    assert_eq!(script.seen.lock().len(), 2);
+}
+
+#[test]
+fn a_panic_is_a_failure_like_others() {
+    let script = Script::default();
+    *script.answers.lock() = vec![Err("panic")];
+    let (mut worker, buffer, fate) = worker(&script, 1);
+    let Next::Pause(pause) = worker.step(at(0)) else { panic!("no pause") };
+    assert_eq!(fate.now().last_error.as_deref(), Some("the resource has a fault"));
+    assert_eq!(worker.step(at(pause.as_millis() as u64)), Next::Again);
+    assert_eq!(buffer.counters.delivered(), 1);
 }
