@@ -90,12 +90,10 @@ impl Function {
         env: &Env<'_>,
     ) -> Result<Value, RowError> {
         debug_assert!(self.arity.contains(&args.len()), "the plan has checked the arity");
-        // Most functions walk through their strings once.
-        let bytes: usize =
-            args.iter().map(|arg| if let Value::Str(s) = arg { s.len() } else { 0 }).sum();
-        env.charge_steps(1 + (bytes / 256) as u64)?;
-        (self.call)(&mut Call { args, row, env })
-            .map_err(|RowError(cause)| RowError(format!("{}: {cause}", self.name)))
+        let result = charge_strings(args, env)
+            .and_then(|()| (self.call)(&mut Call { args, row, env }))
+            .and_then(|result| charge_strings(std::slice::from_ref(&result), env).map(|()| result));
+        result.map_err(|RowError(cause)| RowError(format!("{}: {cause}", self.name)))
     }
 
     /// Checks the arguments that are constants, those that are `Some`, when a rule is made.
@@ -106,6 +104,12 @@ impl Function {
         let Some(check) = self.check else { return Ok(()) };
         check(args, limits).map_err(|RowError(cause)| RowError(format!("{}: {cause}", self.name)))
     }
+}
+
+/// Counts the steps of strings: a call walks through them once, and makes them byte by byte.
+fn charge_strings(values: &[Value], env: &Env<'_>) -> Result<(), RowError> {
+    let bytes = |value: &Value| if let Value::Str(bytes) = value { bytes.len() } else { 0 };
+    env.charge_steps(1 + values.iter().map(bytes).sum::<usize>() as u64 / 256)
 }
 
 #[cfg(test)]

@@ -96,6 +96,6 @@ fn end(call: &Call<'_>, which: fn(&[Value]) -> Option<&Value>) -> Result<Value, 
 
 fn contains(call: &mut Call<'_>) -> Result<Value, RowError> {
     let (wanted, items) = (call.arg(0), call.array(1)?);
-    call.env.charge_steps(items.len() as u64)?;
+    call.env.check_depth(call.arg(1), usize::MAX)?;
     Ok(Value::Bool(items.iter().any(|item| compare::exact_eq(item, wanted))))
 }

@@ -29,7 +29,7 @@ pub(super) fn list() -> Vec<Function> {
             "eq(a, b)",
             "Whether `a = b`, as the operator says.",
             &[("eq(1, 1.0)", "true"), ("eq('1', 1)", "true"), ("eq('a', 'b')", "false")],
-            |c| compare::eq(c.arg(0), c.arg(1)).map(Value::Bool),
+            eq,
         ),
         f(
             "abs",
@@ -165,6 +165,12 @@ pub(super) fn list() -> Vec<Function> {
             |c| of(c, f64::atanh),
         ),
     ]
+}
+
+fn eq(call: &mut Call<'_>) -> Result<Value, RowError> {
+    // Counts the steps that comparing takes.
+    call.env.check_depth(call.arg(0), usize::MAX)?;
+    compare::eq(call.arg(0), call.arg(1)).map(Value::Bool)
 }
 
 fn of(call: &Call<'_>, function: fn(f64) -> f64) -> Result<Value, RowError> {

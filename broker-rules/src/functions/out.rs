@@ -32,8 +32,10 @@ impl Out {
         if unit.len().checked_mul(times).is_none_or(|bytes| bytes > self.left()) {
             return Err(too_long());
         }
-        for _ in 0..times {
-            self.bytes.extend_from_slice(unit);
+        if let [byte] = unit {
+            self.bytes.resize(self.bytes.len() + times, *byte);
+        } else {
+            self.bytes.extend(unit.iter().cycle().take(unit.len() * times));
         }
         Ok(())
     }

@@ -91,10 +91,35 @@ fn steps_run_out() {
         let big = Value::Str(vec![b'a'; 1 << 20].into());
         let upper = find("upper").unwrap();
         let calls = (1..).find(|_| upper.apply(&mut [big.clone()], &Sample, env).is_err());
-        assert_eq!(calls, Some(245));
+        assert_eq!(calls, Some(123));
         let error = upper.apply(&mut [big], &Sample, env).unwrap_err();
-        assert_eq!(error.0, "more than max_steps steps of evaluation");
+        assert_eq!(error.0, "upper: more than max_steps steps of evaluation");
     });
+}
+
+#[test]
+fn what_is_made_of_little_costs_what_it_becomes() {
+    let limits = Limits { max_steps: 10_000, ..Limits::default() };
+    within(&limits, |env| {
+        let pad = find("pad").unwrap();
+        let args = || [Value::text("a"), Value::Int(1 << 20)];
+        let calls = (1..).find(|_| pad.apply(&mut args(), &Sample, env).is_err());
+        assert_eq!(calls, Some(3));
+    });
+}
+
+#[test]
+fn comparing_costs_steps_too() {
+    let mut value = Value::Array(vec![Value::Int(1)].into());
+    for _ in 0..60 {
+        value = Value::Array(vec![value.clone(), value].into());
+    }
+    for name in ["eq", "contains"] {
+        let result = in_env(|env| {
+            find(name).unwrap().apply(&mut [value.clone(), value.clone()], &Sample, env)
+        });
+        assert!(result.unwrap_err().0.contains("max_steps"), "{name}");
+    }
 }
 
 #[test]
