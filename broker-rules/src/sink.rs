@@ -278,3 +278,6 @@ const CLOSE_WAIT: Duration = Duration::from_millis(500);
 const TELL_EVERY_MS: u64 = 1_000;
 /// A full disk is asked again after this time.
 const DISK_RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

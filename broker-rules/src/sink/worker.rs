@@ -201,6 +201,9 @@ impl Worker {
             log::warn!("sink does not deliver: {trouble} sink={}", self.name);
             self.buffer.set_failing(true);
         }
+        if let Err(error) = self.buffer.secure() {
+            log::debug!("sink cannot write to its folder: {error} sink={}", self.name);
+        }
         let pause_ms = self.backoff.fail(now.mono_ms);
         Next::Pause(Duration::from_millis(pause_ms))
     }

@@ -1,8 +1,10 @@
-//! Closing a buffer: everything goes to disk, and nobody waits for the remote side.
+//! Closing a buffer: everything goes to disk, and nobody waits for the remote side. While that takes nothing, the same
+//! is done for what is in delivery.
 
+use std::collections::VecDeque;
 use std::io;
 
-use super::{Buffer, DropReason, Item, Lost, Origin, Stage, chunk_of};
+use super::{Buffer, DropReason, Item, Lost, Origin, Spool, Stage, chunk_of};
 
 impl Buffer {
     /// Takes nothing more and writes everything to disk, what is in delivery too: nobody waits for the remote side.
@@ -42,18 +44,56 @@ impl Buffer {
             }
             self.drop_lost(DropReason::Full, lost);
         }
-        // The oldest file may have gone while some of it was in delivery, just now too.
-        let in_memory: Vec<_> = in_flight
-            .iter()
-            .filter(|(_, origin)| !matches!(origin, Origin::Spool(place) if spool.holds(*place)))
-            .collect();
-        let ahead = in_memory.iter().map(|(item, _)| item);
-        if let Err(error) = spool.replace_front(ahead.chain(front.iter())) {
-            let lost = in_memory.iter().filter(|(_, origin)| *origin != Origin::Front);
+        if let Err(error) = write_front(spool, front, in_flight) {
+            let lost = in_flight.iter().filter(|(_, origin)| is_in_memory(spool, *origin));
             drop_all(DropReason::Disk, &mut lost.map(|(item, _)| item));
             result = Err(error);
         }
         let synced = spool.sync();
         result.and(synced)
+    }
+
+    /// Writes what is in delivery to disk, if there is one: the remote side takes nothing, and the process may be
+    /// killed before it does.
+    ///
+    /// # Errors
+    /// Those of the file system; nothing is lost by them yet.
+    pub(in crate::sink) fn secure(&self) -> io::Result<()> {
+        let mut stage = self.stage.lock();
+        let Stage { spool: Some(spool), front, in_flight, is_closed: false, .. } = &mut *stage
+        else {
+            return Ok(());
+        };
+        if in_flight.iter().all(|(_, origin)| !is_in_memory(spool, *origin)) {
+            return Ok(());
+        }
+        write_front(spool, front, in_flight)
+    }
+}
+
+/// Puts what is in delivery and nowhere on disk in front of all segments, together with what stands there.
+fn write_front(
+    spool: &mut Spool,
+    front: &VecDeque<Item>,
+    in_flight: &mut VecDeque<(Item, Origin)>,
+) -> io::Result<()> {
+    let is_ahead: Vec<_> = in_flight
+        .iter()
+        .map(|(_, origin)| *origin == Origin::Front || is_in_memory(spool, *origin))
+        .collect();
+    let ahead = in_flight.iter().zip(&is_ahead).filter(|(_, is_ahead)| **is_ahead);
+    spool.replace_front(ahead.map(|((item, _), _)| item).chain(front))?;
+    for ((_, origin), _) in in_flight.iter_mut().zip(is_ahead).filter(|(_, is_ahead)| *is_ahead) {
+        *origin = Origin::Front;
+    }
+    Ok(())
+}
+
+/// The oldest file may have gone while some of it was in delivery.
+fn is_in_memory(spool: &Spool, origin: Origin) -> bool {
+    match origin {
+        Origin::Memory => true,
+        Origin::Front => false,
+        Origin::Spool(place) => !spool.holds(place),
     }
 }

@@ -167,9 +167,12 @@ fn while_the_remote_side_is_gone_nothing_stays_in_memory_alone() {
     assert!(!buffer.spill(T0 + 500).unwrap());
     assert!(buffer.spill(T0 + 2_000).unwrap());
     assert_eq!(buffer.held().disk_items, 6);
-    // A kill costs what was in delivery and never failed.
+    buffer.secure().unwrap();
     drop(buffer);
-    assert_eq!(drain(&open(config(), &disk)), [4, 5, 6, 7, 8, 9]);
+    let buffer = open(config(), &disk);
+    assert_eq!(drain(&buffer), (0..10).collect::<Vec<_>>());
+    drop(buffer);
+    assert_eq!(drain(&open(config(), &disk)), [] as [u64; 0], "what is done is done");
 }
 
 #[test]
@@ -428,6 +431,7 @@ impl World {
             Op::FailingFor { ms } => {
                 self.now_ms += ms;
                 self.buffer.set_failing(true);
+                let _ = self.buffer.secure();
             }
             Op::KillAt { n_changes } => {
                 self.disk.lock().n_changes_left = Some(n_changes.into());
