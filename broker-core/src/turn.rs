@@ -226,11 +226,13 @@ impl Turn {
     pub fn finish(&mut self) {
         self.tell_delivered();
         self.out.records.hand_over();
+        self.count_recorded();
         // A client that has its answer finds its packet counted.
         self.out.counters.publish();
         self.flush();
         // Emptied outboxes may have been filled again from the queues behind them.
         self.out.records.hand_over();
+        self.count_recorded();
         self.end_pass();
         self.out.counters.publish();
         if let Some(topics) = &mut self.out.topics {
@@ -240,6 +242,13 @@ impl Turn {
             let alarms = &self.broker.client_alarms;
             let kept = |session, client_id: &_| alarms.note_slow(session, client_id, self.now);
             self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now, kept);
+        }
+    }
+
+    fn count_recorded(&mut self) {
+        let n = self.out.records.take_recorded();
+        if n > 0 {
+            self.out.counters.add(Metric::MessagesRecorded, n);
         }
     }
 
