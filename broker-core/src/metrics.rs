@@ -97,6 +97,8 @@ metrics! {
         DroppedDamaged => "deliveries/dropped/damaged",
         DroppedRetainedFull => "retained/refused",
         PublishDenied => "publishes/denied",
+        PublishUnrecorded => "publishes/unrecorded",
+        MessagesRecorded => "messages/recorded",
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Recorder {
     needs: Option<Level>,
     /// Strictest level of what was recorded in the pass.
     pass_needs: Option<Level>,
+    /// Messages recorded and not yet counted.
+    recorded: u64,
     /// The end of the last frame of the pass.
     handed_over: Option<Lsn>,
 }
@@ -67,8 +69,14 @@ impl Recorder {
             bound: Vec::new(),
             needs: None,
             pass_needs: None,
+            recorded: 0,
             handed_over: None,
         }
+    }
+
+    /// How many messages were recorded since the last call.
+    pub(crate) const fn take_recorded(&mut self) -> u64 {
+        std::mem::replace(&mut self.recorded, 0)
     }
 
     /// A pass begins: nothing of it was handed over yet.
@@ -195,6 +203,7 @@ impl Recorder {
                 self.flush_removed();
                 let offset = self.frame.len() as u32;
                 body.encode(&mut self.frame);
+                self.recorded += 1;
                 self.bodies.push((Arc::clone(publication.shared()), offset, len as u32));
                 BodyAt::Here(offset)
             }

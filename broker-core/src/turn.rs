@@ -239,12 +239,14 @@ impl Turn {
         self.tell_notes();
         self.publish_follow_ups();
         self.out.records.hand_over();
+        self.count_recorded();
         // A client that has its answer finds its packet counted.
         self.out.counters.publish();
         self.flush();
         self.publish_follow_ups();
         // Emptied outboxes may have been filled again from the queues behind them.
         self.out.records.hand_over();
+        self.count_recorded();
         self.end_pass();
         self.out.counters.publish();
         if let Some(topics) = &mut self.out.topics {
@@ -254,6 +256,13 @@ impl Turn {
             let alarms = &self.broker.client_alarms;
             let kept = |session, client_id: &_| alarms.note_slow(session, client_id, self.now);
             self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now, kept);
+        }
+    }
+
+    fn count_recorded(&mut self) {
+        let n = self.out.records.take_recorded();
+        if n > 0 {
+            self.out.counters.add(Metric::MessagesRecorded, n);
         }
     }
 

@@ -104,7 +104,9 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("mqtt_qos2_receipts_expired_total", "", "QoS 2 receipts dropped after await_rel_timeout."),
     ("mqtt_deliveries_dropped_total", "reason", "Deliveries to single sessions that were dropped."),
     ("mqtt_retained_refused_total", "", "Retained messages refused for want of room."),
-    ("mqtt_publishes_denied_total", "", "PUBLISH packets that access control refused."),
+    ("mqtt_publishes_denied_total", "", "PUBLISH packets that were refused, for whatever reason."),
+    ("mqtt_publishes_unrecorded_total", "", "Those among them the store could not have kept."),
+    ("mqtt_messages_recorded_total", "", "Messages handed to the store."),
 ];
 
 /// The family and label of a metric; `None` for what is the sum of others, or is told as a gauge.
@@ -168,6 +170,8 @@ const fn family(metric: Metric) -> Option<(&'static str, &'static str)> {
         Metric::DroppedDamaged => (deliveries, "damaged"),
         Metric::DroppedRetainedFull => ("mqtt_retained_refused_total", ""),
         Metric::PublishDenied => ("mqtt_publishes_denied_total", ""),
+        Metric::PublishUnrecorded => ("mqtt_publishes_unrecorded_total", ""),
+        Metric::MessagesRecorded => ("mqtt_messages_recorded_total", ""),
     };
     Some(told)
 }
@@ -230,6 +234,16 @@ const OF_STORE: &[(&str, &str, &str, f64, &str)] = &[
     ("live_bytes", "live_bytes", "gauge", 1.0, "Bytes of messages that somebody is to receive."),
     ("segments", "segments", "gauge", 1.0, "Segments in use."),
     ("spares", "spares", "gauge", 1.0, "Files kept for segments to come."),
+    ("replayed_frames", "replayed_frames", "gauge", 1.0, "Frames the start has replayed."),
+    ("cut_bytes", "cut_bytes", "gauge", 1.0, "Bytes of a torn tail the start has cut off."),
+    (
+        "damaged",
+        "damaged_parts",
+        "gauge",
+        1.0,
+        "Parts of what was durable the start could not read.",
+    ),
+    ("start_ms", "start_seconds", "gauge", 1e-3, "How long the replay took at the start."),
     ("durable_lsn", "durable_lsn", "gauge", 1.0, "Position up to which the log is durable."),
     ("end_lsn", "end_lsn", "gauge", 1.0, "Position of the end of the log."),
     (

@@ -97,7 +97,12 @@ impl Balance {
         if self.busy_windows == 1 {
             self.machine_then = Machine::read();
         }
-        self.giving = self.plan(load, connections);
+        self.begin_giving(load, connections);
+    }
+
+    fn begin_giving(&mut self, load: u32, connections: usize) {
+        // A loop without connections has none to give, whatever comes to it within the window.
+        self.giving = self.plan(load, connections).filter(|giving| giving.left > 0);
     }
 
     fn plan(&mut self, load: u32, connections: usize) -> Option<Giving> {
@@ -184,6 +189,17 @@ fn cpu_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Connections that come while a loop without any is idle are its own.
+    #[test]
+    fn who_has_nothing_gives_nothing() {
+        let handle = || Arc::new(LoopHandle::to_nowhere().expect("a poll"));
+        let mut balance = Balance::new(1, [handle(), handle()].into());
+        balance.begin_giving(0, 0);
+        assert!(!balance.is_giving() && balance.give(1).is_none());
+        balance.begin_giving(0, 1);
+        assert!(balance.give(1).is_some() && balance.give(2).is_none());
+    }
 
     #[test]
     fn proc_stat_is_read() {

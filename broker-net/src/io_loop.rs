@@ -56,6 +56,23 @@ pub(crate) struct LoopHandle {
 }
 
 impl LoopHandle {
+    fn new(commands: Sender<Command>, waker: Waker) -> Self {
+        Self {
+            commands,
+            waker,
+            is_woken: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            load: Load::default(),
+        }
+    }
+
+    /// The way to a loop that is not there.
+    #[cfg(test)]
+    pub(crate) fn to_nowhere() -> io::Result<Self> {
+        let waker = Waker::new(Poll::new()?.registry(), WAKER)?;
+        Ok(Self::new(crossbeam_channel::unbounded().0, waker))
+    }
+
     pub(crate) fn send(&self, command: Command) {
         // A loop that has ended wants nothing more.
         if self.commands.send(command).is_ok() && !self.is_woken.swap(true, Ordering::AcqRel) {
@@ -102,13 +119,7 @@ impl IoLoop {
     pub(crate) fn new(broker: &Arc<Broker>, requests: Requests) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (sender, commands) = crossbeam_channel::unbounded();
-        let handle = Arc::new(LoopHandle {
-            commands: sender,
-            waker: Waker::new(poll.registry(), WAKER)?,
-            is_woken: AtomicBool::new(false),
-            connections: AtomicUsize::new(0),
-            load: Load::default(),
-        });
+        let handle = Arc::new(LoopHandle::new(sender, Waker::new(poll.registry(), WAKER)?));
         Ok(Self {
             poll,
             handle,

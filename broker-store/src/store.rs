@@ -38,7 +38,7 @@ use crate::pace::CommitPolicy;
 use crate::recover::{Recovery, ReplayError, ReplayFrom, StoppedLog};
 use crate::snapshot::{self, Snapshot, SnapshotFault};
 
-pub use counts::StoreStats;
+pub use counts::{Found, StoreStats};
 pub use failure::Failure;
 
 /// Takes what is kept, in order: the blocks of a snapshot, then the frames of the log behind it.
@@ -78,6 +78,7 @@ pub struct EmbeddedStore {
     faults: Vec<SnapshotFault>,
     stopped: Mutex<Option<StoppedLog>>,
     log: OnceLock<Arc<Log>>,
+    found: OnceLock<Found>,
     threads: Threads,
     keeper: OnceLock<KeeperThread>,
     keeper_stats: Mutex<Arc<Mutex<KeeperStats>>>,
@@ -130,6 +131,7 @@ impl EmbeddedStore {
             faults,
             stopped: Mutex::new(Some(stopped)),
             log: OnceLock::new(),
+            found: OnceLock::new(),
             threads,
             keeper: OnceLock::new(),
             keeper_stats: Mutex::default(),
@@ -179,7 +181,9 @@ impl EmbeddedStore {
         let log = stopped.start(&recovery, self.threads)?;
         let _ = self.log.set(Arc::new(log));
         let (snapshot, faults) = (self.newest.clone(), self.faults.clone());
-        Ok(Opened { snapshot, faults, recovery, took: began.elapsed() })
+        let opened = Opened { snapshot, faults, recovery, took: began.elapsed() };
+        let _ = self.found.set(Found::of(&opened));
+        Ok(opened)
     }
 
     fn report(&self, recovery: &Recovery) -> Result<(), Failure> {
@@ -333,7 +337,8 @@ impl EmbeddedStore {
         let snapshot_age_ms = self.keeper.get().and_then(|thread| {
             (keeper.snapshots > 0).then(|| thread.now_ms().saturating_sub(keeper.snapshot_done_ms))
         });
-        Some(StoreStats { log: self.log.get()?.stats(), keeper, snapshot_age_ms })
+        let found = *self.found.get()?;
+        Some(StoreStats { log: self.log.get()?.stats(), keeper, found, snapshot_age_ms })
     }
 
     /// Writes a last snapshot, lets everything become safe, and gives the folder up. For when the broker has

@@ -163,6 +163,7 @@ impl Channel {
                 && turn.broker.refuses_records()
                 && (*retain || delay.is_some() || turn.is_durable_topic(topic))
             {
+                turn.out.counters.inc(Metric::PublishUnrecorded);
                 return Err(ReasonCode::QuotaExceeded);
             }
             let publication =

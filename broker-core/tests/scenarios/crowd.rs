@@ -129,3 +129,32 @@ fn lists_are_true_when_the_crowd_has_settled() {
     assert_eq!(of_users, connected.len());
     assert_eq!(rig.bans(), []);
 }
+
+/// Counts that could lag behind the routes would pass below zero, and above what there ever was.
+#[test]
+fn what_is_counted_is_what_there_is_at_any_moment() {
+    let mut rig = Rig::new();
+    rig.hello(Hello::v5("c").lasting(1_000));
+    let come_and_go = |mut rig: Rig| {
+        for _ in 0..2_000 {
+            for filter in ["f", "$share/g/f"] {
+                rig.turn.begin(rig.now);
+                let _ = rig.broker.subscribe_client("c", filter, Q1, &mut rig.turn);
+                let _ = rig.broker.unsubscribe_client("c", filter, &mut rig.turn);
+                rig.settle();
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let rig = rig.beside();
+            scope.spawn(move || come_and_go(rig));
+        }
+    });
+    let stats = rig.broker.stats();
+    let stat = |name: &str| stats.iter().find(|(it, _)| *it == name).expect("it is there").1;
+    for (name, most) in [("subscribers", 1), ("subscriptions/shared", 1), ("subscriptions", 2)] {
+        let seen = (stat(&format!("{name}/count")), stat(&format!("{name}/max")));
+        assert_eq!(seen, (0, most), "{name}");
+    }
+}

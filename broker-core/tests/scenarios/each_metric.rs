@@ -1,6 +1,7 @@
 //! Each metric, moved by exactly one, or by so many bytes, where its description says.
 
 use broker_codec::{Packet, Property, Publish};
+use broker_core::store::Condition;
 use broker_core::{Metric, ReasonCode};
 
 use crate::access::{auth, toy, toy_hello};
@@ -174,6 +175,28 @@ fn case_of(metric: Metric) -> Option<Case> {
             let p = rig.client("p");
             rig.retain(p, "a", "x");
             case(rig, move |rig| rig.retain(p, "b", "x"))
+        }
+        Metric::PublishUnrecorded => {
+            let mut rig = Rig::durable(|_, _| {});
+            let p = rig.client("p");
+            rig.disk().set_condition(Condition::Unavailable);
+            case(rig, move |rig| {
+                let message = message("t", "x", Q1, 1);
+                rig.publish_with(p, Publish { retain: true, ..message }, &[]);
+            })
+        }
+        // For two sessions it is recorded once.
+        Metric::MessagesRecorded => {
+            let mut rig = Rig::durable(|_, _| {});
+            let p = rig.client("p");
+            for id in ["a", "b"] {
+                let c = rig.hello(Hello::v5(id).lasting(1000));
+                rig.sync();
+                rig.subscribe(c, "t", Q1);
+                rig.sync();
+                rig.lose(c);
+            }
+            case(rig, move |rig| rig.publish(p, "t", "x", Q1, 1))
         }
         Metric::PublishDenied => case(pair(), |rig| rig.publish(P, "$SYS/x", "x", Q0, 0)),
     })

@@ -40,11 +40,17 @@ fn what_the_store_counts_moves_with_what_is_kept() {
         assert!(after[name].as_u64() > before[name].as_u64(), "{name}: {before} {after}");
     }
     assert!(after["write_amplification"].is_f64(), "{after}");
-    assert!(after.as_object().unwrap().values().all(|value| value.is_number()), "{after}");
+    let found = ["replayed_frames", "cut_bytes", "damaged"].map(|name| after[name].as_u64());
+    assert_eq!(found, [Some(0); 3], "it was new: {after}");
     let all = api.data("store/stats");
     assert_eq!(keys(&all[0]), ["node", "stats"]);
     assert_eq!(all[0]["node"], NODE);
     assert_eq!(keys(&all[0]["stats"]), keys(&after));
+    drop(api);
+    let again = Broker::start_in(broker.kill(), &[]).api().data(&path("stats"));
+    assert!(again["replayed_frames"].as_u64() > Some(0), "{again}");
+    assert!(again["start_ms"].as_u64() < Some(60_000), "{again}");
+    assert!(after.as_object().unwrap().values().all(|value| value.is_number()), "{after}");
 }
 
 #[test]

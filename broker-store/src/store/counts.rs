@@ -1,9 +1,35 @@
 //! Counts: what the store counts, and words and values for those who ask on the command line.
 
+use super::Opened;
 use crate::keeper::KeeperStats;
 use crate::manifest::Manifest;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
+
+/// What the start has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Frames replayed.
+    pub frames: u64,
+    /// Bytes of the torn tail that was cut off: what had not been acknowledged.
+    pub cut_bytes: u64,
+    /// Parts of the log, and snapshots, that had been durable and could not be read.
+    pub damaged: u64,
+    /// Milliseconds that the replay took.
+    pub start_ms: u64,
+}
+
+impl Found {
+    pub(super) fn of(opened: &Opened) -> Self {
+        let recovery = &opened.recovery;
+        Self {
+            frames: recovery.frames,
+            cut_bytes: recovery.cut.iter().map(|cut| cut.bytes).sum(),
+            damaged: (recovery.damaged.len() + opened.faults.len()) as u64,
+            start_ms: opened.took.as_millis() as u64,
+        }
+    }
+}
 
 /// What the store counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +38,8 @@ pub struct StoreStats {
     pub log: Stats,
     /// Of the housekeeping.
     pub keeper: KeeperStats,
+    /// Of the start.
+    pub found: Found,
     /// Milliseconds since the last snapshot of this process; `None` if there was none.
     pub snapshot_age_ms: Option<u64>,
 }
@@ -44,7 +72,7 @@ impl StoreStats {
     /// Words and values, named like the metrics.
     #[must_use]
     pub fn values(&self) -> Vec<(String, String)> {
-        let (log, keeper) = (&self.log, &self.keeper);
+        let (log, keeper, found) = (&self.log, &self.keeper, &self.found);
         let amplification = if log.bytes > 0 {
             (log.bytes + keeper.compacted_bytes) as f64 / log.bytes as f64
         } else {
@@ -67,6 +95,10 @@ impl StoreStats {
             ("bodies_read_back", log.bodies_read_back),
             ("sync_failures", log.sync_failures),
             ("write_failures", log.write_failures),
+            ("replayed_frames", found.frames),
+            ("cut_bytes", found.cut_bytes),
+            ("damaged", found.damaged),
+            ("start_ms", found.start_ms),
             ("durable_lsn", log.durable_lsn),
             ("end_lsn", log.end_lsn),
         ]
