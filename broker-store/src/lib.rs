@@ -46,4 +46,4 @@ pub use options::StoreOptions;
 pub use pace::CommitPolicy;
 pub use segments::{RetireError, SegmentInfo};
 pub use snapshot::{Snapshot, SnapshotFault};
-pub use store::{Bodies, EmbeddedStore, Failure, Opened, Replay, StoreStats};
+pub use store::{Bodies, EmbeddedStore, Failure, Found, Opened, Replay, StoreStats};
