@@ -18,6 +18,7 @@ mod remote;
 mod row;
 mod select;
 mod sink;
+pub mod sql;
 mod template;
 mod text;
 mod value;
