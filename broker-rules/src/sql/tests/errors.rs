@@ -37,6 +37,15 @@ fn an_error_names_its_place_and_what_it_found() {
         ("SELECT a || b FROM t", "line 1, column 10: unexpected character `|`"),
         ("SELECT a ~= b FROM t", "line 1, column 10: unexpected character `~`"),
         ("SELECT COUNT(*) FROM t", "line 1, column 14: expected an expression, found `*`"),
+        ("SELECT * FROM t JOIN u", "line 1, column 17: expected WHERE or end of text, found JOIN"),
+        (
+            "SELECT * FROM t ORDER BY a",
+            "line 1, column 17: expected WHERE or end of text, found ORDER",
+        ),
+        (
+            "SELECT * FROM t LIMIT 1",
+            "line 1, column 17: expected WHERE or end of text, found LIMIT",
+        ),
         (
             "SELECT * FROM t GROUP BY a",
             "line 1, column 17: expected WHERE or end of text, found GROUP",

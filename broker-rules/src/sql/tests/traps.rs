@@ -61,6 +61,7 @@ fn fields_are_read() {
         ("a b", "a AS b"),
         ("a AS b.c[1][0][-0][-1][i].d", "a AS b.c[1][0][-0][-1][i].d"),
         ("1b", "1 AS b"),
+        ("1 c[0]", "1 AS c[0]"),
         ("1e", "1 AS e"),
         ("1 \"b c\"", "1 AS \"b c\""),
         // Literals.
