@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::settings::Saved;
+
 pub use report::{Report, Severity};
 pub use watermark::{Judgement, Watermark};
 
@@ -54,8 +56,8 @@ pub struct Alarms {
     board: Mutex<Board>,
     /// Something has yet to be told or kept.
     has_news: AtomicBool,
-    /// Held by who keeps alarms, so that an older state never follows a newer one.
-    keeping: Mutex<()>,
+    /// Held by who keeps alarms, so that an older state never follows a newer one: what was kept last.
+    keeping: Mutex<Saved>,
     history_max: usize,
 }
 

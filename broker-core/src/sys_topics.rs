@@ -102,7 +102,7 @@ impl SysTopics {
             return;
         }
         let news = broker.alarms().take_news();
-        broker.keep_alarms();
+        let _ = broker.keep_alarms();
         for news in news {
             match news {
                 News::Raised(alarm) => turn.publish_alarm(&alarm.id, "alert", &alert(&alarm)),

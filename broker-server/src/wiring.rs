@@ -111,7 +111,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     drop(server);
     if let Some(storage) = storage {
-        broker.keep_alarms();
+        let _ = broker.keep_alarms();
         storage.close()?;
     }
     log::info!("stopped");

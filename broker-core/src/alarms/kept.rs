@@ -6,6 +6,7 @@ use super::report::{Report, Severity};
 use super::{Alarm, KeptAlarm};
 use crate::broker::Broker;
 use crate::clock::Now;
+use crate::settings::Saved;
 
 const KIND: &str = "alarm";
 
@@ -13,17 +14,22 @@ impl Broker {
     /// Keeps what has changed of the alarms and their history since the last time.
     ///
     /// [`handle_timeout`](Self::handle_timeout) does it; before a store is closed it is worth to do it once more.
-    pub fn keep_alarms(&self) {
+    /// Whoever changes them by order answers once it [is saved](Self::is_saved), whoever has kept it.
+    pub fn keep_alarms(&self) -> Saved {
         if self.store().is_none() {
-            return;
+            return Saved::default();
         }
-        let _one = self.alarms().keeping.lock();
+        let mut kept = self.alarms().keeping.lock();
         for (number, record) in self.alarms().take_unkept() {
-            let _ = match record {
+            let saved = match record {
                 Some(record) => self.put_setting(KIND, &key(number), value(&record).as_bytes()),
                 None => self.remove_setting(KIND, &key(number)),
             };
+            if saved != Saved::default() {
+                *kept = saved;
+            }
         }
+        *kept
     }
 
     /// Puts the alarms that the store had into the history. Those that were up when the process ended were over

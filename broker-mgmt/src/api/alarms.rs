@@ -11,7 +11,7 @@ use crate::error::{ApiError, Code};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
 use crate::route::{Route, delete, get};
-use crate::text;
+use crate::{saving, text};
 
 pub(crate) const ROUTES: &[Route] = &[
     get("list_all_alarms", "/alarms/present", "List all alarms", list).lists::<NodeAlarms>(),
@@ -139,15 +139,16 @@ fn past(api: &Api) -> Vec<PastAlarmInfo> {
 
 fn clear(api: &Api, request: &Request) -> Answer {
     request.own_node(api)?;
-    if api.broker.alarms().clear(request.segment("id"), api.now().wall_ms) {
-        Reply::ok()
-    } else {
-        Err(ApiError::new(Code::Unknown, "not_found"))
+    if !api.broker.alarms().clear(request.segment("id"), api.now().wall_ms) {
+        return Err(ApiError::new(Code::Unknown, "not_found"));
     }
+    saving::wait(&api.broker, api.broker.keep_alarms())?;
+    Reply::ok()
 }
 
 fn forget(api: &Api, request: &Request) -> Answer {
     request.own_node(api)?;
     api.broker.alarms().forget_history();
+    saving::wait(&api.broker, api.broker.keep_alarms())?;
     Reply::ok()
 }
