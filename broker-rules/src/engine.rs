@@ -10,6 +10,7 @@ mod resources;
 mod running;
 mod secrets;
 mod spec;
+mod totals;
 mod trial;
 mod views;
 
@@ -33,6 +34,8 @@ use resources::Resources;
 use running::{Bound, OnEvents, OnTopics, Running, run_caught};
 use spec::check_name;
 pub use spec::{ActionSpec, OnActionFailed, ResourceSpec, RuleChange, RuleSpec};
+use totals::Most;
+pub use totals::Totals;
 
 /// Bounds and switches of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,10 @@ struct State {
     sampled_ms: Option<u64>,
     /// What rules have counted that are gone.
     retired: Totals,
+    /// The most there have been.
+    most: Most,
+    /// No rule is in force.
+    is_paused: bool,
 }
 
 /// One rule, in force or not.
@@ -102,17 +109,6 @@ struct Made {
     sources: Sources,
     /// Its places in the router, while it is in force.
     observations: Vec<Observation>,
-}
-
-/// What all rules have done since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Events that matched a rule.
-    pub matched: u64,
-    /// Actions that were done.
-    pub success: u64,
-    /// Actions that have failed.
-    pub failed: u64,
 }
 
 impl RuleEngine {
@@ -155,9 +151,10 @@ impl RuleEngine {
         let made = self.make(&state, &id, &spec, &counters)?;
         let saved = kept::put_rule(&self.broker, &id, place, &spec);
         let mut entry = Entry { id: Arc::clone(&id), spec, counters, made: Ok(made) };
-        self.bring_into_force(place, &mut entry);
+        self.bring_into_force(&state, place, &mut entry);
         let has_events = entry.has_events();
         state.rules.insert(place, entry);
+        state.note_most();
         self.follow_events(&mut state, has_events);
         Ok((id, saved))
     }
@@ -177,7 +174,7 @@ impl RuleEngine {
         let saved = kept::put_rule(&self.broker, &id, place, &spec);
         let mut entry = Entry { id, spec, counters, made: Ok(made) };
         // The new one is there before the old one goes, and counts alone while both are.
-        self.bring_into_force(place, &mut entry);
+        self.bring_into_force(&state, place, &mut entry);
         let has_events = entry.has_events();
         let old = state.rules.insert(place, entry);
         state.retire(old);
@@ -212,9 +209,10 @@ impl RuleEngine {
             }
             let mut entry = Entry { id, spec, counters, made };
             entry.spec.enabled &= entry.made.is_ok();
-            self.bring_into_force(place, &mut entry);
+            self.bring_into_force(&state, place, &mut entry);
             state.rules.insert(place, entry);
         }
+        state.note_most();
         let have_events = state.rules.values().any(Entry::has_events);
         self.follow_events(&mut state, have_events);
     }
@@ -233,17 +231,33 @@ impl RuleEngine {
         }
     }
 
-    /// What all rules have done.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let state = self.state.lock();
-        state.rules.values().fold(state.retired, |all, entry| all.with(entry))
+    /// Takes all rules out of force until [`resume`](Self::resume); what they are stays as it is. Resources go on: what
+    /// they were given is delivered.
+    pub fn pause(&self) {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_paused, true) {
+            return;
+        }
+        for made in state.rules.values_mut().filter_map(|entry| entry.made.as_mut().ok()) {
+            made.observations.clear();
+        }
+        let have_events = state.rules.values().any(Entry::has_events);
+        self.follow_events(&mut state, have_events);
     }
 
-    /// How many rules there are.
-    #[must_use]
-    pub fn n_rules(&self) -> usize {
-        self.state.lock().rules.len()
+    /// Brings the rules back into force that are enabled.
+    pub fn resume(&self) {
+        let mut state = self.state.lock();
+        if !std::mem::take(&mut state.is_paused) {
+            return;
+        }
+        let mut rules = std::mem::take(&mut state.rules);
+        for (place, entry) in &mut rules {
+            self.bring_into_force(&state, *place, entry);
+        }
+        state.rules = rules;
+        let have_events = state.rules.values().any(Entry::has_events);
+        self.follow_events(&mut state, have_events);
     }
 
     /// Makes a rule that could be in force.
@@ -315,9 +329,10 @@ impl RuleEngine {
         Ok(Bound { name: kind.name(), action, counters, fallbacks })
     }
 
-    /// Puts a rule into the router, unless it is disabled.
-    fn bring_into_force(&self, place: u64, entry: &mut Entry) {
-        let (true, Ok(made)) = (entry.spec.enabled, &mut entry.made) else { return };
+    /// Puts a rule into the router, unless it is disabled or all are paused.
+    fn bring_into_force(&self, state: &State, place: u64, entry: &mut Entry) {
+        let is_wanted = entry.spec.enabled && !state.is_paused;
+        let (true, Ok(made)) = (is_wanted, &mut entry.made) else { return };
         let Some((_, dialect)) = made.sources.topics.first() else { return };
         let observer = Arc::new(OnTopics { rule: Arc::clone(&made.running), dialect: *dialect });
         for (filter, _) in &made.sources.topics {
@@ -334,7 +349,8 @@ impl RuleEngine {
         if !have_changed {
             return;
         }
-        let in_force = state.rules.values().filter(|entry| entry.spec.enabled);
+        let is_paused = state.is_paused;
+        let in_force = state.rules.values().filter(|entry| entry.spec.enabled && !is_paused);
         let made = in_force.filter_map(|entry| entry.made.as_ref().ok());
         let rules = made.flat_map(|made| {
             let events = made.sources.events.iter();
@@ -394,27 +410,6 @@ impl State {
 impl Entry {
     fn has_events(&self) -> bool {
         self.spec.enabled && self.made.as_ref().is_ok_and(|made| !made.sources.events.is_empty())
-    }
-
-    /// All its actions, those that stand in for others too.
-    fn actions(&self) -> impl Iterator<Item = &Bound> {
-        let mut rest: Vec<_> = self.made.iter().flat_map(|made| &made.running.actions).collect();
-        std::iter::from_fn(move || {
-            let next = rest.pop()?;
-            rest.extend(&next.fallbacks);
-            Some(next)
-        })
-    }
-}
-
-impl Totals {
-    fn with(self, entry: &Entry) -> Self {
-        let all = Self { matched: self.matched + entry.counters.counts().matched, ..self };
-        entry.actions().map(|action| action.counters.counts()).fold(all, |all, counts| Self {
-            success: all.success + counts.success,
-            failed: all.failed + counts.failed,
-            ..all
-        })
     }
 }
 

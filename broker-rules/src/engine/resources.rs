@@ -82,6 +82,7 @@ impl RuleEngine {
         let saved = kept::put_resource(&self.broker, &id, created_ns, &spec);
         let held = Held { id: id.clone(), spec, resource: Ok(resource) };
         let old = state.resources.0.insert(created_ns, held);
+        state.note_most();
         self.rebind(&mut state, &id);
         if let Some(Held { resource: Ok(old), .. }) = old {
             old.stop();
@@ -176,7 +177,7 @@ impl RuleEngine {
                 log::warn!("rule disabled rule={} {reason}", entry.id);
                 entry.spec.enabled = false;
             }
-            self.bring_into_force(*place, &mut entry);
+            self.bring_into_force(state, *place, &mut entry);
             have_events |= entry.has_events();
             state.rules.insert(*place, entry);
         }

@@ -264,6 +264,54 @@ fn speeds_are_sampled_every_ten_seconds() {
     assert_eq!(world.metric_of(&id, "speed_last5m"), 5.0);
 }
 
+/// As when the plugin is unloaded, and loaded again.
+#[test]
+fn paused_rules_see_nothing_and_are_otherwise_as_they_were() {
+    let mut world = World::new();
+    let topics = world.rule("ALL FROM t", "note", json!({ "as": "message" }));
+    let _ = world.rule("ALL FROM $events/client_connected", "note", json!({ "as": "connected" }));
+    let p = world.client("p");
+    world.publish(p, "t", "x", Q0, 0);
+    assert_eq!(world.taken(), ["connected", "message"]);
+    world.engine.pause();
+    world.engine.pause();
+    world.client("q");
+    world.publish(p, "t", "x", Q0, 0);
+    let change = RuleChange { description: Some("changed".to_owned()), ..Default::default() };
+    let _ = world.engine.change_rule(&topics, change).unwrap();
+    let _ = world.rule("ALL FROM t", "note", json!({ "as": "made in between" }));
+    world.publish(p, "t", "x", Q0, 0);
+    assert!(world.taken().is_empty());
+    assert_eq!(world.engine.rule(&topics).unwrap()["enabled"], true);
+    world.engine.resume();
+    world.engine.resume();
+    world.publish(p, "t", "x", Q0, 0);
+    world.client("r");
+    assert_eq!(world.taken(), ["message", "made in between", "connected"]);
+}
+
+#[test]
+fn what_there_is_is_counted_with_the_most_there_has_been() {
+    let mut world = World::of(Rig::durable(|_, _| {}), EngineOptions::default());
+    let id = world.rule("ALL FROM t", "do_nothing", json!({}));
+    let _ = world.rule("ALL FROM t", "do_nothing", json!({}));
+    let _ = world.resource("a", "up").unwrap();
+    let _ = world.resource("a", "up").unwrap();
+    assert!(world.engine.delete_rule(&id).is_some());
+    assert!(world.engine.delete_resource("box:a").unwrap().is_some());
+    let expected = [
+        ("rules/count", 1),
+        ("rules/max", 2),
+        ("actions/count", 6),
+        ("actions/max", 6),
+        ("resources/count", 0),
+        ("resources/max", 1),
+    ];
+    assert_eq!(world.engine.stats(), expected);
+    world.restart();
+    assert_eq!(world.engine.stats()[..2], [("rules/count", 1), ("rules/max", 1)]);
+}
+
 #[test]
 fn secrets_are_not_shown_and_come_back() {
     let mut world = World::new();
