@@ -9,16 +9,20 @@ mod actions;
 mod bridge_mqtt;
 pub mod engine;
 mod error;
+mod eval;
 pub mod event;
 pub mod functions;
 mod limits;
 mod object_template;
 pub mod params;
+mod path;
+mod plan;
 mod remote;
 mod row;
 mod select;
 mod sink;
 pub mod sql;
+mod statement;
 mod template;
 mod text;
 mod value;
@@ -34,6 +38,7 @@ pub use sink::{
     Clock, DropReason, Held, Item, Owner, PushError, Remote, RemoteSink, Report, SinkConfig,
     SinkListener, SinkStatus, Trouble,
 };
+pub use statement::compiler;
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
 pub use web_hook::WebHook;

@@ -9,6 +9,9 @@ pub trait Select: Send + Sync {
     /// The items of FROM as they are written.
     fn sources(&self) -> &[String];
 
+    /// The columns that it reads by name: none that it makes itself.
+    fn columns(&self) -> &[String];
+
     /// What it makes of an event; `now_ns` is the time since the Unix epoch in nanoseconds.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 //! Values: what columns, constants and results of functions are.
 
-// Operators call most of it, and they come with the statements.
-#[allow(dead_code)]
 pub(crate) mod arithmetic;
 pub(crate) mod compare;
 #[cfg(test)]
@@ -86,6 +84,12 @@ impl Map {
     pub fn get(&self, key: &str) -> Option<&Value> {
         let at = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
         Some(&self.0[at].1)
+    }
+
+    /// The value of a key. What it is changed to is not undefined.
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        let at = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
+        Some(&mut self.0[at].1)
     }
 
     /// Puts a value in, in place of what was there. Undefined is not kept: nothing changes then.

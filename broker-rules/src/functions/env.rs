@@ -50,6 +50,11 @@ impl<'a> Env<'a> {
         left.map(drop).ok_or_else(|| RowError::new("more than max_steps steps of evaluation"))
     }
 
+    /// Steps of evaluation that are left.
+    pub(crate) fn steps_left(&self) -> u64 {
+        self.steps_left.get()
+    }
+
     /// Decodes JSON that lies in a string; `None` if it is none, or too large, or too much for one event.
     #[must_use]
     pub fn decode_json(&self, text: &Bytes) -> Option<Value> {

@@ -1,6 +1,7 @@
 //! JSON: texts to values, and values to texts.
 
 mod keys;
+mod measure;
 mod read;
 mod write;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use crate::limits::Limits;
 use crate::value::Value;
 
+pub(crate) use measure::room_left;
 pub(crate) use write::{append, append_map, encode};
 
 /// Decodes a JSON text; `None` if it is none, or beyond `json_max_bytes` or `json_max_depth`.

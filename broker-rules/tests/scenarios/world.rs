@@ -32,6 +32,10 @@ impl Select for Toy {
         &self.from
     }
 
+    fn columns(&self) -> &[String] {
+        &[]
+    }
+
     fn apply(&self, row: &dyn Row, _: i64) -> Result<Selected, RowError> {
         match self.words[0].as_str() {
             "ALL" => Ok(Selected::Row(row.all())),
