@@ -1,6 +1,7 @@
 //! The API: what handlers share, and the table of all routes, a group in each file.
 
 mod acl;
+mod actions;
 mod alarms;
 mod apps;
 mod auth_accounts;
@@ -15,8 +16,14 @@ mod mqtt;
 mod nodes;
 mod plugins;
 mod reference;
+mod resource_types;
+mod resources;
 mod retained;
 mod routes;
+mod rule_events;
+mod rule_shapes;
+mod rule_test;
+mod rules;
 mod sessions;
 mod slow_subscriptions;
 mod stats;
@@ -30,6 +37,7 @@ mod why;
 use std::sync::Arc;
 
 use broker_core::{Broker, Now, Saved, Turn};
+use broker_rules::engine::RuleEngine;
 use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,6 +72,8 @@ pub(crate) struct Api {
     pub(crate) store: Option<Arc<dyn StoreAdmin>>,
     pub(crate) acl: Option<Arc<dyn AclRules>>,
     pub(crate) trace_files: Arc<dyn TraceFiles>,
+    pub(crate) rules: Arc<RuleEngine>,
+    pub(crate) trials: rule_test::Trials,
     /// What handlers at work need to give orders, kept for the next ones: at most one for each of them.
     pub(crate) turns: Mutex<Vec<Turn>>,
 }
@@ -121,6 +131,12 @@ const GROUPS: &[&[Route]] = &[
     sessions::ROUTES,
     stats::ROUTES,
     subscriptions::ROUTES,
+    rules::ROUTES,
+    actions::ROUTES,
+    resources::ROUTES,
+    resource_types::ROUTES,
+    rule_events::ROUTES,
+    rule_test::ROUTES,
     log_level::ROUTES,
     retained::ROUTES,
     slow_subscriptions::ROUTES,

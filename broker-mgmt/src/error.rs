@@ -20,6 +20,14 @@ pub(crate) enum Code {
     NoClient = 112,
     /// What is no Topic Name, or no Topic Filter.
     BadTopic = 115,
+    /// Of rules and resources, where the original has the codes of HTTP: something is not in order.
+    BadArguments = 400,
+    /// It is not there.
+    NotFound = 404,
+    /// The body is.
+    TooLarge = 413,
+    /// At once.
+    TooMany = 429,
 }
 
 /// Why a request was not done.
@@ -50,6 +58,17 @@ impl ApiError {
     /// The same with another HTTP status.
     pub(crate) fn with_status(self, status: u16) -> Self {
         Self { status, ..self }
+    }
+
+    /// The same with its code as HTTP status, if it is one.
+    pub(crate) fn with_status_of_code(self) -> Self {
+        match self.code {
+            Code::BadArguments | Code::NotFound | Code::TooLarge | Code::TooMany => {
+                let status = self.code as u16;
+                self.with_status(status)
+            }
+            _ => self,
+        }
     }
 
     pub(crate) fn into_reply(self) -> Reply {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{Broker, Now, Saved, Trace, TraceEvent};
+use broker_rules::engine::RuleEngine;
 
 /// What the API stands on.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Ports {
     pub client_ids: Arc<dyn Accounts>,
     /// Accounts by user name, of `emqx_auth_username`.
     pub usernames: Arc<dyn Accounts>,
+    /// Rules and resources, of `emqx_rule_engine`.
+    pub rules: Arc<RuleEngine>,
 }
 
 /// What the process knows of itself and its machine. All are read anew at each call.

@@ -19,6 +19,7 @@ pub(crate) fn text(api: &Api) -> String {
     counters(api, &mut out);
     histograms(api, &mut out);
     gauges(api, &mut out);
+    rules(api, &mut out);
     store(api, &mut out);
     process(api, &mut out);
     out.0
@@ -308,6 +309,28 @@ fn gauges(api: &Api, out: &mut Exposition) {
     }
     let alarms = alarms.into_iter().map(|(kind, count)| (Some(("id", kind)), count));
     out.family("mqtt_alarm", "gauge", "Alarms that are up.", alarms);
+}
+
+fn rules(api: &Api, out: &mut Exposition) {
+    let stats = BTreeMap::from(api.rules.stats());
+    for (name, told, help) in [
+        ("rules", "mqtt_rules", "Rules."),
+        ("resources", "mqtt_rule_resources", "Resources of rules."),
+    ] {
+        let stat = |part: &str| {
+            let value = stats.get(format!("{name}/{part}").as_str());
+            value.map(|value| (None, *value as f64))
+        };
+        out.family(told, "gauge", help, stat("count"));
+        let most = format!("{help} The most there have been.");
+        out.family(&format!("{told}_max"), "gauge", &most, stat("max"));
+    }
+    let totals = api.rules.totals();
+    let help = "Events that matched a rule, once for each.";
+    out.family("mqtt_rules_matched_total", "counter", help, [(None, totals.matched as f64)]);
+    let results = [("success", totals.success), ("failure", totals.failed)];
+    let results = results.map(|(result, n)| (Some(("result", result.to_owned())), n as f64));
+    out.family("mqtt_rule_actions_total", "counter", "Actions of rules.", results);
 }
 
 fn process(api: &Api, out: &mut Exposition) {

@@ -61,6 +61,11 @@ impl Reply {
         Self { status: 200, content_type, body: body.into().into_bytes() }
     }
 
+    /// An envelope with more beside `data`.
+    pub(crate) fn whole(envelope: &serde_json::Value) -> Answer {
+        Self::envelope(envelope)
+    }
+
     fn envelope(envelope: &impl Serialize) -> Answer {
         match serde_json::to_vec(envelope) {
             Ok(body) => Ok(Self { status: 200, content_type: Self::JSON, body }),

@@ -121,6 +121,7 @@ impl Management {
             plugins,
             client_ids,
             usernames,
+            rules,
         } = ports;
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
             .map_err(|_| no_random())?;
@@ -146,6 +147,8 @@ impl Management {
             store,
             acl,
             trace_files,
+            rules,
+            trials: Default::default(),
             turns: Mutex::default(),
         });
         let (tell, told) = mpsc::sync_channel(1);

@@ -15,6 +15,7 @@ mod plugins;
 mod print;
 mod raw;
 mod rows;
+mod rules;
 mod settings;
 mod store;
 mod suggest;
@@ -45,6 +46,7 @@ pub(crate) use self::monitors::{Marks, MonitorConfig};
 pub(crate) use self::plugins::{plugin_of, prefix_of};
 pub(crate) use self::print::markdown;
 pub(crate) use self::rows::rows;
+pub(crate) use self::rules::RulesConfig;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
 use crate::auth::scram::Verifier;
@@ -68,6 +70,8 @@ pub(crate) struct ServerConfig {
     pub(crate) dashboard: DashboardConfig,
     /// `plugins.*` and the keys of the plugins.
     pub(crate) plugins: PluginsConfig,
+    /// `rules.*` and `rule_engine.*`.
+    pub(crate) rules: RulesConfig,
     /// `acl_file`.
     pub(crate) acl_file: Option<PathBuf>,
     /// `auth.scram_sha_256.users`.

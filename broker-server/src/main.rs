@@ -11,6 +11,7 @@ mod logging;
 mod management;
 mod monitor;
 mod plugins;
+mod rules;
 mod signals;
 mod storage;
 mod trace_files;

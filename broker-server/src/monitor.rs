@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use broker_core::Broker;
+use broker_core::{Broker, Now};
 use broker_net::clock;
 
 use self::checks::Checks;
@@ -25,11 +25,12 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     /// Begins to look. What was found stays up until a later look finds that it is over. Of `config`, which is asked
-    /// before each look, the marks may change.
+    /// before each look, the marks may change. `tick` is called at least every ten seconds.
     pub(crate) fn start(
         broker: &Arc<Broker>,
         config: impl Fn() -> MonitorConfig + Send + 'static,
         data_dir: &Path,
+        tick: impl Fn(Now) + Send + 'static,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (broker, is_over) = (Arc::clone(broker), Arc::clone(&stop));
@@ -39,18 +40,17 @@ impl Monitor {
                 let now = clock::now();
                 checks.configure(config());
                 let due_ms = checks.run(now, broker.alarms());
-                match due_ms {
-                    Some(due_ms) => {
-                        let pause_ms = due_ms.saturating_sub(now.mono_ms);
-                        thread::park_timeout(Duration::from_millis(pause_ms));
-                    }
-                    None => thread::park(),
-                }
+                tick(now);
+                let pause_ms = due_ms.map_or(TICK_MS, |due_ms| due_ms.saturating_sub(now.mono_ms));
+                thread::park_timeout(Duration::from_millis(pause_ms.min(TICK_MS)));
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
+
+/// Between two ticks, at most.
+const TICK_MS: u64 = 10_000;
 
 impl Drop for Monitor {
     fn drop(&mut self) {

@@ -9,16 +9,20 @@ use broker_plugins::{
     PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
 };
 
+use broker_rules::engine::RuleEngine;
+
 use crate::live_config::{LiveConfig, Orders};
+use crate::rules::RuleEnginePlugin;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 6] = [
+pub(crate) const BUILT_IN: [&str; 7] = [
     "emqx_auth_clientid",
     "emqx_auth_username",
     "emqx_dashboard",
     "emqx_delayed_publish",
     "emqx_management",
     "emqx_retainer",
+    "emqx_rule_engine",
 ];
 
 /// The plugins at work, and what the management API does with them beside loading and unloading.
@@ -31,11 +35,15 @@ pub(crate) struct Plugins {
 
 impl Plugins {
     /// Starts those that are to be loaded.
-    pub(crate) fn start(broker: &Arc<Broker>, config: &Arc<LiveConfig>) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        broker: &Arc<Broker>,
+        config: &Arc<LiveConfig>,
+        rules: &Arc<RuleEngine>,
+    ) -> anyhow::Result<Self> {
         let workers = Arc::new(Workers::new());
         let client_ids = Accounts::new(Subject::ClientId, broker, &workers)?;
         let usernames = Accounts::new(Subject::Username, broker, &workers)?;
-        let built_in = built_in(broker, &client_ids, &usernames);
+        let built_in = built_in(broker, &client_ids, &usernames, rules);
         let source = Box::new(Source(Arc::clone(config)));
         let wanted = config.server_config().plugins;
         let host = Arc::new(PluginHost::start(broker, built_in, &wanted, source)?);
@@ -71,6 +79,7 @@ fn built_in(
     broker: &Arc<Broker>,
     client_ids: &Accounts,
     usernames: &Accounts,
+    rules: &Arc<RuleEngine>,
 ) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(client_ids.clone()),
@@ -79,6 +88,7 @@ fn built_in(
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Retainer::new(broker)),
+        Box::new(RuleEnginePlugin(Arc::clone(rules))),
     ]
 }
 
@@ -176,7 +186,8 @@ mod tests {
         let workers = Arc::new(Workers::new());
         let accounts = |subject| Accounts::new(subject, &broker, &workers).unwrap();
         let [client_ids, usernames] = [Subject::ClientId, Subject::Username].map(accounts);
-        let plugins = built_in(&broker, &client_ids, &usernames);
+        let rules = crate::rules::tests::engine(&broker);
+        let plugins = built_in(&broker, &client_ids, &usernames, &rules);
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name()).collect();
         assert_eq!(names, BUILT_IN);
     }

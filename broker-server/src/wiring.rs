@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::live_config::LiveConfig;
 use crate::monitor::Monitor;
 use crate::plugins::Plugins;
+use crate::rules::Rules;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
 use crate::trace_files::TraceFolder;
@@ -57,8 +58,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         storage.start(&broker)?;
     }
     let acl = acl.map(|acl| acl.with(&broker));
+    // Before anybody can connect: no message passes them unseen.
+    let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
-    let plugins = Plugins::start(&broker, &live).context("plugins")?;
+    let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
     let options = ServerOptions {
         listeners: config.listeners,
         io_threads: config.node.io_threads,
@@ -79,12 +82,21 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),
+        rules: rules.engine(),
     };
     let management =
         management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
-    let monitored = Arc::clone(&live);
-    let monitor =
-        Monitor::start(&broker, move || monitored.monitor_config(), &config.node.data_dir)?;
+    let management = management.map(Arc::new);
+    if let Some(management) = &management {
+        rules.spare(management);
+    }
+    let (monitored, ticked) = (Arc::clone(&live), Arc::clone(&rules));
+    let monitor = Monitor::start(
+        &broker,
+        move || monitored.monitor_config(),
+        &config.node.data_dir,
+        move |now| ticked.tick(now),
+    )?;
     log::info!(
         "broker is ready node={} version={} time_ms={}",
         config.node.name,
@@ -93,7 +105,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_ref(), acl.as_deref(), &live),
+            Signal::Reload => reload(&server, management.as_deref(), acl.as_deref(), &live),
             Signal::Stop => break,
         }
     }
@@ -110,6 +122,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         log::warn!("connections cut off at the end of node.shutdown_timeout: {cut_off}");
     }
     drop(server);
+    rules.close();
     if let Some(storage) = storage {
         let _ = broker.keep_alarms();
         storage.close()?;

@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker-core", &["broker-codec"]),
     ("broker-net", &["broker-codec", "broker-core"]),
     ("broker-store", &["broker-core"]),
-    ("broker-mgmt", &["broker-core"]),
+    ("broker-mgmt", &["broker-core", "broker-rules"]),
     ("broker-plugins", &["broker-core"]),
     ("broker-rules", &["broker-codec", "broker-core"]),
     (
@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "broker-mgmt",
             "broker-net",
             "broker-plugins",
+            "broker-rules",
             "broker-store",
         ],
     ),

@@ -62,7 +62,14 @@ fn one(api: &Api, request: &Request) -> Answer {
 /// Those that the original has.
 fn metrics(api: &Api) -> Counts {
     let snapshot = api.broker.metrics().snapshot();
-    Metric::ORIGINAL.iter().map(|metric| (metric.name(), snapshot.value(*metric))).collect()
+    let totals = api.rules.totals();
+    let of_rules = [
+        ("rules.matched", totals.matched),
+        ("actions.success", totals.success),
+        ("actions.failure", totals.failed),
+    ];
+    let of_broker = Metric::ORIGINAL.iter().map(|it| (it.name(), snapshot.value(*it)));
+    of_broker.chain(of_rules).collect()
 }
 
 fn list_drops(api: &Api, _: &Request) -> Answer {

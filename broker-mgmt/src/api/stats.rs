@@ -39,5 +39,5 @@ fn one(api: &Api, request: &Request) -> Answer {
 }
 
 fn stats(api: &Api) -> BTreeMap<&'static str, usize> {
-    api.broker.stats().into_iter().collect()
+    api.broker.stats().into_iter().chain(api.rules.stats()).collect()
 }

@@ -47,17 +47,23 @@ pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
 }
 
-const PREFIXES: [(&str, &str); 6] = [
+const PREFIXES: [(&str, &str); 7] = [
     ("emqx_auth_clientid", "auth.client."),
     ("emqx_auth_username", "auth.user."),
     ("emqx_dashboard", "dashboard."),
     ("emqx_delayed_publish", "delayed."),
     ("emqx_management", "management."),
     ("emqx_retainer", "retainer."),
+    ("emqx_rule_engine", "rule_engine."),
 ];
 
-const DEFAULTS: [&str; 4] =
-    ["emqx_management", "emqx_retainer", "emqx_dashboard", "emqx_delayed_publish"];
+const DEFAULTS: [&str; 5] = [
+    "emqx_management",
+    "emqx_retainer",
+    "emqx_dashboard",
+    "emqx_delayed_publish",
+    "emqx_rule_engine",
+];
 
 #[cfg(test)]
 mod tests {

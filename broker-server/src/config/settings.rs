@@ -20,6 +20,7 @@ use super::given::{Content, Entry, Given, ItemName, Owner, full_path};
 use super::monitors::MonitorConfig;
 use super::plugins::PluginName;
 use super::raw::{Item, Raw};
+use super::rules::RulesConfig;
 use super::table::{self, Access, Goes, Key};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
@@ -38,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) management: ManagementConfig,
     pub(crate) dashboard: DashboardConfig,
     pub(crate) monitor: MonitorConfig,
+    pub(crate) rules: RulesConfig,
     pub(crate) plugins_loaded: Vec<PluginName>,
     pub(crate) client_hash: AccountHash,
     pub(crate) user_hash: AccountHash,
@@ -115,6 +117,7 @@ impl Default for Settings {
             topic_metrics: Vec::new(),
             dashboard: DashboardConfig::default(),
             monitor: MonitorConfig::default(),
+            rules: RulesConfig::default(),
             plugins_loaded: PluginName::defaults(),
             client_hash: AccountHash::default(),
             user_hash: AccountHash::default(),
@@ -364,6 +367,7 @@ impl Settings {
             management: self.management,
             dashboard: self.dashboard,
             plugins,
+            rules: self.rules,
             acl_file: self.acl_file,
             scram_users: self.scram_users,
             notes,

@@ -12,6 +12,7 @@ mod management;
 mod monitors;
 mod plugins;
 mod root;
+mod rules;
 mod store;
 mod zone;
 
@@ -152,6 +153,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(management::TLS_KEYS)
         .chain(dashboard::KEYS)
         .chain(plugins::KEYS)
+        .chain(rules::KEYS)
         .chain(monitors::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)

@@ -703,13 +703,14 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             management,
             dashboard,
             plugins,
+            rules,
             acl_file,
             scram_users,
             notes: _,
         } = config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
         let rest = format!(
-            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{acl_file:?}{users:#?}"
+            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{users:#?}"
         );
         format!("{node:#?}{log:#?}{broker:#?}{store:#?}{monitor:#?}{rest}")
     };
@@ -880,4 +881,31 @@ proptest! {
     fn no_variable_makes_it_panic(name in "(?i)BROKER__[A-Z_]{0,20}", value in any::<String>()) {
         let _ = settings("", &[(&name, &value)]);
     }
+}
+
+/// What is nested is walked through by calls that are nested: a number that would need more stack than there is must not
+/// get through.
+#[test]
+fn limits_of_rules_have_limits() {
+    check_errors(
+        "rules = { max_depth = 257, json_max_depth = 0, max_sql_bytes = \"1MB\", max_hops = 0 }",
+        &[
+            "broker.toml:1:23: rules.max_depth = 257: must be a whole number from 1 to 256",
+            "broker.toml:1:45: rules.json_max_depth = 0: must be a whole number from 1 to 256",
+            "broker.toml:1:64: rules.max_sql_bytes = \"1MB\": must be a size from 64B to 128KB, such as \"1MB\" (units B, KB, MB, GB)",
+            "broker.toml:1:82: rules.max_hops = 0: must be a whole number from 1 to 64",
+        ],
+    );
+    check_errors(
+        "rules.allowed_addresses = [\"10.0.0.0/8\", \"somewhere\", \"[fe80::1]:80\"]",
+        &[
+            "broker.toml:1:42: rules.allowed_addresses = \"somewhere\": \"somewhere\" is none of IP, IP:port and network/prefix; must be <IP>, <IP>:<port> or <network>/<prefix>",
+        ],
+    );
+    let rules = config("rule_engine.ignore_sys_message = \"off\"\nrules.max_steps = 1000").rules;
+    let options = rules.engine_options();
+    assert!(!options.ignore_sys_message);
+    assert_eq!(options.limits.max_steps, 1_000);
+    let options = config("").rules.engine_options();
+    assert_eq!(options, broker_rules::engine::EngineOptions::default());
 }
