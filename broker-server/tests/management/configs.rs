@@ -147,7 +147,7 @@ fn limits_of_a_zone_change_for_the_clients_to_come() {
     let api = broker.api();
     assert_eq!(limits(&v5().open()), changed);
     assert!(print_config(&broker).contains("max_packet_size = \"1MB\""));
-    assert!(!print_config(&broker).contains("\"64KB\""));
+    assert!(!print_config(&broker).contains("max_packet_size = \"64KB\""));
 
     // Taken back, now and for good.
     api.delete("configs/mqtt?key=mqtt.max_packet_size");
