@@ -1,16 +1,16 @@
-//! What rules cost a message: those on other topics, one that matches, and one that republishes. The statement is
-//! written in Rust, so that this is the price of the engine and not of a language.
+//! What rules cost a message: those on other topics, one that matches, and one that republishes.
 //!
 //! Run with `cargo bench -p broker-benches --bench rules`.
 #![expect(clippy::print_stdout, reason = "criterion counts no allocations")]
 
 use std::alloc::System;
+use std::sync::Arc;
 
 use broker_benches::{World, nth_packet_id, publish};
 use broker_codec::QoS;
 use broker_rules::action::Catalogue;
+use broker_rules::compiler;
 use broker_rules::engine::{EngineOptions, RuleEngine, RuleSpec};
-use broker_rules::{Map, Row, RowError, Select, Selected, Value};
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value as Json, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -18,30 +18,13 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// `SELECT payload.x AS x, clientid FROM … WHERE payload.x > 10`
-struct Over10(Vec<String>);
-
-impl Select for Over10 {
-    fn sources(&self) -> &[String] {
-        &self.0
-    }
-
-    fn apply(&self, row: &dyn Row, _: i64) -> Result<Selected, RowError> {
-        let Some(Value::Map(payload)) = row.decoded_payload() else { return Ok(Selected::Nothing) };
-        let Some(x @ Value::Int(11..)) = payload.get("x") else { return Ok(Selected::Nothing) };
-        let mut output = Map::default();
-        output.insert("x".into(), x.clone());
-        output.insert("clientid".into(), row.column("clientid"));
-        Ok(Selected::Row(output))
-    }
-}
-
 fn engine(world: &World, filters: impl Iterator<Item = String>, action: &Json) -> RuleEngine {
-    let compile = |filter: &str| Ok(Box::new(Over10(vec![filter.to_owned()])) as Box<dyn Select>);
     let options = EngineOptions::default();
-    let engine = RuleEngine::new(&world.broker, Catalogue::built_in(), Box::new(compile), options);
+    let compile = compiler(Arc::clone(&options.limits), Box::new(|_| {}));
+    let engine = RuleEngine::new(&world.broker, Catalogue::built_in(), compile, options);
     for filter in filters {
-        let request = json!({ "name": "r", "rawsql": filter, "actions": [action] });
+        let sql = format!("SELECT payload.x AS x, clientid FROM \"{filter}\" WHERE payload.x > 10");
+        let request = json!({ "name": "r", "rawsql": sql, "actions": [action] });
         let request = request.as_object().expect("it is one");
         let spec = RuleSpec::from_json(request).expect("a request in order");
         let (..) = engine.create_rule(spec, 1).expect("a rule in order");

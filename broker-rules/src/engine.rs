@@ -269,6 +269,14 @@ impl RuleEngine {
         counters: &Arc<RuleCounters>,
     ) -> Result<Made, EngineError> {
         let (select, sources) = self.compile(spec.hook.as_deref(), &spec.rawsql)?;
+        let unknown = sources.unknown(select.columns());
+        if !unknown.is_empty() {
+            // 3.1 read such a name as a text.
+            let names = unknown.join(" ");
+            log::warn!(
+                "rule reads what is no column, and always undefined rule={id} names={names:?}"
+            );
+        }
         let n_actions: usize = spec.actions.iter().map(n_with_fallbacks).sum();
         if n_actions > self.options.max_actions {
             return Err(EngineError::bad("too many actions"));

@@ -48,6 +48,11 @@ pub enum Dialect {
     Topics,
 }
 
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::For, Self::Named, Self::Topics];
+}
+
 impl Hook {
     /// All of them.
     pub const ALL: &'static [Self] = &[
@@ -231,6 +236,21 @@ impl Sources {
             },
         }
         Ok(sources)
+    }
+
+    /// Those of the names that are no column of anything it is about, in any dialect: they are always undefined.
+    pub fn unknown<'c>(&self, columns: &'c [String]) -> Vec<&'c str> {
+        let of_topics = self.topics.first().map(|_| Hook::MessagePublish);
+        let hooks: Vec<_> =
+            of_topics.into_iter().chain(self.events.iter().map(|(h, _)| *h)).collect();
+        let is_known = |name: &str| {
+            let is_of = |hook: &Hook| {
+                Dialect::ALL.iter().any(|d| columns::names(*hook, *d).contains(&name))
+            };
+            // What never happens has no columns.
+            hooks.is_empty() || hooks.iter().any(is_of)
+        };
+        columns.iter().map(String::as_str).filter(|name| !is_known(name)).collect()
     }
 
     fn add(&mut self, item: &str) -> Result<(), SourceError> {

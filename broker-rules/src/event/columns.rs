@@ -281,8 +281,8 @@ const INNER: &[&str] = &["dup", "nl", "proto_ver", "protocol", "rap", "rh", "rul
 /// The name as a key of maps, which is shared.
 pub(super) fn key(name: &'static str) -> Arc<str> {
     static KEYS: LazyLock<HashMap<&str, Arc<str>>> = LazyLock::new(|| {
-        let dialects = [Dialect::For, Dialect::Named, Dialect::Topics];
-        let all = Hook::ALL.iter().flat_map(|hook| dialects.map(|dialect| names(*hook, dialect)));
+        let all =
+            Hook::ALL.iter().flat_map(|hook| Dialect::ALL.map(|dialect| names(*hook, dialect)));
         all.flatten().chain(INNER).map(|name| (*name, Arc::from(*name))).collect()
     });
     KEYS.get(name).cloned().unwrap_or_else(|| name.into())

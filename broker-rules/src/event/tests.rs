@@ -85,7 +85,7 @@ fn a_published_message_has_the_columns_of_its_dialect() {
 #[test]
 fn columns_are_found_in_both_spellings() {
     let (message, cache) = (message("x"), PayloadCache::default());
-    for dialect in [Dialect::For, Dialect::Named, Dialect::Topics] {
+    for dialect in Dialect::ALL {
         let row = row(Occasion::Published(&message), dialect, &cache);
         assert_eq!(row.column("clientid"), row.column("client_id"));
         assert_eq!(row.column("client_id"), Value::Str("p".into()));
@@ -196,7 +196,7 @@ fn actions_are_listed_by_what_they_serve() {
 #[test]
 fn names_stand_in_the_order_of_keys_and_every_event_is_described() {
     for hook in Hook::ALL {
-        for dialect in [Dialect::For, Dialect::Named, Dialect::Topics] {
+        for dialect in Dialect::ALL {
             assert!(columns::names(*hook, dialect).is_sorted(), "{hook:?}");
         }
     }
@@ -212,4 +212,18 @@ fn names_stand_in_the_order_of_keys_and_every_event_is_described() {
             assert!(is_known && !value.is_null(), "{} {name}", description.event);
         }
     }
+}
+
+#[test]
+fn a_name_is_known_if_anything_it_is_about_has_the_column() {
+    let unknown = |hook, from: &[&str], columns: &[&str]| {
+        let from: Vec<_> = from.iter().map(|item| (*item).to_owned()).collect();
+        let columns: Vec<_> = columns.iter().map(|name| (*name).to_owned()).collect();
+        let sources = Sources::resolve(hook, &from).expect("in order");
+        sources.unknown(&columns).join(" ")
+    };
+    assert_eq!(unknown(None, &["t/#"], &["clientid", "client_id", "payload", "steve"]), "steve");
+    assert_eq!(unknown(Some("client.connected"), &["#"], &["connack", "payload"]), "payload");
+    assert_eq!(unknown(None, &["t", "$events/client_connected"], &["payload", "connack"]), "");
+    assert_eq!(unknown(Some("session.created"), &["#"], &["anything"]), "", "it never happens");
 }

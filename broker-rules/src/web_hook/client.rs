@@ -20,6 +20,8 @@ use crate::sink::{Item, Remote, Report, Trouble};
 pub(super) struct Client {
     agent: Agent,
     config: WebHookConfig,
+    /// How often in a row the server has failed on the first item.
+    n_failures: u32,
 }
 
 /// What an answer, or none, means.
@@ -27,6 +29,8 @@ enum Verdict {
     Taken,
     /// Not now.
     Later(String),
+    /// The server has a fault, perhaps with this one.
+    Failed(String),
     /// Never.
     Refused(String),
 }
@@ -65,7 +69,7 @@ impl Client {
         let resolver = CheckedResolver(addresses);
         let connector = DirectConnector.chain(RustlsConnector::default());
         let agent = Agent::with_parts(agent_config, connector, resolver);
-        Ok(Self { agent, config })
+        Ok(Self { agent, config, n_failures: 0 })
     }
 
     fn send(&self, item: &Item) -> Verdict {
@@ -108,7 +112,16 @@ impl Remote for Client {
                 Verdict::Taken => report.delivered(1),
                 Verdict::Refused(why) => report.refused(why),
                 Verdict::Later(why) => return Err(Trouble(why)),
+                // One that it always fails on must not hold up those behind it for ever.
+                Verdict::Failed(why) if self.n_failures >= self.config.max_retries => {
+                    report.refused(why);
+                }
+                Verdict::Failed(why) => {
+                    self.n_failures += 1;
+                    return Err(Trouble(why));
+                }
             }
+            self.n_failures = 0;
         }
         Ok(())
     }
@@ -140,7 +153,9 @@ impl Resolver for CheckedResolver {
 fn judge(result: Result<u16, Error>) -> Verdict {
     match result {
         Ok(200..=299) => Verdict::Taken,
-        Ok(status @ (408 | 429 | 500..=599)) => Verdict::Later(format!("HTTP status {status}")),
+        // Somebody on the way, or too much to do.
+        Ok(status @ (408 | 429 | 502..=504)) => Verdict::Later(format!("HTTP status {status}")),
+        Ok(status @ 500..=599) => Verdict::Failed(format!("HTTP status {status}")),
         Ok(status) => Verdict::Refused(format!("HTTP status {status}")),
         Err(error) => match describe(&error) {
             (text, true) => Verdict::Later(text),

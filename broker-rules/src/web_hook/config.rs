@@ -25,6 +25,8 @@ pub(super) struct WebHookConfig {
     pub(super) connect_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) pool_size: usize,
+    /// Of a request that the server itself fails on.
+    pub(super) max_retries: u32,
     pub(super) tls: TlsFiles,
     pub(super) sink: SinkConfig,
 }
@@ -57,6 +59,13 @@ pub(super) fn params() -> Vec<ParamSpec> {
             "Connections that are kept; events go one after the other, so one is in use",
         )
         .or(32),
+        ParamSpec::optional(
+            "max_retries",
+            ParamKind::Range(0.0, 1000.0),
+            "Max Retries",
+            "How often a request is repeated that the server answers with 500 or another fault of its own",
+        )
+        .or(10),
         ParamSpec::optional(
             "content_type",
             ParamKind::OneOf(&["application/json", "text/plain;charset=UTF-8"]),
@@ -111,6 +120,7 @@ impl WebHookConfig {
             connect_timeout: seconds("connect_timeout")?,
             request_timeout: seconds("request_timeout")?,
             pool_size: value("pool_size").as_f64().map_or(1, |size| size as usize),
+            max_retries: value("max_retries").as_f64().map_or(0, |n| n as u32),
             tls: TlsFiles::new(text("cacertfile"), text("certfile"), text("keyfile"))?,
             sink: queue_config(specs, config, folder)?,
         })

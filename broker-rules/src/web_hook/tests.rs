@@ -217,6 +217,21 @@ fn a_status_says_whether_to_try_again() {
 }
 
 #[test]
+fn one_that_the_server_always_fails_on_does_not_hold_up_the_others() {
+    let world = World::new();
+    let server = world.start(0, "500,503,500,500,200,501");
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    let sink = world.open(&json!({"url": url, "max_retries": 2}), AddressRules::default());
+    push(&sink, "poison");
+    push(&sink, "next");
+    push(&sink, "last");
+    wait_until("three", || sink.status().held.memory_items == 0 && world.bodies().len() == 7);
+    // The status of somebody on the way is no attempt; the count begins anew with each.
+    assert_eq!(world.bodies(), ["poison", "poison", "poison", "poison", "next", "last", "last"]);
+    assert_eq!(dropped(&sink), [(DropReason::Refused, 1)]);
+}
+
+#[test]
 fn requests_are_as_configured_and_share_a_connection() {
     let world = World::new();
     let server = world.start(0, "");

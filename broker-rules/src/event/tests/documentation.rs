@@ -55,7 +55,7 @@ fn document() -> String {
 
 #[test]
 fn every_column_is_explained_and_nothing_else() {
-    let dialects = [Dialect::For, Dialect::Named, Dialect::Topics];
+    let dialects = Dialect::ALL;
     let all =
         Hook::ALL.iter().flat_map(|hook| dialects.map(|dialect| columns::names(*hook, dialect)));
     let mut all: Vec<_> = all.flatten().copied().collect();
