@@ -30,6 +30,7 @@ use crate::select::{Compile, Select};
 pub use counters::{LastError, RuleCounts};
 use counters::{RuleCounters, SAMPLE_MS};
 pub use fault::EngineError;
+use kept::Keep;
 use resources::Resources;
 use running::{Bound, OnEvents, OnTopics, Running, run_caught};
 use spec::check_name;
@@ -148,8 +149,9 @@ impl RuleEngine {
         let place = (now_ns..).find(|ns| !state.rules.contains_key(ns)).unwrap_or(now_ns);
         let id: Arc<str> = format!("{}:{place}", spec.name).into();
         let counters = Arc::default();
+        let keep = Keep::rule(place, &spec)?;
         let made = self.make(&state, &id, &spec, &counters)?;
-        let saved = kept::put_rule(&self.broker, &id, place, &spec);
+        let saved = keep.put(&self.broker, &id);
         let mut entry = Entry { id: Arc::clone(&id), spec, counters, made: Ok(made) };
         self.bring_into_force(&state, place, &mut entry);
         let has_events = entry.has_events();
@@ -170,8 +172,9 @@ impl RuleEngine {
         secrets::restore_actions(&mut spec.actions, &old.spec.actions);
         let (id, had_events) = (Arc::clone(&old.id), old.has_events());
         let counters = Arc::default();
+        let keep = Keep::rule(place, &spec)?;
         let made = self.make(&state, &id, &spec, &counters)?;
-        let saved = kept::put_rule(&self.broker, &id, place, &spec);
+        let saved = keep.put(&self.broker, &id);
         let mut entry = Entry { id, spec, counters, made: Ok(made) };
         // The new one is there before the old one goes, and counts alone while both are.
         self.bring_into_force(&state, place, &mut entry);

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from api import NODE
 from api_document import fill
-from api_shape import AnyOf, Empty, MapOf, has_place, put
+from api_shape import AnyOf, Anything, Empty, MapOf, has_place, put
 
 NODE_SESSION = "/nodes/${node}/sessions/${clientid}"
 LISTENERS = ("/listeners/", "/nodes/${node}/listeners")
@@ -28,8 +28,9 @@ class Deviation:
     path: str = ""
     # Keys that an answer may have beside those of the example, by the place of their object.
     may_have: dict = field(default_factory=dict)
-    # What stands in the example instead, by place.
+    # What stands in the example instead, by place, for requests with this method.
     instead: dict = field(default_factory=dict)
+    method: str = "GET"
     # The body that is printed is not sent.
     no_body: bool = False
 
@@ -44,10 +45,9 @@ def values(number, reason, *sections):
     return Deviation(number, reason, sections)
 
 
-def later(number, reason, *sections):
-    """Of the rule engine, which is not there yet."""
-    return Deviation(number, reason, sections)
-
+# Parameters by name; what a default may be depends on the type.
+PARAMETERS = MapOf(MapOf(Anything))
+RESOURCE_TYPE = {"name": "x", "provider": "x", "params": PARAMETERS, "description": "x"}
 
 DEVIATIONS = [
     Deviation(1, "`ß` is a slip of the keyboard", title="获取当前 REST API 列表", path="/"),
@@ -99,19 +99,35 @@ DEVIATIONS = [
     ),
     as_printed(16, "HTTP status above 500 is said, 200 is what the original sends with its code"),
     as_printed(17, "routes have `meta`, so they are paged", "/routes/"),
-    later(18, "the rule's answer has a `$resource` that the request lacks", "/rules"),
-    later(19, "paths of rules without a trailing slash", "/rules"),
-    later(20, "the row `description` fell out of the table", "/rules"),
-    later(21, "actions of one hook", "/actions?for=${hook_type}"),
-    later(22, "`Repubilsh`", "/actions?for=${hook_type}"),
-    later(23, "the list of resource types shows resources", "/resource_types"),
-    later(24, "not in the list of the API", "/resource_types/${type}/actions"),
-    later(25, "`attrs` is the text `undefined`", "/resources"),
+    Deviation(
+        18,
+        "the rule's answer has a `$resource` that the request lacks",
+        ("/rules",),
+        instead={"data.actions[].params": {"a": 1}},
+        method="POST",
+    ),
+    as_printed(19, "paths of rules without a trailing slash", "/rules"),
+    as_printed(20, "the row `description` fell out of the table", "/rules"),
+    as_printed(21, "actions of one hook", "/actions?for=${hook_type}"),
+    as_printed(22, "`Repubilsh`", "/actions?for=${hook_type}"),
+    Deviation(
+        23,
+        "the list of resource types shows resources",
+        ("/resource_types",),
+        instead={"data": [RESOURCE_TYPE]},
+    ),
+    as_printed(24, "not in the list of the API", "/resource_types/${type}/actions"),
+    as_printed(25, "`attrs` is the text `undefined`", "/resources"),
     as_printed(26, "names, paths and descriptions of the list keep their misprints", "/ß"),
     as_printed(27, "endpoints of 3.2 are listed beside versions of 3.1", "/ß"),
     values(28, "`datatpye` of configurations is misspelled in the original's source only"),
     as_printed(29, "stray text around it and two forms of placeholders are the parser's business"),
-    later(30, "keys of an action's parameter are optional", "/actions?for=${hook_type}"),
+    Deviation(
+        30,
+        "keys of an action's parameter are optional; single actions are compared literally",
+        ("/actions?for=${hook_type}", "/resource_types/${type}/actions"),
+        instead={"data[].params": PARAMETERS},
+    ),
     values(31, "two examples of one session differ: two moments", "/sessions/"),
     values(
         32, "loading what is active fails; `emqx_recon` is not there, `emqx_management` is active"
@@ -126,8 +142,17 @@ FILLED = {
     "/alarms/present/${node}": {"data": [ALARM]},
 }
 
+# A configuration has the keys that its type asks for.
+CONFIGS = {"/resources": {"data[].config": MapOf(Anything)}}
+
 # What an alarm says beside `desc`.
 ALARM_SAYS = {"severity", "title", "summary", "timestamp", "details"}
+
+COUNTED = ("suboptions", "rules", "actions", "resources")
+STATS = {f"{what}/{part}" for what in COUNTED for part in ("count", "max")}
+METRICS = {"rules.matched", "actions.success", "actions.failure"}
+RULE = {"metrics", "on_action_failed"}
+RULE_ACTION = {"id", "metrics"}
 
 # Keys that this broker adds: scripts read by name.
 ADDITIONS = {
@@ -139,8 +164,18 @@ ADDITIONS = {
     "/listeners/": {"data[].listeners[]": {"id", "running"}},
     "/nodes/${node}/listeners": {"data[]": {"id", "running"}},
     # The original has them too, as its sources show.
-    "/stats/": {"data[]": {"suboptions/count", "suboptions/max"}},
-    "/nodes/${node}/stats/": {"data": {"suboptions/count", "suboptions/max"}},
+    "/stats/": {"data[]": STATS},
+    "/nodes/${node}/stats/": {"data": STATS},
+    "/metrics/": {"data[].metrics": METRICS},
+    "/nodes/${node}/metrics/": {"data": METRICS},
+    # Of one rule, and in a list: what 3.2 has, and what becomes of actions.
+    "/rules": {
+        "data": RULE,
+        "data.actions[]": RULE_ACTION,
+        "data[]": RULE,
+        "data[].actions[]": RULE_ACTION,
+    },
+    "/rules/${rule_id}": {"data": RULE, "data.actions[]": RULE_ACTION},
     # Descriptors in use beside the limit.
     "/nodes/${node}": {"data": {"active_fds"}},
 }
@@ -167,10 +202,11 @@ def printed_path(section, example):
 def expected(section, example):
     """The example, with what deviates put in."""
     answer = example.answer
-    if example.method != "GET":
-        return answer
-    places = {place: what for d in deviations(section) for place, what in d.instead.items()}
-    places.update(FILLED.get(definition(section), {}))
+    concerned = [d for d in deviations(section) if d.method == example.method]
+    places = {place: what for d in concerned for place, what in d.instead.items()}
+    if example.method == "GET":
+        places.update(FILLED.get(definition(section), {}))
+        places.update(CONFIGS.get(definition(section), {}))
     for place, what in places.items():
         if has_place(answer, place):
             answer = put(answer, place, what)

@@ -4,7 +4,9 @@ Each scenario leaves things as it found them. A step is the name and path as lis
 body, and an example of the answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from api_shape import Anything, MapOf
 
 OK = {"code": 0}
 CONNECTION = "a connection as the document's section shows it"
@@ -12,6 +14,17 @@ NODE_CONFIG = "/nodes/:node/configs/"
 PLUGIN_CONFIG = "/nodes/:node/plugin_configs/:plugin"
 CONFIG = [{"key": "x", "value": "x", "datatpye": "x", "app": "x"}]
 PERSISTENT = "/sessions/persistent/:clientid"
+RESOURCE = {"name": "listed", "type": "built_in", "config": {"a": 1}}
+RESOURCE_MADE = {**RESOURCE, "id": "x", "attrs": "x", "description": ""}
+TEXTS = {"en": "x", "zh": "x"}
+EVENT = {
+    "event": "x",
+    "title": TEXTS,
+    "description": TEXTS,
+    "test_columns": MapOf(Anything),
+    "columns": ["x"],
+    "sql_example": "x",
+}
 APP = {"app_id": "x", "name": "x", "desc": "x", "status": True, "expired": 4102444800}
 
 
@@ -26,6 +39,11 @@ class Step:
 
 def data(value):
     return {"code": 0, "data": value}
+
+
+def with_path(step, **values):
+    """The step with what stands in its path."""
+    return replace(step, values=values)
 
 
 def get(path, answer, **values):
@@ -96,6 +114,13 @@ SCENARIOS = {
             plugin="emqx_retainer",
         ),
     ],
+    "resources": [
+        post("/resources/", RESOURCE, data(RESOURCE_MADE)),
+        get("/resource_status/:id", data({"is_alive": True}), id="built_in:listed"),
+        with_path(post("/resources/:id", None), id="built_in:listed"),
+        delete("/resources/:id", id="built_in:listed"),
+    ],
+    "rule events": [get("/rule_events/", data([EVENT]))],
     "reload": [put("/nodes/:node/plugins/:plugin/reload", None, plugin="emqx_retainer")],
     "persistent sessions": [
         delete(PERSISTENT, clientid="away-1"),

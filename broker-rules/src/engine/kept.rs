@@ -5,7 +5,9 @@ use std::sync::Arc;
 use broker_core::{Broker, Saved};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
+use super::fault::EngineError;
 use super::spec::{ResourceSpec, RuleSpec};
 
 /// What is kept of one.
@@ -16,21 +18,48 @@ struct Record<T> {
     spec: T,
 }
 
-pub(super) fn put_rule(broker: &Broker, id: &str, created_ns: u64, spec: &RuleSpec) -> Saved {
-    put(broker, RULE, id, created_ns, spec)
+/// Something as it is kept, once it is made.
+pub(super) struct Keep {
+    kind: &'static str,
+    json: Vec<u8>,
+}
+
+impl Keep {
+    /// # Errors
+    /// It is too large.
+    pub(super) fn rule(created_ns: u64, spec: &RuleSpec) -> Result<Self, EngineError> {
+        Self::new(RULE, created_ns, spec)
+    }
+
+    /// # Errors
+    /// It is too large.
+    pub(super) fn resource(created_ns: u64, spec: &ResourceSpec) -> Result<Self, EngineError> {
+        Self::new(RESOURCE, created_ns, spec)
+    }
+
+    fn new<T: Serialize>(
+        kind: &'static str,
+        created_ns: u64,
+        spec: &T,
+    ) -> Result<Self, EngineError> {
+        let record = Record { created_ns, spec };
+        let json = serde_json::to_vec(&record).expect("texts and JSON are JSON");
+        if json.len() > BYTES_MAX {
+            return Err(EngineError::bad(format!("it takes more than {BYTES_MAX} bytes")));
+        }
+        // It lies deeper here than in the request, and what cannot be read again would be lost.
+        let read: Result<Json, _> = serde_json::from_slice(&json);
+        read.map_err(|error| EngineError::bad(format!("it cannot be kept: {error}")))?;
+        Ok(Self { kind, json })
+    }
+
+    pub(super) fn put(self, broker: &Broker, id: &str) -> Saved {
+        broker.put_setting(self.kind, id, &self.json)
+    }
 }
 
 pub(super) fn remove_rule(broker: &Broker, id: &str) -> Saved {
     broker.remove_setting(RULE, id)
-}
-
-pub(super) fn put_resource(
-    broker: &Broker,
-    id: &str,
-    created_ns: u64,
-    spec: &ResourceSpec,
-) -> Saved {
-    put(broker, RESOURCE, id, created_ns, spec)
 }
 
 pub(super) fn remove_resource(broker: &Broker, id: &str) -> Saved {
@@ -47,11 +76,6 @@ pub(super) fn resources(broker: &Broker) -> Vec<(u64, ResourceSpec)> {
     all(broker, RESOURCE)
 }
 
-fn put<T: Serialize>(broker: &Broker, kind: &str, id: &str, created_ns: u64, spec: &T) -> Saved {
-    let json = serde_json::to_vec(&Record { created_ns, spec }).expect("texts and JSON are JSON");
-    broker.put_setting(kind, id, &json)
-}
-
 fn all<T: DeserializeOwned>(broker: &Broker, kind: &str) -> Vec<(u64, T)> {
     let read = |(id, json): (Box<str>, Arc<[u8]>)| {
         let record = serde_json::from_slice::<Record<T>>(&json)
@@ -63,5 +87,7 @@ fn all<T: DeserializeOwned>(broker: &Broker, kind: &str) -> Vec<(u64, T)> {
     all
 }
 
+/// Of a rule or a resource: nobody writes so much by hand, and all of it is in memory twice.
+const BYTES_MAX: usize = 1 << 20;
 const RULE: &str = "rule";
 const RESOURCE: &str = "rule_resource";

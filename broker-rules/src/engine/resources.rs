@@ -7,6 +7,7 @@ use broker_core::Saved;
 use serde_json::Value as Json;
 
 use super::fault::EngineError;
+use super::kept::Keep;
 use super::spec::{ActionSpec, ResourceSpec, check_name};
 use super::{Entry, RESOURCE, RuleEngine, kept, secrets};
 use crate::action::{Catalogue, Resource};
@@ -74,12 +75,13 @@ impl RuleEngine {
         } else if state.resources.0.len() >= self.options.max_resources {
             return Err(EngineError::bad("too many resources"));
         }
-        let resource = make(&self.catalogue, &spec)?;
         let created_ns = old.map_or_else(
             || (now_ns..).find(|ns| !state.resources.0.contains_key(ns)).unwrap_or(now_ns),
             |(created_ns, _)| created_ns,
         );
-        let saved = kept::put_resource(&self.broker, &id, created_ns, &spec);
+        let keep = Keep::resource(created_ns, &spec)?;
+        let resource = make(&self.catalogue, &spec)?;
+        let saved = keep.put(&self.broker, &id);
         let held = Held { id: id.clone(), spec, resource: Ok(resource) };
         let old = state.resources.0.insert(created_ns, held);
         state.note_most();

@@ -23,23 +23,12 @@ fn status_is_told_without_credentials() {
 }
 
 #[test]
-fn the_list_is_the_documents_as_far_as_there_are_routes() {
-    let broker = Broker::start();
-    let listed = broker.api().data("");
-    let document = document_list();
-    let mut rest = document.iter();
-    for row in listed.as_array().unwrap() {
-        assert_eq!(keys(row), ["descr", "method", "name", "path"]);
-        // In the document's order; entries of groups that are not there are passed over.
-        assert!(
-            rest.any(|entry| entry == row),
-            "{row} is not in the document, or not in its place"
-        );
+fn the_list_is_the_documents() {
+    let listed = Broker::start().api().data("");
+    for (row, entry) in listed.as_array().unwrap().iter().zip(document_list()) {
+        assert_eq!(*row, entry);
     }
-    let has = |name: &str| listed.as_array().unwrap().iter().any(|row| row["name"] == name);
-    for name in ["add_app", "list_brokers", "get_broker", "list_nodes", "get_node"] {
-        assert!(has(name), "{name}");
-    }
+    assert_eq!(listed.as_array().unwrap().len(), document_list().len());
 }
 
 #[test]

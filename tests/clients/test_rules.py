@@ -1,0 +1,213 @@
+"""Rules over the management API, with real clients on one side and a real HTTP server or broker on the other."""
+
+import json
+
+import pytest
+
+from api import Api, segment
+from far_ends import FarBroker, HookServer
+from mosquitto import pub, tcp
+from waiting import wait_until
+
+# What one message makes of one rule, in each of the three ways to name what a rule is about.
+DIALECTS = {
+    "3.1": (
+        "message.publish",
+        'SELECT payload.t AS t, client_id, qos FROM "plant/#" WHERE t > 20',
+    ),
+    "3.2": (
+        None,
+        'SELECT payload.t AS t, client_id, qos FROM "message.publish" '
+        "WHERE topic =~ 'plant/#' AND payload.t > 20",
+    ),
+    "4": (
+        None,
+        'SELECT payload.t AS t, clientid AS client_id, qos FROM "plant/#" WHERE payload.t > 20',
+    ),
+}
+
+
+@pytest.fixture
+def hook(tmp_path):
+    server = HookServer(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def far(tmp_path):
+    broker = FarBroker(tmp_path)
+    yield broker
+    broker.stop()
+
+
+def make_rule(api, rawsql, action, params, hook=None):
+    """Makes a rule with one action; returns its path."""
+    body = {"name": "r", "rawsql": rawsql, "actions": [{"name": action, "params": params}]}
+    if hook:
+        body["for"] = hook
+    made = api.post("/rules", **body).done()["data"]
+    return "/rules/" + segment(made["id"])
+
+
+def make_web_hook(api, url, **config):
+    config = {"url": url, **config}
+    made = api.post("/resources", name="w", type="web_hook", config=config).done()["data"]
+    assert made["id"] == "web_hook:w"
+    return made["id"]
+
+
+def counts(api, path):
+    """What has become of the runs of a rule's action."""
+    return api.get(path)["actions"][0]["metrics"][0]
+
+
+def publish_numbers(broker, numbers, topic="numbers"):
+    """One message with each number, acknowledged, one after the other."""
+    lines = "".join(f'{{"n": {n}}}\n' for n in numbers)
+    pub(*tcp(broker.tcp), "-q", 1, "-t", topic, "-l", input=lines)
+
+
+def numbers_of(bodies):
+    return [body["n"] for body in bodies]
+
+
+def all_in_order(found, n):
+    """Whether each number is there, repetitions left out in their order."""
+    return list(dict.fromkeys(found)) == list(range(n))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_rule_filters_and_republishes(broker, api, mosquitto_sub, dialect):
+    hook, rawsql = DIALECTS[dialect]
+    path = make_rule(api, rawsql, "built_in:republish_action", {"target_topic": "hot"}, hook)
+    sub = mosquitto_sub(*tcp(broker.tcp), "-q", 1, "-t", "hot", form="%t %q %p")
+    for payload in '{"t": 20}', "no JSON", '{"t": 25.5}', '{"t": 21, "more": [1]}':
+        pub(*tcp(broker.tcp), "-i", "sensor", "-q", 1, "-t", "plant/7", "-m", payload)
+    pub(*tcp(broker.tcp), "-i", "sensor", "-q", 1, "-t", "other", "-m", '{"t": 99}')
+    for t in 25.5, 21:
+        topic, qos, payload = sub.receive().split(" ", 2)
+        assert (topic, qos) == ("hot", "1")
+        assert json.loads(payload) == {"t": t, "client_id": "sensor", "qos": 1}
+    shown = api.get(path)
+    assert shown["metrics"][0]["matched"] == 2
+    assert shown["actions"][0]["metrics"][0]["success"] == 2
+    assert api.delete(path).done() == {"code": 0}
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "plant/7", "-m", '{"t": 30}')
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "hot", "-m", "end")
+    assert sub.receive() == "hot 1 end"
+
+
+def test_messages_wait_for_a_server_that_is_killed(broker, api, hook):
+    resource = make_web_hook(api, hook.url, headers={"x-token": "s3cret"})
+    rule = ('SELECT payload.n AS n, topic FROM "numbers"', "web_hook:publish_action")
+    path = make_rule(api, *rule, {"$resource": resource}, "message.publish")
+    publish_numbers(broker, range(100))
+    wait_until(lambda: len(hook.requests()) >= 100, "a hundred requests")
+    first = hook.requests()[0]
+    assert (first["method"], first["path"]) == ("POST", "/hook")
+    assert first["headers"]["content-type"] == "application/json"
+    assert first["headers"]["x-token"] == "s3cret"
+    assert json.loads(first["body"]) == {"n": 0, "topic": "numbers"}
+    assert api.get(f"/resource_status/{segment(resource)}") == {"is_alive": True}
+
+    hook.kill()
+    publish_numbers(broker, range(100, 400))
+    api.post(f"/resources/{segment(resource)}").refused(400)
+    assert api.get(f"/resource_status/{segment(resource)}") == {"is_alive": False}
+    assert counts(api, path)["success"] == 100
+    hook.start()
+    assert api.post(f"/resources/{segment(resource)}").done() == {"code": 0}
+    wait_until(lambda: counts(api, path)["success"] == 400, "all are there")
+    assert all_in_order(numbers_of(hook.bodies()), 400)
+    assert counts(api, path)["dropped"] == counts(api, path)["failed"] == 0
+    assert counts(api, path)["retried"] > 0
+    # The secret was sent, and is not shown.
+    assert "s3cret" not in json.dumps([api.get(path), api.get("/resources")])
+
+
+def test_what_waits_survives_the_broker(start, hook):
+    broker = start()
+    api = Api(broker.management)
+    resource = make_web_hook(api, hook.url)
+    rule = ('SELECT payload.n AS n FROM "numbers"', "web_hook:publish_action")
+    make_rule(api, *rule, {"$resource": resource}, "message.publish")
+    hook.kill()
+    publish_numbers(broker, range(300))
+    assert broker.stop() == 0
+    broker.restart()
+    hook.start()
+    wait_until(lambda: len(set(numbers_of(hook.bodies()))) == 300, "all are there")
+    assert all_in_order(numbers_of(hook.bodies()), 300)
+
+
+def test_what_is_lost_is_counted_and_an_alarm(broker, api, hook):
+    # There is room for some of them: 64 KiB is the least.
+    resource = make_web_hook(api, hook.url, queue_memory_bytes="64KB", disk_cache="off")
+    rule = ('SELECT payload.n AS n, payload.pad AS pad FROM "numbers"', "data_to_webserver")
+    path = make_rule(api, *rule, {"$resource": resource})
+    hook.kill()
+    lines = "".join(json.dumps({"n": n, "pad": "x" * 4096}) + "\n" for n in range(100))
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "numbers", "-l", input=lines)
+    wait_until(lambda: counts(api, path)["dropped"] > 50, "most are dropped")
+
+    def alarms():
+        [node] = api.get("/alarms/present")
+        return {alarm["id"]: alarm for alarm in node["alarms"]}
+
+    alarm = wait_until(lambda: alarms().get("resource_drops/web_hook:w"), "an alarm")
+    assert alarm["severity"] == "error"
+    hook.start()
+    api.post(f"/resources/{segment(resource)}").done()
+
+    def ended():
+        of = counts(api, path)
+        return of["success"] and of["success"] + of["dropped"] == 100
+
+    wait_until(ended, "the rest is delivered")
+    dropped = counts(api, path)["dropped"]
+    # The oldest went, but for the one that was on its way.
+    assert numbers_of(hook.bodies()) == [0, *range(dropped + 1, 100)]
+
+
+def test_events_of_clients_fill_a_template(broker, api, hook):
+    resource = make_web_hook(api, hook.url)
+    template = {"who": "${client_id}", "what": "${event}", "version": "${proto_ver}", "to": ["x"]}
+    params = {"$resource": resource, "template": template}
+    rule = ('SELECT * FROM "#"', "web_hook:event_action")
+    make_rule(api, *rule, params, "client.connected")
+    pub(*tcp(broker.tcp), "-i", "visitor", "-V", "mqttv5", "-t", "x", "-m", "x")
+    wait_until(hook.requests, "a request")
+    assert hook.bodies() == [
+        {"who": "visitor", "what": "client_connected", "version": 5, "to": ["x"]}
+    ]
+
+
+def test_a_bridge_goes_on_when_the_other_broker_is_back(broker, api, far, mosquitto_sub):
+    config = {
+        "bridge_name": "b",
+        "address": f"127.0.0.1:{far.port}",
+        "mountpoint": "from/${node}/",
+        "reconnect_interval": "1s",
+    }
+    made = api.post("/resources", name="b", type="bridge_mqtt", config=config).done()["data"]
+    rule = ('SELECT payload.n AS n, topic FROM "numbers"', "data_to_mqtt_broker")
+    path = make_rule(api, *rule, {"$resource": made["id"], "forward_topic": "${topic}"})
+    session = [*tcp(far.port), "-c", "-i", "away", "-q", 1, "-t", "from/#"]
+    mosquitto_sub(*session).disconnect()
+    publish_numbers(broker, range(50))
+    wait_until(lambda: counts(api, path)["success"] == 50, "all are acknowledged")
+    assert api.get(f"/resource_status/{segment(made['id'])}") == {"is_alive": True}
+    far.stop()
+    publish_numbers(broker, range(50, 200))
+    far.start()
+    wait_until(lambda: counts(api, path)["success"] == 200, "all are acknowledged")
+    # What waits comes before the subscription is confirmed.
+    sub = mosquitto_sub(*session, form="%q %t %p", wait_for="CONNACK")
+    found = []
+    while len(set(found)) < 200:
+        qos, topic, payload = sub.receive().split(" ", 2)
+        assert (qos, topic) == ("1", "from/emqx@127.0.0.1/numbers")
+        found.append(json.loads(payload)["n"])
+    assert all_in_order(found, 200)
+    assert counts(api, path)["dropped"] == 0
