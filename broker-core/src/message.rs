@@ -1,6 +1,8 @@
 //! Application Messages: borrowed while they are routed, shared once somebody must keep them.
 
-use std::cell::OnceCell;
+mod spares;
+
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,6 +14,8 @@ use crate::client::{ClientId, ClientInfo};
 use crate::clock::Now;
 use crate::record::Body;
 use crate::store::BodyPlace;
+
+pub(crate) use spares::Spares;
 
 /// An Application Message that is kept: queued, in flight, retained, delayed, or handed to an extension.
 #[derive(Debug, Clone)]
@@ -230,6 +234,8 @@ pub(crate) struct Publication<'a> {
     /// The topic as the router's cache holds it, so that a kept message need not copy it.
     interned: OnceCell<Arc<str>>,
     shared: OnceCell<Arc<Message>>,
+    /// A message that nobody keeps any more, whose place can be used for this one.
+    spare: Cell<Option<Arc<Message>>>,
 }
 
 impl<'a> Publication<'a> {
@@ -253,6 +259,7 @@ impl<'a> Publication<'a> {
             publisher,
             interned: OnceCell::new(),
             shared: OnceCell::new(),
+            spare: Cell::new(None),
         }
     }
 
@@ -292,6 +299,7 @@ impl<'a> Publication<'a> {
             publisher: &message.publisher,
             interned: OnceCell::new(),
             shared: OnceCell::new(),
+            spare: Cell::new(None),
         }
     }
 
@@ -305,9 +313,20 @@ impl<'a> Publication<'a> {
         self.shared.get()
     }
 
+    /// Lends the place of a message that nobody keeps any more.
+    pub(crate) fn lend(&self, spare: Option<Arc<Message>>) {
+        self.spare.set(spare);
+    }
+
     /// The message in a form that can be kept.
     pub(crate) fn shared(&self) -> &Arc<Message> {
         self.shared.get_or_init(|| {
+            if let Some(mut spare) = self.spare.take()
+                && let Some(message) = Arc::get_mut(&mut spare)
+            {
+                self.make_anew(message);
+                return spare;
+            }
             let mut properties = PropertiesBuf::new();
             properties.extend_filtered(self.properties, |_| true);
             Arc::new(Message {
@@ -323,6 +342,31 @@ impl<'a> Publication<'a> {
                 number: MessageNumber::default(),
             })
         })
+    }
+
+    /// Makes this message of another one.
+    fn make_anew(&self, message: &mut Message) {
+        let Message { topic, payload, properties, .. } = message;
+        match self.interned.get() {
+            // That of the message before, mostly.
+            Some(interned) if Arc::ptr_eq(interned, topic) => {}
+            Some(interned) => *topic = Arc::clone(interned),
+            None => *topic = self.topic.into(),
+        }
+        // Its buffer, if nobody has a part of it.
+        let mut buffer = std::mem::take(payload).try_into_mut().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(self.payload);
+        *payload = buffer.freeze();
+        properties.clear();
+        properties.extend_filtered(self.properties, |_| true);
+        message.qos = self.qos;
+        message.retain = self.retain;
+        message.expires_at_ms = self.expires_at_ms;
+        message.published_at_ms = self.published_at_ms;
+        message.publisher = self.publisher.clone();
+        message.stored = Stored::default();
+        message.number = MessageNumber::default();
     }
 
     /// The message as it is recorded.

@@ -136,6 +136,9 @@ impl Turn {
         let mut receivers = 0;
         if publication.qos > QoS::AtMostOnce || !fan_out.observers.is_empty() {
             publication.intern(&fan_out.topic);
+            if publication.kept().is_none() && !fan_out.is_empty() {
+                publication.lend(self.out.spares.take());
+            }
         }
         if !fan_out.observers.is_empty() {
             self.show(&fan_out.observers, publication.shared());

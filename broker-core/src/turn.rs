@@ -14,6 +14,7 @@ use crate::events::Note;
 use crate::extension::Extensions;
 use crate::follow_ups::FollowUps;
 use crate::latency::Latency;
+use crate::message::Spares;
 use crate::metrics::{Counters, Metric};
 use crate::modules::rewrite::Rewrite;
 use crate::modules::topic_metrics::TopicTally;
@@ -96,6 +97,7 @@ pub(crate) struct Out {
     /// Bytes appended to outboxes since the last flush.
     pub(crate) dirty_bytes: usize,
     pub(crate) pool: BufferPool,
+    pub(crate) spares: Spares,
     pub(crate) counters: Counters,
     pub(crate) frames: PublishFrames,
     /// The message at work goes to several sessions: its frames are worth keeping.
@@ -134,6 +136,7 @@ impl Turn {
                 dirty: Vec::new(),
                 dirty_bytes: 0,
                 pool: BufferPool::default(),
+                spares: Spares::default(),
                 counters: broker.metrics().counters(),
                 frames: PublishFrames::default(),
                 share_frames: false,

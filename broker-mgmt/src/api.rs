@@ -43,6 +43,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::applications::Applications;
+use crate::aside::Aside;
 use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
@@ -74,6 +75,7 @@ pub(crate) struct Api {
     pub(crate) trace_files: Arc<dyn TraceFiles>,
     pub(crate) rules: Arc<RuleEngine>,
     pub(crate) trials: rule_test::Trials,
+    pub(crate) aside: Aside,
     /// What handlers at work need to give orders, kept for the next ones: at most one for each of them.
     pub(crate) turns: Mutex<Vec<Turn>>,
 }

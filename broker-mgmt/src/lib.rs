@@ -11,6 +11,7 @@
 
 mod api;
 mod applications;
+mod aside;
 mod auth;
 mod dispatch;
 mod error;

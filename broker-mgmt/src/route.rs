@@ -27,6 +27,8 @@ pub(crate) struct Route {
     pub(crate) is_listed: bool,
     /// The plugin it belongs to: unless that is active, the path leads nowhere, though it is listed.
     pub(crate) plugin: Option<&'static str>,
+    /// Its handler waits for somebody else, for seconds perhaps.
+    pub(crate) waits: bool,
     /// Parameters of the query, by name, with what they say; besides those of a page.
     pub(crate) query: &'static [(&'static str, &'static str)],
     pub(crate) body: Option<Shape>,
@@ -116,6 +118,7 @@ impl Route {
             handler,
             is_listed: true,
             plugin: None,
+            waits: false,
             query: &[],
             body: None,
             needs_body: false,
@@ -132,6 +135,12 @@ impl Route {
     /// Belongs to a plugin.
     pub(crate) const fn of_plugin(mut self, plugin: &'static str) -> Self {
         self.plugin = Some(plugin);
+        self
+    }
+
+    /// Its handler gets a thread of its own: it waits for somebody else.
+    pub(crate) const fn waits(mut self) -> Self {
+        self.waits = true;
         self
     }
 

@@ -149,6 +149,7 @@ impl Management {
             trace_files,
             rules,
             trials: Default::default(),
+            aside: Default::default(),
             turns: Mutex::default(),
         });
         let (tell, told) = mpsc::sync_channel(1);
@@ -267,11 +268,19 @@ pub(crate) async fn answer(
     };
     let came_by = came_by.0.to_string();
     let request = Request { segments: named, query, body, principal, came_by, from };
-    let handled = web::block(move || (route.handler)(&api, &request)).await;
+    let handled = if route.waits {
+        let theirs = web::Data::clone(&api);
+        match api.aside.run(move || (route.handler)(&theirs, &request)) {
+            Some(awaited) => awaited.await,
+            None => return send(too_many_wait().into_reply()),
+        }
+    } else {
+        web::block(move || (route.handler)(&api, &request)).await.ok()
+    };
     match handled {
-        Ok(Ok(reply)) => send(reply),
-        Ok(Err(error)) => send(error.into_reply()),
-        Err(_) => {
+        Some(Ok(reply)) => send(reply),
+        Some(Err(error)) => send(error.into_reply()),
+        None => {
             log::error!("handler panicked, which is a bug route={}", route.name);
             plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Error")
         }
@@ -326,6 +335,10 @@ fn wrong_method(methods: &[Method]) -> HttpResponse {
 fn too_large() -> HttpResponse {
     let message = format!("the body has more than {BODY_MAX} bytes");
     send(ApiError::request(Code::BadParameter, message).with_status(413).into_reply())
+}
+
+fn too_many_wait() -> ApiError {
+    ApiError::new(Code::Unknown, "too many requests wait for somebody else").with_status(503)
 }
 
 /// What was not read stands between this request and the next.

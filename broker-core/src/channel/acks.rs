@@ -8,6 +8,7 @@ use broker_codec::{Ack, Packet, PacketId, Properties, ReasonCode};
 use super::{Channel, Close, Flow};
 use crate::metrics::Metric;
 use crate::session::Acked;
+use crate::session::queue::{Delivery, Kept};
 use crate::session::replay::Replay;
 use crate::store::{Condition, Dependency};
 use crate::turn::Turn;
@@ -69,9 +70,8 @@ impl Channel {
         match connected.session.handle_puback(ack.packet_id, &mut turn.out) {
             Acked::Known(delivery) => {
                 self.owes_pump = true;
-                if let Some(delivery) = delivery.filter(|_| turn.tells_acked()) {
-                    let client = Arc::clone(&self.connected()?.client);
-                    turn.delivery_acked(&client, &delivery, ack.properties);
+                if let Some(delivery) = delivery {
+                    self.end_delivery(delivery, ack, turn)?;
                 }
             }
             Acked::Held(_) | Acked::HeldBefore | Acked::Unknown => {
@@ -79,6 +79,23 @@ impl Channel {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// The client has a message.
+    fn end_delivery(
+        &self,
+        delivery: Delivery,
+        ack: &Ack<'_>,
+        turn: &mut Turn,
+    ) -> Result<(), Close> {
+        if turn.tells_acked() {
+            let client = Arc::clone(&self.connected()?.client);
+            turn.delivery_acked(&client, &delivery, ack.properties);
+        }
+        if let Kept::Here(message) = delivery.message {
+            turn.out.spares.give(message);
+        }
+        Ok(())
     }
 
     pub(super) fn handle_pubrec(&mut self, ack: &Ack<'_>, turn: &mut Turn) -> Result<Flow, Close> {
@@ -94,9 +111,8 @@ impl Channel {
                 (None, Some(ReasonCode::PacketIdentifierNotFound))
             }
         };
-        if let Some(delivery) = delivery.filter(|_| turn.tells_acked()) {
-            let client = Arc::clone(&connected.client);
-            turn.delivery_acked(&client, &delivery, ack.properties);
+        if let Some(delivery) = delivery {
+            self.end_delivery(delivery, ack, turn)?;
         }
         if is_error || reason_code.is_none() {
             self.owes_pump = true;

@@ -21,6 +21,7 @@ pub(crate) const ROUTES: &[Route] = &[
     .lists::<Resource>(),
     post("create_resource", "/resources/", "Create a resource", create)
         .of_plugin(PLUGIN)
+        .waits()
         .asks(&[("test", "`true`: tries whether it could be reached and creates nothing.")])
         .takes::<NewResource>()
         .answers::<Resource>(),
@@ -31,12 +32,14 @@ pub(crate) const ROUTES: &[Route] = &[
     .answers::<Resource>(),
     get("get_resource_status", "/resource_status/:id", "Get status of a resource", status)
         .of_plugin(PLUGIN)
+        .waits()
         .answers::<Status>(),
     post("start_resource", "/resources/:id", "Start a resource", |api, request| {
         api.rules.start_resource(request.segment("id"))?;
         Reply::ok()
     })
-    .of_plugin(PLUGIN),
+    .of_plugin(PLUGIN)
+    .waits(),
     delete("delete_resource", "/resources/:id", "Delete a resource", remove).of_plugin(PLUGIN),
 ];
 

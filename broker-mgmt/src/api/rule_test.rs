@@ -19,6 +19,7 @@ use crate::route::{Route, post};
 pub(crate) const ROUTES: &[Route] =
     &[post("test_rule", "/rule_test", "Try a statement on made-up columns", attempt)
         .of_plugin(PLUGIN)
+        .waits()
         .unlisted()
         .takes::<Trial>()
         .answers::<Selected>()];

@@ -16,6 +16,7 @@ use broker_rules::engine::{EngineError, RuleChange, RuleSpec};
 pub(crate) const ROUTES: &[Route] = &[
     post("create_rule", "/rules/", "Create a rule", create)
         .of_plugin(PLUGIN)
+        .waits()
         .asks(&[("test", "`true`: tries `rawsql` on the columns `ctx` and creates nothing.")])
         .takes::<NewRule>()
         .answers::<Rule>(),

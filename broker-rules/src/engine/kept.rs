@@ -5,6 +5,7 @@ use std::sync::Arc;
 use broker_core::{Broker, Saved};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::fault::EngineError;
 use super::spec::{ResourceSpec, RuleSpec};
@@ -46,6 +47,9 @@ impl Keep {
         if json.len() > BYTES_MAX {
             return Err(EngineError::bad(format!("it takes more than {BYTES_MAX} bytes")));
         }
+        // It lies deeper here than in the request, and what cannot be read again would be lost.
+        let read: Result<Json, _> = serde_json::from_slice(&json);
+        read.map_err(|error| EngineError::bad(format!("it cannot be kept: {error}")))?;
         Ok(Self { kind, json })
     }
 

@@ -1,3 +1,5 @@
+//! Paths read and written: steps, indices, and what is not there.
+
 use crate::statement::tests::run;
 
 /// What an expression gives over a payload.

@@ -137,9 +137,16 @@ fn what_is_kept_has_a_size() {
         refusal(&mut world, json!({ "name": "r", "rawsql": "ALL FROM t", "actions": action }));
     assert_eq!(said, "Bad Arguments: it takes more than 1048576 bytes");
     assert_eq!(world.resource("a", &long).unwrap_err().to_string(), said);
+    // serde_json reads so deep and no deeper.
+    let deep = (0..125).fold(json!(1), |inside, _| json!([inside]));
+    let action = json!([{ "name": "note", "params": { "deep": deep } }]);
+    let said =
+        refusal(&mut world, json!({ "name": "r", "rawsql": "ALL FROM t", "actions": action }));
+    assert!(said.starts_with("Bad Arguments: it cannot be kept: recursion limit"), "{said}");
     let id = world.rule("ALL FROM t", "note", json!({ "as": "x" }));
     let change = RuleChange { description: Some(long), ..Default::default() };
-    assert_eq!(world.engine.change_rule(&id, change).map(drop).unwrap_err().to_string(), said);
+    let said = world.engine.change_rule(&id, change).map(drop).unwrap_err().to_string();
+    assert_eq!(said, "Bad Arguments: it takes more than 1048576 bytes");
     assert_eq!(world.engine.rule(&id).unwrap()["description"], "");
 }
 

@@ -33,6 +33,7 @@ mod openapi;
 mod plugins;
 mod retained;
 mod routes;
+mod rule_limits;
 mod rules;
 mod sessions;
 mod start;
