@@ -154,6 +154,25 @@ fn there_are_no_more_rules_resources_and_actions_than_configured() {
     assert_eq!(keys[0]["key"], "rule_engine.ignore_sys_message");
 }
 
+/// Sampled every ten seconds, whatever else is looked at in between.
+#[test]
+fn speeds_are_sampled_while_nothing_else_is_looked_at() {
+    let keys: Vec<_> = ["os_mon.cpu", "os_mon.mem", "os_mon.fd", "os_mon.disk", "vm_mon"]
+        .map(|part| format!("{part}{}check_interval", if part == "vm_mon" { "." } else { "_" }))
+        .into();
+    let keys: Vec<_> = keys.iter().map(|key| (key.as_str(), "0")).collect();
+    let broker = Broker::start_with(&keys);
+    let api = broker.api();
+    let id = rule(&api, "SELECT topic FROM \"t\"");
+    let mut client = v311().open();
+    (0..50).for_each(|_| drop(client.publish(publish("t", 1, b""))));
+    let speed = |name: &str| api.data(&format!("rules/{id}"))["metrics"][0][name].as_f64().unwrap();
+    wait_until(|| speed("speed_max") > 0.0);
+    // Fifty in ten seconds, and some of them perhaps before.
+    assert!(speed("speed_max") <= 5.0, "{}", speed("speed_max"));
+    assert!(speed("speed_last5m") <= speed("speed_max"));
+}
+
 /// Who waits for a server that does not answer keeps nobody else from the API.
 #[test]
 fn a_resource_that_is_slow_to_try_holds_up_nobody() {
