@@ -157,15 +157,20 @@ fn there_are_no_more_rules_resources_and_actions_than_configured() {
 /// Sampled every ten seconds, whatever else is looked at in between.
 #[test]
 fn speeds_are_sampled_while_nothing_else_is_looked_at() {
-    let keys: Vec<_> = ["os_mon.cpu", "os_mon.mem", "os_mon.fd", "os_mon.disk", "vm_mon"]
-        .map(|part| format!("{part}{}check_interval", if part == "vm_mon" { "." } else { "_" }))
-        .into();
-    let keys: Vec<_> = keys.iter().map(|key| (key.as_str(), "0")).collect();
+    let keys = [
+        ("os_mon.cpu_check_interval", "0"),
+        ("os_mon.mem_check_interval", "0"),
+        ("os_mon.fd_check_interval", "0"),
+        ("os_mon.disk_check_interval", "0"),
+        ("vm_mon.check_interval", "0"),
+    ];
     let broker = Broker::start_with(&keys);
     let api = broker.api();
     let id = rule(&api, "SELECT topic FROM \"t\"");
     let mut client = v311().open();
-    (0..50).for_each(|_| drop(client.publish(publish("t", 1, b""))));
+    for _ in 0..50 {
+        client.publish(publish("t", 1, b""));
+    }
     let speed = |name: &str| api.data(&format!("rules/{id}"))["metrics"][0][name].as_f64().unwrap();
     wait_until(|| speed("speed_max") > 0.0);
     // Fifty in ten seconds, and some of them perhaps before.
