@@ -14,4 +14,12 @@ impl RowError {
     pub fn new(cause: impl Into<String>) -> Self {
         Self(cause.into())
     }
+
+    /// The same without the operator or function it is from, for one that stands in its place.
+    pub(crate) fn without_place(self) -> Self {
+        match self.0.split_once(": ") {
+            Some((_, cause)) => Self(cause.to_owned()),
+            None => self,
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn read<'s>(path: &'s PathNode, scope: &'s Scope<'_>) -> Got<'s> {
     if path.steps.is_empty() {
         return Ok(scope.named(&path.root));
     }
-    let is_payload = &*path.root.key == PAYLOAD && scope.made(&path.root).is_none();
+    let is_payload = is_payload(path, scope);
     let root = if is_payload { decoded_payload(scope) } else { scope.named(&path.root) };
     // An index that is read: by the original's way first below the payload.
     let first = is_payload.then(|| root.clone());
@@ -37,10 +37,17 @@ pub(crate) fn read<'s>(path: &'s PathNode, scope: &'s Scope<'_>) -> Got<'s> {
 pub(crate) fn read_range<'s>(path: &'s PathNode, range: Range, scope: &'s Scope<'_>) -> Got<'s> {
     let (first, last) = (range.first, range.last);
     let place = |cause: &str| RowError::new(format!("[{first}..{last}]: {cause}"));
-    let value = match (read(path, scope)?, path.steps.is_empty()) {
-        (value, true) if is_payload_text(path, &value, scope) => decoded_payload(scope),
-        (value, _) => value,
-    };
+    let mut value = read(path, scope)?;
+    if let Value::Str(text) = &*value {
+        // A text may be JSON here as on the way.
+        let is_payload = path.steps.is_empty() && is_payload(path, scope);
+        let decoded = if is_payload {
+            scope.row.decoded_payload().map(Cow::Borrowed)
+        } else {
+            scope.env.decode_json(text).map(Cow::Owned)
+        };
+        value = decoded.unwrap_or(value);
+    }
     let Value::Array(items) = &*value else {
         return Err(place(&format!("expected an array, found {}", value.kind())));
     };
@@ -57,8 +64,9 @@ pub(crate) fn read_range<'s>(path: &'s PathNode, range: Range, scope: &'s Scope<
     Ok(Cow::Owned(Value::Array(items[from..to].to_vec().into())))
 }
 
-fn is_payload_text(path: &PathNode, value: &Value, scope: &Scope<'_>) -> bool {
-    &*path.root.key == PAYLOAD && scope.made(&path.root).is_none() && matches!(value, Value::Str(_))
+/// True if a path begins at the payload of the event.
+fn is_payload(path: &PathNode, scope: &Scope<'_>) -> bool {
+    &*path.root.key == PAYLOAD && scope.made(&path.root).is_none()
 }
 
 /// The payload as what its JSON says; undefined if it is none.

@@ -1,4 +1,5 @@
-//! Monitor: looks now and then whether machine and process have what the broker needs; a thread of its own.
+//! Monitor: looks now and then whether machine and process have what the broker needs; a thread of its own, which is
+//! the clock of what has none.
 
 mod checks;
 pub(crate) mod machine;

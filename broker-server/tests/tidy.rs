@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker-cli", &["broker-codec", "broker-store"]),
     ("broker-benches", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
     ("broker-examples", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
-    ("broker-fuzz", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
+    ("broker-fuzz", &["broker-codec", "broker-core", "broker-net", "broker-rules", "broker-store"]),
 ];
 
 /// No socket, no file, no thread, no clock, no runtime: these crates are values and functions.

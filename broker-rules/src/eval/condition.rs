@@ -15,10 +15,23 @@ use crate::value::{Value, compare};
 /// # Errors
 /// It is neither a boolean nor absent, or has no value.
 pub(crate) fn holds(node: &Node, clause: &str, scope: &Scope<'_>) -> Result<bool, RowError> {
-    match &*eval(node, scope)? {
+    let value = eval(node, scope);
+    let value = value.map_err(|RowError(cause)| RowError(format!("{clause}: {cause}")))?;
+    truth(&value).map_err(|kind| RowError(format!("{clause} is not a boolean, but {kind}")))
+}
+
+/// Whether an operand of an operator of conditions holds.
+fn operand(node: &Node, operator: &str, scope: &Scope<'_>) -> Result<bool, RowError> {
+    truth(&*eval(node, scope)?)
+        .map_err(|kind| RowError(format!("an operand of {operator} is not a boolean, but {kind}")))
+}
+
+/// Whether a value counts as true, or what it is if it is no answer.
+const fn truth(value: &Value) -> Result<bool, &'static str> {
+    match value {
         Value::Bool(is) => Ok(*is),
         Value::Null | Value::Undefined => Ok(false),
-        other => Err(RowError::new(format!("{clause} is not a boolean, but {}", other.kind()))),
+        other => Err(other.kind()),
     }
 }
 
@@ -40,7 +53,7 @@ pub(super) fn is_true(node: &Node, scope: &Scope<'_>) -> Result<bool, RowError> 
 
 fn any(terms: &[Node], scope: &Scope<'_>) -> Result<bool, RowError> {
     for term in terms {
-        if holds(term, "an operand of OR", scope)? {
+        if operand(term, "OR", scope)? {
             return Ok(true);
         }
     }
@@ -49,7 +62,7 @@ fn any(terms: &[Node], scope: &Scope<'_>) -> Result<bool, RowError> {
 
 fn all(terms: &[Node], scope: &Scope<'_>) -> Result<bool, RowError> {
     for term in terms {
-        if !holds(term, "an operand of AND", scope)? {
+        if !operand(term, "AND", scope)? {
             return Ok(false);
         }
     }

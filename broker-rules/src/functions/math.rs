@@ -12,8 +12,8 @@ pub(super) fn list() -> Vec<Function> {
             2..=2,
             "div(a, b)",
             "Integer division, toward zero.",
-            &[("div(-7, 2)", "-3"), ("div(1, 0)", "error: div: div: division by zero")],
-            |c| arithmetic::int_div(c.arg(0), c.arg(1)),
+            &[("div(-7, 2)", "-3"), ("div(1, 0)", "error: div: division by zero")],
+            |c| arithmetic::int_div(c.arg(0), c.arg(1)).map_err(RowError::without_place),
         ),
         f(
             "mod",
@@ -21,7 +21,7 @@ pub(super) fn list() -> Vec<Function> {
             "mod(a, b)",
             "What integer division leaves, with the sign of `a`.",
             &[("mod(-7, 2)", "-1")],
-            |c| arithmetic::int_mod(c.arg(0), c.arg(1)),
+            |c| arithmetic::int_mod(c.arg(0), c.arg(1)).map_err(RowError::without_place),
         ),
         f(
             "eq",

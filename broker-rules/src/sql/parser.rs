@@ -40,17 +40,29 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn statement(&mut self) -> Parsed<Statement> {
+        let mut follows = "FROM";
         let body = if self.eat("SELECT") {
             Body::Select(self.fields()?)
         } else if self.eat("FOREACH") {
             let fields = self.fields()?;
-            let each = if self.eat("DO") { Some(self.fields()?) } else { None };
-            let condition = if self.eat("INCASE") { Some(self.expression()?) } else { None };
+            follows = "DO, INCASE or FROM";
+            let mut each = None;
+            if self.eat("DO") {
+                follows = "INCASE or FROM";
+                each = Some(self.fields()?);
+            }
+            let mut condition = None;
+            if self.eat("INCASE") {
+                follows = "FROM";
+                condition = Some(self.expression()?);
+            }
             Body::Foreach { fields, each, condition }
         } else {
             return Err(self.expected("SELECT or FOREACH"));
         };
-        self.expect("FROM")?;
+        if !self.eat("FROM") {
+            return Err(self.expected(follows));
+        }
         let sources = self.sources()?;
         let mut follows = "WHERE or end of text";
         let condition = if self.eat("WHERE") {

@@ -154,6 +154,30 @@ fn there_are_no_more_rules_resources_and_actions_than_configured() {
     assert_eq!(keys[0]["key"], "rule_engine.ignore_sys_message");
 }
 
+/// Sampled every ten seconds, whatever else is looked at in between.
+#[test]
+fn speeds_are_sampled_while_nothing_else_is_looked_at() {
+    let keys = [
+        ("os_mon.cpu_check_interval", "0"),
+        ("os_mon.mem_check_interval", "0"),
+        ("os_mon.fd_check_interval", "0"),
+        ("os_mon.disk_check_interval", "0"),
+        ("vm_mon.check_interval", "0"),
+    ];
+    let broker = Broker::start_with(&keys);
+    let api = broker.api();
+    let id = rule(&api, "SELECT topic FROM \"t\"");
+    let mut client = v311().open();
+    for _ in 0..50 {
+        client.publish(publish("t", 1, b""));
+    }
+    let speed = |name: &str| api.data(&format!("rules/{id}"))["metrics"][0][name].as_f64().unwrap();
+    wait_until(|| speed("speed_max") > 0.0);
+    // Fifty in ten seconds, and some of them perhaps before.
+    assert!(speed("speed_max") <= 5.0, "{}", speed("speed_max"));
+    assert!(speed("speed_last5m") <= speed("speed_max"));
+}
+
 /// Who waits for a server that does not answer keeps nobody else from the API.
 #[test]
 fn a_resource_that_is_slow_to_try_holds_up_nobody() {

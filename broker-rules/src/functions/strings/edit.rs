@@ -61,7 +61,8 @@ fn concat(call: &mut Call<'_>) -> Result<Value, RowError> {
     if call.has(1) {
         call.string(0)?;
         call.string(1)?;
-        return arithmetic::add(call.arg(0), call.arg(1), call.env.limits);
+        let joined = arithmetic::add(call.arg(0), call.arg(1), call.env.limits);
+        return joined.map_err(RowError::without_place);
     }
     join_all(call, 0, b"")
 }
@@ -87,7 +88,8 @@ fn join_all(call: &Call<'_>, list_at: usize, separator: &[u8]) -> Result<Value, 
 }
 
 fn pad(call: &mut Call<'_>) -> Result<Value, RowError> {
-    let (text, len) = (call.utf8(0)?, call.count(1)?);
+    // A length that is negative is shorter than any string.
+    let (text, len) = (call.utf8(0)?, usize::try_from(call.int(1)?).unwrap_or(0));
     let direction = call.one_of(2, "trailing", &["trailing", "leading", "both"])?;
     let unit = call.utf8_or(3, " ")?.as_bytes();
     let missing = len.saturating_sub(graphemes(text));

@@ -1,10 +1,17 @@
-//! Calls as text, for tests: strings, numbers and calls in each other. The event they see is always the same.
+//! Calls as text, for tests. The event they see is always the same.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::compiler;
+use crate::error::RowError;
 use crate::functions::{Env, KvStore, Patterns, find};
 use crate::limits::Limits;
 use crate::row::Row;
+use crate::select::Selected;
+use crate::sql;
+use crate::sql::ast::{Body, Expr, ExprKind, Field};
 use crate::value::{Map, Value, json};
 
 /// The event of the examples.
@@ -49,41 +56,51 @@ pub(in crate::functions) fn within<T>(limits: &Limits, act: impl FnOnce(&Env<'_>
     act(&Env::new(limits, WALL_NS, &random, &store, &patterns))
 }
 
-/// What a call gives, as examples show it.
+/// What a call gives in a statement, as examples show it.
 pub(in crate::functions) fn run(call: &str) -> String {
-    in_env(|env| run_in(env, call))
-}
-
-pub(in crate::functions) fn run_in(env: &Env<'_>, call: &str) -> String {
-    let mut rest = call;
-    match evaluate(&mut rest, env) {
-        Ok(_) if !rest.is_empty() => panic!("{call}: {rest} is left"),
-        Ok(Value::Undefined) => "undefined".to_owned(),
-        Ok(value) => String::from_utf8(json::encode(&value, usize::MAX).unwrap()).unwrap(),
-        Err(cause) => format!("error: {cause}"),
-    }
-}
-
-fn evaluate(rest: &mut &str, env: &Env<'_>) -> Result<Value, String> {
-    *rest = rest.trim_start();
-    if let Some(text) = rest.strip_prefix('\'') {
-        let end = text.find('\'').expect("a string that ends");
-        *rest = &text[end + 1..];
-        return Ok(Value::text(&text[..end]));
-    }
-    let end = rest.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c)).unwrap_or(rest.len());
-    let (word, behind) = rest.split_at(end);
-    *rest = behind;
-    let Some(mut inner) = behind.strip_prefix('(') else {
-        return Ok(decode(word).unwrap_or_else(|| panic!("{word} is no constant")));
+    let compile = compiler(Arc::default(), Box::new(|bytes| bytes.fill(0xa7)));
+    let statement = match compile(&format!("SELECT {call} AS x FROM t")) {
+        Ok(statement) => statement,
+        // What a rule is refused for is an error of the call too.
+        Err(error) => return error.replace("line 1, column 8: ", "error: "),
     };
-    let mut args = Vec::new();
-    while !inner.trim_start().starts_with(')') {
-        inner = inner.trim_start().trim_start_matches(',');
-        args.push(evaluate(&mut inner, env)?);
+    match statement.apply(&Sample, WALL_NS) {
+        Ok(Selected::Row(row)) => shown(row.get("x").unwrap_or(&Value::Undefined)),
+        Ok(other) => panic!("{call}: {other:?}"),
+        Err(RowError(cause)) => cause.replace("SELECT, field 1: ", "error: "),
     }
-    *rest = &inner.trim_start()[1..];
-    let function = find(word).unwrap_or_else(|| panic!("no function {word}"));
-    assert!(function.arity.contains(&args.len()), "{word} with {} arguments", args.len());
-    function.apply(&mut args, &Sample, env).map_err(|error| error.0)
+}
+
+/// What a call gives where nothing of it is known before, with an environment that remembers.
+pub(in crate::functions) fn run_in(env: &Env<'_>, call: &str) -> String {
+    let limits = Limits { max_sql_bytes: usize::MAX, ..Limits::default() };
+    let sql = format!("SELECT {call} FROM t");
+    let statement = sql::parse(&sql, &limits).unwrap_or_else(|error| panic!("{call}: {error}"));
+    let Body::Select(fields) = &statement.body else { panic!("{call}") };
+    let [Field::Value { expr, .. }] = &fields[..] else { panic!("{call} is not one call") };
+    match evaluate(expr, env) {
+        Ok(value) => shown(&value),
+        Err(RowError(cause)) => format!("error: {cause}"),
+    }
+}
+
+fn evaluate(expr: &Expr, env: &Env<'_>) -> Result<Value, RowError> {
+    Ok(match &expr.kind {
+        ExprKind::Integer(integer) => Value::Int(*integer),
+        ExprKind::String(text) => Value::text(text),
+        ExprKind::Call { name, arguments } => {
+            let function = find(name).unwrap_or_else(|| panic!("no function {name}"));
+            assert!(function.arity.contains(&arguments.len()), "{name}: {arguments:?}");
+            let args: Result<Vec<_>, _> = arguments.iter().map(|arg| evaluate(arg, env)).collect();
+            function.apply(&mut args?, &Sample, env)?
+        }
+        other => panic!("{other:?} is neither a call nor a constant"),
+    })
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Undefined => "undefined".to_owned(),
+        value => String::from_utf8(json::encode(value, usize::MAX).unwrap()).unwrap(),
+    }
 }
