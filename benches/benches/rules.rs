@@ -18,12 +18,18 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-fn engine(world: &World, filters: impl Iterator<Item = String>, action: &Json) -> RuleEngine {
+/// A rule on each topic filter, with what it selects of the messages it wants.
+fn engine(
+    world: &World,
+    filters: impl Iterator<Item = String>,
+    fields: &str,
+    action: &Json,
+) -> RuleEngine {
     let options = EngineOptions::default();
     let compile = compiler(Arc::clone(&options.limits), Box::new(|_| {}));
     let engine = RuleEngine::new(&world.broker, Catalogue::built_in(), compile, options);
     for filter in filters {
-        let sql = format!("SELECT payload.x AS x, clientid FROM \"{filter}\" WHERE payload.x > 10");
+        let sql = format!("SELECT {fields} FROM \"{filter}\" WHERE payload.x > 10");
         let request = json!({ "name": "r", "rawsql": sql, "actions": [action] });
         let request = request.as_object().expect("it is one");
         let spec = RuleSpec::from_json(request).expect("a request in order");
@@ -42,17 +48,19 @@ fn rules(c: &mut Criterion) {
     let elsewhere = || (0..1000).map(|n| format!("elsewhere/{n}/#"));
     let here = || std::iter::once("load/#".to_owned());
     let mut allocations = Vec::new();
-    for (name, filters, action) in [
-        ("none", Vec::new(), &nothing),
-        ("1000 elsewhere", elsewhere().collect(), &nothing),
-        ("one matches", here().collect(), &nothing),
-        ("one republishes", here().collect(), &republish),
+    let (x, all) = ("payload.x AS x, clientid", "*");
+    for (name, filters, fields, action) in [
+        ("none", Vec::new(), x, &nothing),
+        ("1000 elsewhere", elsewhere().collect(), x, &nothing),
+        ("one matches", here().collect(), x, &nothing),
+        ("one matches, all columns", here().collect(), all, &nothing),
+        ("one republishes", here().collect(), x, &republish),
     ] {
         let mut world = World::default();
         let mut publisher = world.connect("publisher");
         let mut subscriber = world.connect("subscriber");
         world.subscribe(&mut subscriber, ["load/#", "out"], QoS::AtMostOnce);
-        let _engine = engine(&world, filters.into_iter(), action);
+        let _engine = engine(&world, filters.into_iter(), fields, action);
         // Caches and buffers are filled once.
         (0..3).for_each(|_| world.feed(&mut publisher, &bytes));
         let region = Region::new(ALLOCATOR);

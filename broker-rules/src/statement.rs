@@ -142,6 +142,10 @@ fn remember(value: Value, target: &Target, scope: &mut Scope<'_>) -> Result<(), 
 
 /// Adds all columns. What has a name by a field before stays.
 fn add_all(output: &mut Map, scope: &Scope<'_>, element: Option<&Target>) {
+    if output.is_empty() && scope.made.is_empty() {
+        *output = scope.row.all();
+        return;
+    }
     for (key, column) in scope.row.all().iter() {
         match scope.made.get(key) {
             Some(made) => output.insert(Arc::clone(key), made.clone()),

@@ -125,6 +125,12 @@ impl Map {
         building.done()
     }
 
+    /// A map of entries in the order of their keys, each of which comes once, and none of which is undefined.
+    pub(crate) fn from_sorted(entries: Vec<(Arc<str>, Value)>) -> Self {
+        debug_assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b), "keys out of order");
+        Self(entries)
+    }
+
     /// How many keys it has.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -1,6 +1,5 @@
 //! Columns by event and dialect: what `SELECT *` selects.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use super::{Dialect, Hook};
@@ -275,15 +274,38 @@ pub(super) const fn names(hook: Hook, dialect: Dialect) -> &'static [&'static st
     }
 }
 
-/// Keys of maps within columns.
-const INNER: &[&str] = &["dup", "nl", "proto_ver", "protocol", "rap", "rh", "rule_id", "sub_opts"];
-
-/// The name as a key of maps, which is shared.
-pub(super) fn key(name: &'static str) -> Arc<str> {
-    static KEYS: LazyLock<HashMap<&str, Arc<str>>> = LazyLock::new(|| {
-        let all =
-            Hook::ALL.iter().flat_map(|hook| Dialect::ALL.map(|dialect| names(*hook, dialect)));
-        all.flatten().chain(INNER).map(|name| (*name, Arc::from(*name))).collect()
+/// The same names as keys of maps, which are shared.
+pub(super) fn keys(hook: Hook, dialect: Dialect) -> &'static [Arc<str>] {
+    static KEYS: LazyLock<Vec<Vec<Arc<str>>>> = LazyLock::new(|| {
+        let of = |hook, dialect| names(hook, dialect).iter().map(|name| Arc::from(*name)).collect();
+        Hook::ALL.iter().flat_map(|hook| Dialect::ALL.map(|dialect| of(*hook, dialect))).collect()
     });
-    KEYS.get(name).cloned().unwrap_or_else(|| name.into())
+    // In the order of both lists, which is that of the declarations.
+    &KEYS[hook as usize * Dialect::ALL.len() + dialect as usize]
+}
+
+/// Keys of maps within columns, in their order.
+const INNER: &[&str] = &[
+    "dup",
+    "key",
+    "nl",
+    "peerhost",
+    "proto_ver",
+    "protocol",
+    "qos",
+    "rap",
+    "retain",
+    "rh",
+    "rule_id",
+    "sub_opts",
+    "topic",
+    "username",
+    "value",
+];
+
+/// One of them, shared.
+pub(super) fn inner_key(name: &'static str) -> Arc<str> {
+    static KEYS: LazyLock<Vec<Arc<str>>> =
+        LazyLock::new(|| INNER.iter().map(|name| Arc::from(*name)).collect());
+    INNER.binary_search(&name).map_or_else(|_| name.into(), |at| Arc::clone(&KEYS[at]))
 }

@@ -29,12 +29,15 @@ pub(super) const fn qos(qos: QoS) -> Value {
     Value::Int(qos as i64)
 }
 
+/// A map of entries in the order of their keys, without those that are undefined.
 pub(super) fn map<const N: usize>(entries: [(&'static str, Value); N]) -> Value {
-    let mut map = Map::default();
+    let mut map = Vec::with_capacity(N);
     for (key, value) in entries {
-        map.insert(super::columns::key(key), value);
+        if !matches!(value, Value::Undefined) {
+            map.push((super::columns::inner_key(key), value));
+        }
     }
-    Value::Map(Arc::new(map))
+    Value::Map(Arc::new(Map::from_sorted(map)))
 }
 
 pub(super) fn flags(dup: bool, retain: bool) -> Value {
@@ -64,7 +67,13 @@ pub(super) fn peer_host(client: &ClientInfo) -> Value {
 pub(super) fn id(message: &Message, node_hash: u32) -> Value {
     let taken_us = message.published_at_ms.saturating_mul(1000);
     let number = message.number.get();
-    Value::Str(format!("{taken_us:016X}{node_hash:08X}{number:08X}").into())
+    let whole = u128::from(taken_us) << 64 | u128::from(node_hash) << 32 | u128::from(number);
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(whole.to_be_bytes()) {
+        let digit = |nibble: u8| b"0123456789ABCDEF"[usize::from(nibble)];
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    Value::Str(Bytes::copy_from_slice(&digits))
 }
 
 /// Why a client was not let in, as the original says it.

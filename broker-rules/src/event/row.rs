@@ -138,11 +138,16 @@ impl Row for EventRow<'_> {
     }
 
     fn all(&self) -> Map {
-        let mut all = Map::default();
-        for name in columns::names(self.occasion.hook(), self.dialect) {
-            all.insert(columns::key(name), self.column(name));
+        let (hook, dialect) = (self.occasion.hook(), self.dialect);
+        let names = columns::names(hook, dialect);
+        let mut all = Vec::with_capacity(names.len());
+        for (name, key) in names.iter().zip(columns::keys(hook, dialect)) {
+            match self.column(name) {
+                Value::Undefined => {}
+                value => all.push((Arc::clone(key), value)),
+            }
         }
-        all
+        Map::from_sorted(all)
     }
 }
 
