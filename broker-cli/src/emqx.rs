@@ -1,6 +1,10 @@
 //! The forms in which EMQ X 3.1 prints: padded names, Erlang's terms, Unix seconds for local time.
 
+mod term;
+
 use serde_json::Value;
+
+pub(crate) use term::{Keys, term};
 
 /// `name` padded to `width`, or cut to it as Erlang does, and the value behind.
 pub(crate) fn field(name: &str, width: usize, value: &str) -> String {

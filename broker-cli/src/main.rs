@@ -171,6 +171,20 @@ mod tests {
             "clientid add c p",
             "clientid update c p",
             "clientid del c",
+            "rules list",
+            "rules show r:1",
+            "rules create r message.publish select [] -d x",
+            "rules delete r:1",
+            "rule-actions list",
+            "rule-actions list -t web_hook -k message.publish",
+            "rule-actions show inspect",
+            "resources create w web_hook -c {} -d x",
+            "resources list",
+            "resources list -t web_hook",
+            "resources show web_hook:w",
+            "resources delete web_hook:w",
+            "resource-types list",
+            "resource-types show web_hook",
         ] {
             let words = ["emqx_ctl"].into_iter().chain(line.split_whitespace());
             let words = old_names::translate(words.map(Into::into).collect(), true);

@@ -32,16 +32,15 @@ pub(crate) fn hint(error: &clap::Error, words: &[OsString]) -> Option<String> {
 }
 
 const GONE: &[(&str, &str)] = &[
-    ("bridges", "this broker has no bridges yet"),
+    (
+        "bridges",
+        "a resource of type bridge_mqtt forwards what a rule gives it; 'broker-cli resources create' makes one",
+    ),
     ("data", "'broker-cli store backup' copies what the broker keeps"),
     ("license", "none is needed"),
     ("mnesia", "the broker keeps a store of its own; 'broker-cli store stats' shows it"),
     ("modules", "'broker-cli config show module' shows them"),
     ("recon", "it is of Erlang; 'broker-cli vm' shows load, memory and tasks"),
-    ("resource-types", "this broker has no rule engine yet"),
-    ("resources", "this broker has no rule engine yet"),
-    ("rule-actions", "this broker has no rule engine yet"),
-    ("rules", "this broker has no rule engine yet"),
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod table;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use anyhow::Result;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub(crate) use table::{Column, left, right, visible};
@@ -120,6 +121,11 @@ impl<W: Write> Printer<W> {
             Format::Emqx => self.line(emqx),
             Format::Table => self.line(said),
         }
+    }
+
+    /// JSON that is not of the API as it came.
+    pub(crate) fn value(&mut self, value: &Value) -> Result<()> {
+        Ok(writeln!(self.out, "{value}")?)
     }
 
     /// The broker refused something, which emqx_ctl tells in a line of its own.

@@ -53,6 +53,16 @@ impl Row {
         self.0.get(key).and_then(Value::as_bool)
     }
 
+    /// The same with another value under a key.
+    pub(crate) fn with(mut self, key: &str, value: Value) -> Self {
+        self.0.insert(key.to_owned(), value);
+        self
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
     /// The rows of a list inside.
     pub(crate) fn rows(&self, key: &str) -> Vec<Self> {
         let list = self.0.get(key).and_then(Value::as_array);

@@ -18,8 +18,11 @@ use super::log::Log;
 use super::nodes::{Cluster, Nodes, Vm};
 use super::plugins::Plugins;
 use super::publish_by_api::PublishByApi;
+use super::resources::{ResourceTypes, Resources};
 use super::retainer::Retainer;
 use super::routes::Routes;
+use super::rule_actions::RuleActions;
+use super::rules::Rules;
 use super::sessions::Sessions;
 use super::slow_subscriptions::SlowSubscriptions;
 use super::subscriptions::Subscriptions;
@@ -54,6 +57,10 @@ enum Group {
     #[command(name = "publish")]
     Publish(PublishByApi),
     Retainer(Retainer),
+    Rules(Rules),
+    RuleActions(RuleActions),
+    Resources(Resources),
+    ResourceTypes(ResourceTypes),
     Listeners(Listeners),
     Plugins(Plugins),
     Alarms(Alarms),
@@ -100,6 +107,10 @@ impl Group {
             Self::Routes(it) => it.run(context),
             Self::Publish(it) => it.run(context),
             Self::Retainer(it) => it.run(context),
+            Self::Rules(it) => it.run(context),
+            Self::RuleActions(it) => it.run(context),
+            Self::Resources(it) => it.run(context),
+            Self::ResourceTypes(it) => it.run(context),
             Self::Listeners(it) => it.run(context),
             Self::Plugins(it) => it.run(context),
             Self::Alarms(it) => it.run(context),

@@ -18,8 +18,8 @@ fn text(printer: Printer<Vec<u8>>) -> String {
     String::from_utf8(printer.out).unwrap()
 }
 
-fn page(rows: &[serde_json::Value]) -> Result<Rows, ApiError> {
-    let raw = |row: &serde_json::Value| serde_json::value::to_raw_value(row).unwrap();
+fn page(rows: &[Value]) -> Result<Rows, ApiError> {
+    let raw = |row: &Value| serde_json::value::to_raw_value(row).unwrap();
     Ok(rows.iter().map(raw).collect())
 }
 

@@ -92,6 +92,24 @@ fn documented() -> Server {
             "apps/a" => app,
             "auth_username" | "auth_clientid" => json!(["one", "two"]),
             "retained" => json!([{"topic": "a"}, {"topic": "b"}]),
+            "rules" | "rules/r:1" => json!([{
+                "id": "r:1", "name": "r", "for": "message.publish", "rawsql": "SELECT * FROM x", "enabled": true,
+                "actions": [{"name": "built_in:republish_action", "params": {"target_topic": "y"}}],
+                "description": "d",
+            }]),
+            "actions" | "actions/a" => json!([{
+                "name": "a", "app": "emqx_rule_engine", "for": "message.publish", "type": "built_in",
+                "params": {"target_topic": {"type": "string", "required": true, "format": "topic", "title": "T",
+                                            "description": "D"}},
+                "description": "d",
+            }]),
+            "resources" | "resource_types/web_hook/resources" => json!([{
+                "id": "web_hook:w", "name": "w", "type": "web_hook", "config": {"url": "http://h"},
+                "attrs": "undefined", "description": "d",
+            }]),
+            "resource_types" => json!([
+                {"name": "built_in", "provider": "emqx_rule_engine", "params": {}, "description": "d"}
+            ]),
             _ => json!([]),
         })
     })
@@ -178,6 +196,28 @@ fn looks_print_the_lines_of_the_original() {
         ("clientid list", "one\ntwo\n"),
         ("retainer info", "retained/total: 3\n"),
         ("retainer topics", "a\nb\n"),
+        (
+            "rules list",
+            "rule(id='r:1', name='r', for='message.publish', rawsql='SELECT * FROM x', \
+             actions=[{\"name\":\"built_in:republish_action\",\"params\":{\"target_topic\":\"y\"}}], \
+             enabled='true', description='d')\n",
+        ),
+        (
+            "rule-actions list",
+            "action(name='a', app='emqx_rule_engine', for='message.publish', type='built_in', \
+             params=#{target_topic => #{description => <<\"D\">>,format => topic,required => true,title => <<\"T\">>,\
+             type => string}}, description='d')\n",
+        ),
+        (
+            "resources list -t web_hook",
+            "resource(id='web_hook:w', name='w', type='web_hook', config=#{<<\"url\">> => <<\"http://h\">>}, \
+             attrs=undefined, description='d')\n",
+        ),
+        (
+            "resource-types list",
+            "resource_type(name='built_in', provider='emqx_rule_engine', params=#{}, on_create=undefined, \
+             description='d')\n",
+        ),
     ] {
         assert_prints(&server, line, expected);
     }
@@ -200,6 +240,8 @@ fn changes_print_the_lines_of_the_original() {
         "POST /api/v3/apps" => data(&json!({"secret": "xyz"})),
         "PUT /api/v3/nodes/n/log/level" => data(&json!({"level": "debug", "targets": {}})),
         "DELETE /api/v3/retained" => data(&json!({"cleaned": 2})),
+        "POST /api/v3/rules" => data(&json!({"id": "r:1"})),
+        "POST /api/v3/resources" => data(&json!({"id": "web_hook:w"})),
         _ => ok(r#"{"code":0}"#),
     });
     for (line, expected) in [
@@ -227,6 +269,11 @@ fn changes_print_the_lines_of_the_original() {
         ("users add u p", "ok\n"),
         ("acl reload", ""),
         ("retainer clean", "Cleaned 2 retained messages\n"),
+        ("rules create r message.publish x [] -d d", "Rule r:1 created\n"),
+        ("rules delete r:1", "ok\n"),
+        ("resources create w web_hook -c {} -d d", "Resource web_hook:w created\n"),
+        ("resources test w web_hook", "Test creating resource successfully (dry-run)\n"),
+        ("resources delete web_hook:w", "ok\n"),
     ] {
         assert_prints(&server, line, expected);
     }
@@ -259,6 +306,34 @@ fn refusals_print_the_lines_of_the_original() {
         ("trace stop client c", "not_found", "[error] stop tracing client_id c: not_found\n"),
     ] {
         let server = Server::with(ok(json!({"code": 102, "message": message}).to_string()));
+        assert_fails_with(&server, line, expected);
+    }
+    for (line, code, message, expected) in [
+        ("rules show r:1", 404, "Not Found", "Cannot found r:1\n"),
+        ("rule-actions show a", 404, "Not Found", "Cannot found a\n"),
+        ("resources show web_hook:w", 404, "Not Found", "Cannot found web_hook:w\n"),
+        ("resource-types show t", 404, "Not Found", "Cannot found t\n"),
+        ("resources start r", 400, "Resource r Not Found", "Cannot found r\n"),
+        (
+            "rules create r h x []",
+            400,
+            "Bad Arguments: {required_field_missing,target_topic}",
+            "Invalid options: {required_field_missing,target_topic}\n",
+        ),
+        (
+            "resources create w t",
+            400,
+            "Resource Type t Not Found",
+            "Invalid options: Resource Type t Not Found\n",
+        ),
+        (
+            "resources delete r",
+            400,
+            "Bad Arguments: {dependency_exists,{rule_name,<<\"r1\">>}}",
+            "Cannot delete resource as {dependency_exists,{rule_name,<<\"r1\">>}}\n",
+        ),
+    ] {
+        let server = Server::with(ok(json!({"code": code, "message": message}).to_string()));
         assert_fails_with(&server, line, expected);
     }
     let server = Server::with(data(&json!([])));

@@ -9,5 +9,6 @@ mod control;
 mod counts;
 mod node;
 mod observing;
+mod rules;
 mod traces;
 mod why;

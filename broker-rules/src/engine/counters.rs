@@ -112,7 +112,8 @@ impl RuleCounters {
             exception,
             speed: rounded(speeds.samples.back().copied().unwrap_or_default()),
             speed_max: speeds.max,
-            speed_last5m: rounded(speeds.samples.iter().sum::<f64>() / n),
+            // The sum of none is -0.
+            speed_last5m: rounded((speeds.samples.iter().sum::<f64>() + 0.0) / n),
         }
     }
 }
@@ -138,6 +139,7 @@ mod tests {
     #[test]
     fn speeds_are_of_the_last_interval_the_last_thirty_and_all() {
         let counters = RuleCounters::default();
+        assert!(counters.counts().speed_last5m.is_sign_positive());
         let count = |n: u64| counters.matched.fetch_add(n, Ordering::Relaxed);
         count(100);
         counters.sample(SAMPLE_MS);
