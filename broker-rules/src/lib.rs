@@ -12,6 +12,7 @@ mod error;
 mod eval;
 pub mod event;
 pub mod functions;
+pub mod http;
 mod limits;
 mod object_template;
 pub mod params;

@@ -3,8 +3,6 @@
 mod actions;
 mod client;
 mod config;
-mod target;
-mod transport;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +11,13 @@ use parking_lot::Mutex;
 use serde_json::{Map as Object, Value as Json};
 
 use crate::action::{Catalogue, Resource, ResourceType};
+use crate::http::target::Target;
 use crate::params::ParamSpec;
 use crate::remote::{AddressRules, RemoteHost, probe};
 use crate::sink::{RemoteSink, SinkStatus};
 
 use client::Client;
 use config::WebHookConfig;
-use target::Target;
 
 /// What the original calls the plugin.
 const APP: &str = "emqx_web_hook";

@@ -21,13 +21,22 @@ impl TlsFiles {
     /// From `cacertfile`, `certfile` and `keyfile`.
     pub(crate) fn new(ca: &str, cert: &str, key: &str) -> Result<Self, String> {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
-        let identity = match (path(cert), path(key)) {
+        Self::of_paths(path(ca), path(cert), path(key))
+    }
+
+    /// The same, where what is not given is `None`.
+    pub(crate) fn of_paths(
+        ca: Option<PathBuf>,
+        cert: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
             (Some(_), None) => return Err("certfile needs keyfile".to_owned()),
             (None, Some(_)) => return Err("keyfile needs certfile".to_owned()),
         };
-        Ok(Self { ca: path(ca), identity })
+        Ok(Self { ca, identity })
     }
 
     /// The certificates that are trusted.

@@ -1,24 +1,17 @@
 //! Client: one HTTP request for each item, over connections that are kept.
 
-use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 
-use rustls::crypto::ring;
-use ureq::config::Config;
-use ureq::http::{Request, Uri};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{Connector, NextTimeout, RustlsConnector};
-use ureq::{Agent, Error};
+use ureq::Error;
 
-use super::config::{WebHookConfig, has_body};
-use super::transport::DirectConnector;
-use crate::remote::{AddressRules, Envelope, look_up};
+use super::config::WebHookConfig;
+use crate::http::{HttpClient, HttpOptions, describe, is_cut_off};
+use crate::remote::{AddressRules, Envelope};
 use crate::sink::{Item, Remote, Report, Trouble};
 
 /// Sends the items of a web hook.
 pub(super) struct Client {
-    agent: Agent,
+    http: HttpClient,
     config: WebHookConfig,
     /// How often in a row the server has failed on the first item.
     n_failures: u32,
@@ -37,39 +30,14 @@ enum Verdict {
 
 impl Client {
     pub(super) fn new(config: WebHookConfig, addresses: Arc<AddressRules>) -> Result<Self, String> {
-        let mut tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
-        if config.target.is_https {
-            let trusted = config.tls.trusted()?;
-            let trusted = trusted.iter().map(|it| Certificate::from_der(it).to_owned());
-            tls = tls.root_certs(RootCerts::from(trusted));
-            if let Some((chain, _)) = config.tls.identity()? {
-                let chain: Vec<_> =
-                    chain.iter().map(|it| Certificate::from_der(it).to_owned()).collect();
-                let key = PrivateKey::from_pem(&config.tls.key_pem()?)
-                    .map_err(|_| "keyfile: no key in PEM format")?;
-                tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
-            }
-        }
-        let agent_config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // The way around is the operator's: variables for a browser's proxy do not mean the broker.
-            .proxy(None)
-            .timeout_resolve(Some(config.connect_timeout))
-            .timeout_connect(Some(config.connect_timeout))
-            .timeout_global(Some(config.connect_timeout + config.request_timeout))
-            .max_idle_connections_per_host(config.pool_size)
-            .max_idle_connections(config.pool_size)
-            .max_response_header_size(HEADER_BYTES_MAX)
-            .user_agent(concat!("mqtt-broker/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
-            .build();
-        let resolver = CheckedResolver(addresses);
-        let connector = DirectConnector.chain(RustlsConnector::default());
-        let agent = Agent::with_parts(agent_config, connector, resolver);
-        Ok(Self { agent, config, n_failures: 0 })
+        let http = HttpClient::new(HttpOptions {
+            connect_timeout: config.connect_timeout,
+            request_timeout: config.request_timeout,
+            pool_size: config.pool_size,
+            tls: config.target.is_https.then_some(&config.tls),
+            addresses: Some(addresses),
+        })?;
+        Ok(Self { http, config, n_failures: 0 })
     }
 
     fn send(&self, item: &Item) -> Verdict {
@@ -85,20 +53,9 @@ impl Client {
 
     fn request(&self, envelope: &Envelope<'_>) -> Result<u16, Error> {
         let WebHookConfig { target, method, headers, .. } = &self.config;
-        let mut request = Request::builder().method(method).uri(target.url(envelope.label));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let mut response = if has_body(method) {
-            self.agent.run(request.body(envelope.body).map_err(Error::Http)?)?
-        } else {
-            self.agent.run(request.body(()).map_err(Error::Http)?)?
-        };
-        let status = response.status().as_u16();
-        // Read to its end the connection can be used again; a long answer is not worth it.
-        let body = response.body_mut().as_reader();
-        let _ = io::copy(&mut body.take(ANSWER_BYTES_MAX), &mut io::sink());
-        Ok(status)
+        let url = target.url(envelope.label);
+        let answer = self.http.request(method, url, headers, envelope.body)?;
+        Ok(answer.status)
     }
 }
 
@@ -127,29 +84,6 @@ impl Remote for Client {
     }
 }
 
-/// Looks names up once, and lets through what may be connected to: it is this that the connection is made to.
-#[derive(Debug)]
-struct CheckedResolver(Arc<AddressRules>);
-
-impl Resolver for CheckedResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let is_https = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let found = look_up(host, port, *timeout.after)?;
-        let mut addresses = self.empty();
-        for address in self.0.filter(found.into_iter())?.into_iter().take(ADDRESSES_MAX) {
-            addresses.push(address);
-        }
-        Ok(addresses)
-    }
-}
-
 fn judge(result: Result<u16, Error>) -> Verdict {
     match result {
         Ok(200..=299) => Verdict::Taken,
@@ -163,33 +97,3 @@ fn judge(result: Result<u16, Error>) -> Verdict {
         },
     }
 }
-
-/// Says what is wrong, without what the library may have put in of the URL, and whether it may pass.
-fn describe(error: &Error) -> (String, bool) {
-    match error {
-        Error::Io(error) => (error.to_string(), true),
-        Error::Timeout(timeout) => (format!("timeout: {timeout}"), true),
-        Error::HostNotFound => ("host not found".to_owned(), true),
-        Error::Rustls(error) => (format!("TLS: {error}"), true),
-        Error::BadUri(_) | Error::Http(_) => ("the path makes no URL".to_owned(), false),
-        Error::Protocol(_) => ("the answer is no HTTP".to_owned(), true),
-        Error::LargeResponseHeader(..) => ("the answer's header is too large".to_owned(), true),
-        _ => ("connection failed".to_owned(), true),
-    }
-}
-
-fn is_cut_off(error: &Error) -> bool {
-    let Error::Io(error) = error else { return false };
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-            | ErrorKind::UnexpectedEof
-    )
-}
-
-/// What the library has room for.
-const ADDRESSES_MAX: usize = 16;
-const HEADER_BYTES_MAX: usize = 64 * 1024;
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map as Object, Value as Json};
-use ureq::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
-};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderName, HeaderValue, Method};
 
-use super::target::Target;
+use crate::http::target::Target;
+use crate::http::{has_body, header};
 use crate::params::{self, ParamKind, ParamSpec};
 use crate::remote::tls::TlsFiles;
 use crate::remote::{parse_duration, queue_config, queue_params};
@@ -137,27 +136,12 @@ impl fmt::Debug for WebHookConfig {
     }
 }
 
-/// Whether requests of a method have a body.
-pub(super) fn has_body(method: &Method) -> bool {
-    *method == Method::POST || *method == Method::PUT
-}
-
 fn headers(value: &Json) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let mut headers = Vec::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
-        // The value may be a secret, the name is none.
-        let parsed = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| format!("headers: {name:?} is no header name"))?;
-        if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&parsed) {
-            return Err(format!("headers: {name} is set by the broker"));
-        }
+    let read = |(name, value): (&String, &Json)| {
         let value = value.as_str().ok_or_else(|| format!("headers: {name}: no string"))?;
-        let mut value = HeaderValue::from_str(value)
-            .map_err(|_| format!("headers: {name}: not allowed in a header"))?;
-        value.set_sensitive(true);
-        headers.push((parsed, value));
-    }
-    Ok(headers)
+        header(name, value)
+    };
+    value.as_object().into_iter().flatten().map(read).collect()
 }
 
 /// An hour: a server that takes longer does not answer.

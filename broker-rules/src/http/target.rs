@@ -1,4 +1,4 @@
-//! Target: the URL of a web hook, taken apart. Who logs in there is kept apart from what may be shown.
+//! Target: a URL, taken apart. Who logs in there is kept apart from what may be shown.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,26 +6,28 @@ use ureq::http::Uri;
 
 /// Where requests go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) is_https: bool,
+pub(crate) struct Target {
+    pub(crate) is_https: bool,
     /// A name, or an address without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// `http://host:port`, without who logs in.
     origin: String,
     /// Without a slash at its end.
     path: String,
     /// With its question mark, if it has one.
     query: String,
+    /// All of it as it was given, without who logs in.
+    whole: String,
 }
 
 /// `Authorization` made of what stands before the host.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Login(pub(super) String);
+pub(crate) struct Login(pub(crate) String);
 
 impl Target {
     /// Takes a URL apart. No part of it is in an error: it may have a password in it.
-    pub(super) fn parse(url: &str) -> Result<(Self, Option<Login>), String> {
+    pub(crate) fn parse(url: &str) -> Result<(Self, Option<Login>), String> {
         let bad = |what: &str| format!("url: {what}");
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("no scheme"))?;
         let is_https = match scheme {
@@ -65,22 +67,23 @@ impl Target {
             }
         };
         let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
-        let target = Self {
+        let mut target = Self {
             is_https,
             host,
             port,
             origin,
             path: path.trim_end_matches('/').to_owned(),
             query: query.to_owned(),
+            whole: String::new(),
         };
         // A path of its own keeps its slash at the end.
-        let whole = target.url_of(path).parse::<Uri>();
-        whole.map_err(|_| bad("no path and query"))?;
+        target.whole = target.url_of(if path.is_empty() { "/" } else { path });
+        target.whole.parse::<Uri>().map_err(|_| bad("no path and query"))?;
         Ok((target, login))
     }
 
     /// The URL as it was given, or with `suffix` behind its path.
-    pub(super) fn url(&self, suffix: &str) -> String {
+    pub(crate) fn url(&self, suffix: &str) -> String {
         if suffix.is_empty() {
             let path = if self.path.is_empty() { "/" } else { &self.path };
             return self.url_of(path);
@@ -104,6 +107,21 @@ impl Target {
             None => {}
         }
         url
+    }
+
+    /// The URL as it was given, with `query` behind what it has of its own.
+    pub(crate) fn url_with(&self, query: &str) -> String {
+        let joint = match (query, &*self.query) {
+            ("", _) | (_, "?") => "",
+            (_, "") => "?",
+            _ => "&",
+        };
+        format!("{}{joint}{query}", self.whole)
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
     }
 
     fn url_of(&self, path: &str) -> String {
@@ -148,6 +166,20 @@ mod tests {
         assert_eq!((target.is_https, &*target.host, target.port), (true, "::1", 443));
         assert_eq!(target.url(""), "https://[::1]/");
         assert_eq!(target.url("?y=2"), "https://[::1]?y=2");
+    }
+
+    #[test]
+    fn a_query_comes_behind_that_of_the_url() {
+        for (url, expected) in [
+            ("http://h", "http://h/?a=1"),
+            ("http://h/", "http://h/?a=1"),
+            ("http://h/p/", "http://h/p/?a=1"),
+            ("http://me:pw@h/p?", "http://h/p?a=1"),
+            ("http://h/p?k=v#f", "http://h/p?k=v&a=1"),
+        ] {
+            assert_eq!(parse(url).0.url_with("a=1"), expected);
+        }
+        assert_eq!(parse("http://h/p/?k=v").0.url_with(""), "http://h/p/?k=v");
     }
 
     #[test]

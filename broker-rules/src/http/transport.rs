@@ -14,10 +14,10 @@ use ureq::unversioned::transport::{
 
 /// Connects to the addresses that the resolver let through, in turn.
 #[derive(Debug)]
-pub(super) struct DirectConnector;
+pub(crate) struct DirectConnector;
 
 /// One connection.
-pub(super) struct DirectTransport {
+pub(crate) struct DirectTransport {
     stream: TcpStream,
     buffers: LazyBuffers,
 }
