@@ -3,6 +3,7 @@
 use broker_core::config::{DelayedConfig, RetainedConfig};
 
 use crate::accounts::AccountsConfig;
+use crate::http_auth::HttpAuthConfig;
 
 /// The keys of all plugins that this broker has, checked one by one.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct PluginsConfig {
     pub delayed: DelayedConfig,
     /// `auth.client.*`.
     pub auth_clientid: AccountsConfig,
+    /// `auth.http.*`.
+    pub auth_http: HttpAuthConfig,
     /// `auth.user.*`.
     pub auth_username: AccountsConfig,
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -16,6 +17,10 @@ pub struct Workers {
     /// Threads that have begun.
     begun: Mutex<usize>,
     max: usize,
+    /// Jobs that wait or are being done.
+    open: Arc<AtomicUsize>,
+    /// Of the threads.
+    name: &'static str,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -46,9 +51,16 @@ impl Workers {
         Self::with(threads, threads * JOBS_PER_THREAD)
     }
 
+    /// Workers that wait for others most of the time.
+    #[must_use]
+    pub(crate) fn for_requests(threads: usize) -> Self {
+        Self { name: "broker-requests", ..Self::with(threads, threads * REQUESTS_PER_THREAD) }
+    }
+
     fn with(max: usize, queue: usize) -> Self {
         let (jobs, waiting) = bounded(queue);
-        Self { jobs, waiting, begun: Mutex::new(0), max }
+        let open = Arc::default();
+        Self { jobs, waiting, begun: Mutex::new(0), max, open, name: "broker-hashing" }
     }
 
     /// Has a job done, which is passed over if nobody waits for it any more when its turn comes.
@@ -66,25 +78,36 @@ impl Workers {
         self.begin_thread()?;
         match self.jobs.try_send(job) {
             Ok(()) => Ok(Outcome(slot)),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                Err(Overloaded)
+            }
         }
     }
 
-    /// Begins one more thread if all that run have something to do.
+    /// Counts one more job, and begins one more thread if all that run have something to do.
     fn begin_thread(&self) -> Result<(), Overloaded> {
         let mut begun = self.begun.lock();
-        if *begun >= self.max || (*begun > 0 && self.waiting.is_empty()) {
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        if *begun >= self.max || open <= *begun {
             return Ok(());
         }
-        let waiting = self.waiting.clone();
-        let thread = thread::Builder::new().name("broker-hashing".into());
-        match thread.spawn(move || waiting.iter().for_each(|job| job())) {
+        let (waiting, open) = (self.waiting.clone(), Arc::clone(&self.open));
+        let thread = thread::Builder::new().name(self.name.into());
+        let work = move || {
+            for job in &waiting {
+                job();
+                open.fetch_sub(1, Ordering::Relaxed);
+            }
+        };
+        match thread.spawn(work) {
             Ok(_) => *begun += 1,
             Err(error) if *begun == 0 => {
-                log::error!("no thread for hashing passwords: {error}");
+                log::error!("no thread {}: {error}", self.name);
+                self.open.fetch_sub(1, Ordering::Relaxed);
                 return Err(Overloaded);
             }
-            Err(error) => log::warn!("no further thread for hashing passwords: {error}"),
+            Err(error) => log::warn!("no further thread {}: {error}", self.name),
         }
         Ok(())
     }
@@ -136,6 +159,8 @@ impl<T> Future for Outcome<T> {
 const THREADS_MAX: usize = 8;
 /// What a thread does of argon2id, at some 65 ms each, within the 15 s that a client has for its CONNECT.
 const JOBS_PER_THREAD: usize = 200;
+/// What a thread has answered within that time by a server that takes half a second.
+const REQUESTS_PER_THREAD: usize = 30;
 
 #[cfg(test)]
 mod tests {

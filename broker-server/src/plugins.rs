@@ -5,8 +5,8 @@ use std::sync::Arc;
 use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
-    AccountError, Accounts, ConfigSource, DelayedPublish, Plugin, PluginError, PluginHost,
-    PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
+    AccountError, Accounts, ConfigSource, DelayedPublish, HttpAuth, Plugin, PluginError,
+    PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
 };
 
 use broker_rules::engine::RuleEngine;
@@ -15,8 +15,9 @@ use crate::live_config::{LiveConfig, Orders};
 use crate::rules::RuleEnginePlugin;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 7] = [
+pub(crate) const BUILT_IN: [&str; 8] = [
     "emqx_auth_clientid",
+    "emqx_auth_http",
     "emqx_auth_username",
     "emqx_dashboard",
     "emqx_delayed_publish",
@@ -83,6 +84,7 @@ fn built_in(
 ) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(client_ids.clone()),
+        Box::new(HttpAuth::new()),
         Box::new(usernames.clone()),
         Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),

@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker-net", &["broker-codec", "broker-core"]),
     ("broker-store", &["broker-core"]),
     ("broker-mgmt", &["broker-core", "broker-rules"]),
-    ("broker-plugins", &["broker-core"]),
+    ("broker-plugins", &["broker-core", "broker-rules"]),
     ("broker-rules", &["broker-codec", "broker-core"]),
     (
         "broker-server",

@@ -28,7 +28,14 @@ fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> Plu
         Subject::ClientId => (ours, AccountsConfig::default()),
         Subject::Username => (AccountsConfig::default(), ours),
     };
-    PluginsConfig { loaded: Vec::new(), retained, delayed, auth_clientid, auth_username }
+    PluginsConfig {
+        loaded: Vec::new(),
+        retained,
+        delayed,
+        auth_clientid,
+        auth_http: Default::default(),
+        auth_username,
+    }
 }
 
 impl World {

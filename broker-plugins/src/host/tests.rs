@@ -75,7 +75,14 @@ fn config(loaded: &[&str]) -> PluginsConfig {
     let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
     let loaded = loaded.iter().map(|name| (*name).into()).collect();
     let (auth_clientid, auth_username) = Default::default();
-    PluginsConfig { loaded, retained, delayed, auth_clientid, auth_username }
+    PluginsConfig {
+        loaded,
+        retained,
+        delayed,
+        auth_clientid,
+        auth_http: Default::default(),
+        auth_username,
+    }
 }
 
 struct World {

@@ -8,6 +8,7 @@ use broker_codec::{QoS, topic};
 use broker_core::config::{RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{AccessRule, Bind, Cidr, PeerCertField};
+use broker_plugins::{HttpMethod, HttpParams};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
@@ -131,6 +132,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair);
+word_field!(HttpMethod HttpParams);
 word_field!(Level OnDamage OnFailure WillsKeep);
 
 impl<T: Word> Field for Vec<T> {
@@ -204,6 +206,16 @@ impl Word for PathBuf {
     }
 }
 
+impl Word for HttpParams {
+    fn to_word(&self) -> String {
+        self.to_string()
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        Self::parse(word)
+    }
+}
+
 impl Word for LevelFilter {
     fn to_word(&self) -> String {
         self.as_str().to_ascii_lowercase()
@@ -242,6 +254,7 @@ macro_rules! enum_words {
 }
 enum_words!(LogFormat: Text = "text", Json = "json");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
+enum_words!(HttpMethod: Get = "get", Post = "post");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",
     Hash = "hash", HashTopic = "hash_topic");
 enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");

@@ -9,7 +9,7 @@ use broker_core::config::{
     AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
-use broker_plugins::{AccountHash, AccountsConfig, PluginsConfig, Subject};
+use broker_plugins::{AccountHash, AccountsConfig, HttpAuthConfig, PluginsConfig, Subject};
 use log::LevelFilter;
 
 use super::accounts::{self, Account};
@@ -42,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) rules: RulesConfig,
     pub(crate) plugins_loaded: Vec<PluginName>,
     pub(crate) client_hash: AccountHash,
+    pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
@@ -120,6 +121,7 @@ impl Default for Settings {
             rules: RulesConfig::default(),
             plugins_loaded: PluginName::defaults(),
             client_hash: AccountHash::default(),
+            http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             accounts: Vec::new(),
             acl_file: None,
@@ -346,6 +348,7 @@ impl Settings {
         }
         let mut plugins = plugins(self.plugins_loaded, &broker);
         plugins.auth_clientid.hash = self.client_hash;
+        plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
@@ -389,6 +392,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         retained: broker.retained.clone(),
         delayed: broker.delayed.clone(),
         auth_clientid: AccountsConfig::default(),
+        auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
     }
 }

@@ -4,6 +4,7 @@
 //! second time: it is what the field holds in a default configuration.
 
 mod auth;
+mod auth_http;
 mod dashboard;
 mod ignored;
 mod listener;
@@ -117,7 +118,7 @@ impl Key {
     /// True if what was written there must not be repeated, in an error or elsewhere. By its name, so that
     /// nobody who adds a key has to remember it.
     pub(crate) fn is_secret(&self) -> bool {
-        let hidden = ["cookie", "password", "secret", "token", "users"];
+        let hidden = ["_req.url", "cookie", "headers", "password", "secret", "token", "users"];
         // How passwords are hashed is no secret.
         let name = self.name.strip_suffix("password_hash").unwrap_or(self.name);
         hidden.iter().any(|it| name.contains(it))
@@ -146,6 +147,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     root::KEYS
         .iter()
         .chain(auth::KEYS)
+        .chain(auth_http::KEYS)
         .chain(store::KEYS)
         .chain(management::KEYS)
         .chain(management::HTTP_KEYS)
