@@ -3,6 +3,7 @@
 use broker_core::config::{DelayedConfig, RetainedConfig};
 
 use crate::accounts::AccountsConfig;
+use crate::jwt::JwtConfig;
 
 /// The keys of all plugins that this broker has, checked one by one.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct PluginsConfig {
     pub auth_clientid: AccountsConfig,
     /// `auth.user.*`.
     pub auth_username: AccountsConfig,
+    /// `auth.jwt.*`.
+    pub auth_jwt: JwtConfig,
 }
 
 /// Where plugins read the configuration again when they are loaded.

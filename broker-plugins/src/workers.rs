@@ -24,7 +24,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Outcome<T>(Arc<Slot<T>>);
 
 /// The other end of it.
-struct Filler<T>(Arc<Slot<T>>);
+pub(crate) struct Filler<T>(Arc<Slot<T>>);
 
 struct Slot<T>(Mutex<Content<T>>);
 
@@ -37,6 +37,12 @@ enum Content<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overloaded;
 
+/// Both ends of something that somebody will have computed.
+pub(crate) fn outcome<T>() -> (Filler<T>, Outcome<T>) {
+    let slot = Arc::new(Slot(Mutex::new(Content::Open(None))));
+    (Filler(Arc::clone(&slot)), Outcome(slot))
+}
+
 impl Workers {
     /// Workers on half of the cores: the other half serves connections.
     #[must_use]
@@ -44,6 +50,13 @@ impl Workers {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = (cores / 2).clamp(1, THREADS_MAX);
         Self::with(threads, threads * JOBS_PER_THREAD)
+    }
+
+    /// The same for what takes a fraction of a millisecond.
+    #[must_use]
+    pub(crate) fn for_signatures() -> Self {
+        let Self { max, .. } = Self::new();
+        Self::with(max, max * SIGNATURES_PER_THREAD)
     }
 
     fn with(max: usize, queue: usize) -> Self {
@@ -56,8 +69,7 @@ impl Workers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Outcome<T>, Overloaded> {
-        let slot = Arc::new(Slot(Mutex::new(Content::Open(None))));
-        let filler = Filler(Arc::clone(&slot));
+        let (filler, outcome) = outcome();
         let job = Box::new(move || {
             if Arc::strong_count(&filler.0) > 1 {
                 filler.fill(work());
@@ -65,7 +77,7 @@ impl Workers {
         });
         self.begin_thread()?;
         match self.jobs.try_send(job) {
-            Ok(()) => Ok(Outcome(slot)),
+            Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Overloaded),
         }
     }
@@ -97,7 +109,7 @@ impl Default for Workers {
 }
 
 impl<T> Filler<T> {
-    fn fill(&self, value: T) {
+    pub(crate) fn fill(&self, value: T) {
         self.put(Some(value));
     }
 
@@ -136,6 +148,8 @@ impl<T> Future for Outcome<T> {
 const THREADS_MAX: usize = 8;
 /// What a thread does of argon2id, at some 65 ms each, within the 15 s that a client has for its CONNECT.
 const JOBS_PER_THREAD: usize = 200;
+/// What a thread does of the slowest signatures in the same time.
+const SIGNATURES_PER_THREAD: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

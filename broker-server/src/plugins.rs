@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
-    AccountError, Accounts, ConfigSource, DelayedPublish, Plugin, PluginError, PluginHost,
+    AccountError, Accounts, ConfigSource, DelayedPublish, Jwt, Plugin, PluginError, PluginHost,
     PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
 };
 
@@ -15,8 +15,9 @@ use crate::live_config::{LiveConfig, Orders};
 use crate::rules::RuleEnginePlugin;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 7] = [
+pub(crate) const BUILT_IN: [&str; 8] = [
     "emqx_auth_clientid",
+    "emqx_auth_jwt",
     "emqx_auth_username",
     "emqx_dashboard",
     "emqx_delayed_publish",
@@ -83,6 +84,7 @@ fn built_in(
 ) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(client_ids.clone()),
+        Box::new(Jwt::new()),
         Box::new(usernames.clone()),
         Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),

@@ -10,6 +10,7 @@ use broker_core::extension::{Answer, Authentication, Authenticator, Credentials}
 use broker_core::{Peer, ProtocolVersion, ReasonCode};
 
 use super::*;
+use crate::jwt::JwtConfig;
 
 struct World {
     accounts: Accounts,
@@ -28,7 +29,14 @@ fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> Plu
         Subject::ClientId => (ours, AccountsConfig::default()),
         Subject::Username => (AccountsConfig::default(), ours),
     };
-    PluginsConfig { loaded: Vec::new(), retained, delayed, auth_clientid, auth_username }
+    PluginsConfig {
+        loaded: Vec::new(),
+        retained,
+        delayed,
+        auth_clientid,
+        auth_username,
+        auth_jwt: JwtConfig::default(),
+    }
 }
 
 impl World {

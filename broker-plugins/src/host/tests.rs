@@ -8,6 +8,7 @@ use broker_core::config::BrokerConfig;
 use broker_core::extension::{Action, Answer, Authentication, Credentials, Extensions, Verdict};
 
 use super::*;
+use crate::jwt::JwtConfig;
 use crate::plugin::{Ready, ServedElsewhere};
 
 /// A plugin that notes its life and adds a link to each chain.
@@ -75,7 +76,14 @@ fn config(loaded: &[&str]) -> PluginsConfig {
     let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
     let loaded = loaded.iter().map(|name| (*name).into()).collect();
     let (auth_clientid, auth_username) = Default::default();
-    PluginsConfig { loaded, retained, delayed, auth_clientid, auth_username }
+    PluginsConfig {
+        loaded,
+        retained,
+        delayed,
+        auth_clientid,
+        auth_username,
+        auth_jwt: JwtConfig::default(),
+    }
 }
 
 struct World {

@@ -9,7 +9,7 @@ use broker_core::config::{
     AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
-use broker_plugins::{AccountHash, AccountsConfig, PluginsConfig, Subject};
+use broker_plugins::{AccountHash, AccountsConfig, JwtConfig, PluginsConfig, Subject};
 use log::LevelFilter;
 
 use super::accounts::{self, Account};
@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) plugins_loaded: Vec<PluginName>,
     pub(crate) client_hash: AccountHash,
     pub(crate) user_hash: AccountHash,
+    pub(crate) jwt: JwtConfig,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
     /// `[mqtt]`.
@@ -121,6 +122,7 @@ impl Default for Settings {
             plugins_loaded: PluginName::defaults(),
             client_hash: AccountHash::default(),
             user_hash: AccountHash::default(),
+            jwt: JwtConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
             scram_users: BTreeMap::new(),
@@ -347,6 +349,7 @@ impl Settings {
         let mut plugins = plugins(self.plugins_loaded, &broker);
         plugins.auth_clientid.hash = self.client_hash;
         plugins.auth_username.hash = self.user_hash;
+        plugins.auth_jwt = self.jwt;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
                 Subject::ClientId => &mut plugins.auth_clientid.accounts,
@@ -390,6 +393,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         delayed: broker.delayed.clone(),
         auth_clientid: AccountsConfig::default(),
         auth_username: AccountsConfig::default(),
+        auth_jwt: JwtConfig::default(),
     }
 }
 
