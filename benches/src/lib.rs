@@ -100,6 +100,7 @@ impl World {
             zone: Arc::clone(&self.zone),
             certificate_username: None,
             certificate: None,
+            ws_cookies: None,
         };
         let sink = Arc::new(Swallow::default());
         let channel = Channel::new(peer, Arc::clone(&sink) as Arc<dyn Sink>, &self.turn);

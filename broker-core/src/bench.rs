@@ -43,6 +43,7 @@ impl Routes {
                 mountpoint: "".into(),
                 is_bridge: false,
                 certificate: None,
+                ws_cookies: None,
                 told: Default::default(),
             };
             Arc::new(Session::new(number as u64, Arc::new(client), 0, 0))

@@ -797,6 +797,7 @@ mod tests {
             mountpoint: "".into(),
             is_bridge: false,
             certificate: None,
+            ws_cookies: None,
             told: Default::default(),
         };
         let number = broker.sessions.next_number();

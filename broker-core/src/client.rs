@@ -58,6 +58,38 @@ pub struct Peer {
     pub certificate_username: Option<Arc<str>>,
     /// The client's certificate, if it has shown one.
     pub certificate: Option<Arc<Certificate>>,
+    /// The cookies of the request that opened its WebSocket, if there were any.
+    pub ws_cookies: Option<Arc<Cookies>>,
+}
+
+/// Cookies of an HTTP request: names and values, in the order in which they came.
+///
+/// They often prove who somebody is: what is shown of them is up to who asks for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cookies(Box<[(Box<str>, Box<str>)]>);
+
+impl Cookies {
+    /// Reads the value of a `Cookie` header (RFC 6265, 4.2.1); `None` if there is no cookie in it.
+    #[must_use]
+    pub fn parse(header: &str) -> Option<Self> {
+        let pairs = header.split(';').filter_map(|pair| pair.split_once('='));
+        let pairs = pairs.map(|(name, value)| (name.trim(), value.trim()));
+        let named = pairs.filter(|(name, _)| !name.is_empty());
+        let cookies: Box<[_]> = named.map(|(name, value)| (name.into(), value.into())).collect();
+        (!cookies.is_empty()).then_some(Self(cookies))
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+impl fmt::Debug for Cookies {
+    /// Names only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// What a client's certificate, which was verified, says about its owner.
@@ -128,6 +160,8 @@ pub struct ClientInfo {
     pub is_bridge: bool,
     /// The client's certificate, if it has shown one.
     pub certificate: Option<Arc<Certificate>>,
+    /// The cookies of the request that opened its WebSocket, if there were any.
+    pub ws_cookies: Option<Arc<Cookies>>,
     /// What its connection has done so far.
     pub(crate) told: Told,
 }

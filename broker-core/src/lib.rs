@@ -76,7 +76,7 @@ pub use alarms::{
 pub use broker::{Broker, BrokerBuilder, BuildError};
 pub use broker_codec::{ProtocolVersion, QoS, ReasonCode, SubscriptionOptions, topic};
 pub use channel::{Answered, Channel, Close, CloseCause, Flow};
-pub use client::{Certificate, ClientId, ClientInfo, Peer, Transport};
+pub use client::{Certificate, ClientId, ClientInfo, Cookies, Peer, Transport};
 pub use clock::Now;
 pub use control::pages::{PAGE_ROWS_MAX, Page, PageRequest};
 pub use control::publishing::PublishError;

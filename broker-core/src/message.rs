@@ -175,6 +175,11 @@ impl Publisher {
         self.client()?.username.as_deref()
     }
 
+    /// True if it is the same connection of a client.
+    fn is_same(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Client(a), Self::Client(b)) if Arc::ptr_eq(a, b))
+    }
+
     /// True if it is the client of that Client Identifier, in whatever session.
     pub(crate) fn is_client(&self, client_id: &ClientId) -> bool {
         match self {
@@ -364,7 +369,9 @@ impl<'a> Publication<'a> {
         message.retain = self.retain;
         message.expires_at_ms = self.expires_at_ms;
         message.published_at_ms = self.published_at_ms;
-        message.publisher = self.publisher.clone();
+        if !message.publisher.is_same(self.publisher) {
+            message.publisher = self.publisher.clone();
+        }
         message.stored = Stored::default();
         message.number = MessageNumber::default();
     }

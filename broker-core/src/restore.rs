@@ -362,6 +362,7 @@ impl Shared {
             mountpoint: start.mountpoint.clone(),
             is_bridge: start.is_bridge,
             certificate: None,
+            ws_cookies: None,
             told: Default::default(),
         }
     }

@@ -188,6 +188,7 @@ impl Acceptor {
                         zone: Arc::clone(zone),
                         certificate_username: None,
                         certificate: None,
+                        ws_cookies: None,
                     };
                     let newcomer = Newcomer { socket, peer, admission };
                     if let Some(chosen) = balance::choose(&self.loops) {

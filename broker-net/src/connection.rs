@@ -246,6 +246,7 @@ impl Connection {
             peer.addr = info.addr;
             peer.certificate_username = info.username_from_cert.as_deref().map(Into::into);
             peer.certificate = info.certificate;
+            peer.ws_cookies = info.ws_cookies;
         });
         Ok(())
     }

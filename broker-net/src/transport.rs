@@ -13,7 +13,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
-use broker_core::Certificate;
+use broker_core::{Certificate, Cookies};
 use parking_lot::Mutex;
 
 use crate::listener::ListenerSetup;
@@ -82,6 +82,8 @@ pub(crate) struct PeerInfo {
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// What `peer_cert_as_username` asks for.
     pub(crate) username_from_cert: Option<String>,
+    /// Cookies that the WebSocket was opened with.
+    pub(crate) ws_cookies: Option<Arc<Cookies>>,
 }
 
 impl Reader {

@@ -31,7 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("broker-cli", &["broker-codec", "broker-store"]),
     ("broker-benches", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
-    ("broker-examples", &["broker-codec", "broker-core", "broker-net", "broker-store"]),
+    (
+        "broker-examples",
+        &["broker-codec", "broker-core", "broker-net", "broker-rules", "broker-store"],
+    ),
     ("broker-fuzz", &["broker-codec", "broker-core", "broker-net", "broker-rules", "broker-store"]),
 ];
 

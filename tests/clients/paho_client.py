@@ -45,6 +45,7 @@ class Client:
         username=None,
         password=None,
         wait=True,
+        headers=None,
     ):
         v5 = version == V5
         self.v5 = v5
@@ -58,7 +59,7 @@ class Client:
             **({} if v5 else {"clean_session": clean}),
         )
         if transport == "websockets":
-            self.client.ws_set_options(path="/mqtt")
+            self.client.ws_set_options(path="/mqtt", headers=headers)
         if ca:
             pair = (str(ca.crt(certificate)), str(ca.key(certificate))) if certificate else ()
             self.client.tls_set(str(ca.crt("ca")), *pair)

@@ -166,8 +166,11 @@ def test_what_is_lost_is_counted_and_an_alarm(broker, api, hook):
 
     wait_until(ended, "the rest is delivered")
     dropped = counts(api, path)["dropped"]
-    # The oldest went, but for the one that was on its way.
-    assert numbers_of(hook.bodies()) == [0, *range(dropped + 1, 100)]
+    found = numbers_of(hook.bodies())
+    assert len(found) == 100 - dropped
+    # The oldest went, but for those that were on their way when the room ended.
+    gaps = [(a, b) for a, b in zip(found, found[1:]) if b != a + 1]
+    assert found[-1] == 99 and found == sorted(found) and len(gaps) <= 1, found
 
 
 def test_events_of_clients_fill_a_template(broker, api, hook):
@@ -181,6 +184,17 @@ def test_events_of_clients_fill_a_template(broker, api, hook):
     assert hook.bodies() == [
         {"who": "visitor", "what": "client_connected", "version": 5, "to": ["x"]}
     ]
+
+
+def test_cookies_of_a_websocket_are_a_column(start, hook, paho):
+    broker = start(listener={"ws": {"external": {"enabled": True, "bind": "127.0.0.1:0"}}})
+    api = Api(broker.management)
+    resource = make_web_hook(api, hook.url)
+    rule = ('SELECT ws_cookie.id AS id, ws_cookie FROM "#"', "web_hook:publish_action")
+    make_rule(api, *rule, {"$resource": resource}, "client.connected")
+    paho(broker.ws, transport="websockets", headers={"Cookie": "id=42; theme=dark"})
+    wait_until(hook.requests, "a request")
+    assert hook.bodies() == [{"id": "42", "ws_cookie": {"id": "42", "theme": "dark"}}]
 
 
 def test_a_bridge_goes_on_when_the_other_broker_is_back(broker, api, far, mosquitto_sub):

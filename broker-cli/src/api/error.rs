@@ -107,6 +107,7 @@ const PLUGINS: &[(&str, &str)] = &[
     ("resource_types", "emqx_rule_engine"),
     ("resources", "emqx_rule_engine"),
     ("rule_events", "emqx_rule_engine"),
+    ("rule_test", "emqx_rule_engine"),
     ("rules", "emqx_rule_engine"),
     ("users", "emqx_dashboard"),
 ];

@@ -1,6 +1,8 @@
 //! Rules, resources and what they can do, managed by the program, with messages that they see.
 
+use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
 
 use crate::broker::{Broker, Subscriber, eventually};
 
@@ -118,6 +120,33 @@ fn statements_are_tried() {
     assert!(wrong.stderr.contains("SELECT, field 1: "), "{wrong:?}");
     let no_json = try_it(HOT, "{", &[]);
     assert_eq!(no_json.status, 2, "{no_json:?}");
+}
+
+#[test]
+fn a_statement_can_come_from_stdin() {
+    let broker = Broker::start();
+    let mut command = crate::broker::program();
+    command.args(["rules", "test", "-", "--ctx", r#"{"topic": "x", "n": 2}"#]);
+    command.env("BROKER_API", &broker.api).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let sql = b"SELECT n * 21 AS n -- a comment\nFROM x\n";
+    process.stdin.take().unwrap().write_all(sql).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"n\":42}\n");
+}
+
+#[test]
+fn without_the_plugin_it_is_said_how_to_load_it() {
+    let broker = Broker::start();
+    broker.cli("plugins unload emqx_rule_engine");
+    let hint = "'broker-cli plugins load emqx_rule_engine' loads it";
+    for line in
+        ["rules", "rule-actions", "resources", "resource-types", "rules events", "rules test x"]
+    {
+        broker.fails(line, 1, hint);
+    }
+    broker.cli("plugins load emqx_rule_engine");
+    assert_eq!(broker.json("rules"), serde_json::json!([]));
 }
 
 #[test]

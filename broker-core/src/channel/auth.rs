@@ -91,6 +91,7 @@ impl Channel {
                             zone: Arc::clone(&connected.client.zone),
                             certificate_username: None,
                             certificate: connected.client.certificate.clone(),
+                            ws_cookies: connected.client.ws_cookies.clone(),
                         },
                     };
                     let steps = method.begin(&credentials);

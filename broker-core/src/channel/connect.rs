@@ -237,6 +237,7 @@ impl Channel {
             mountpoint: mountpoint.into(),
             is_bridge: connect.is_bridge,
             certificate: peer.certificate.clone(),
+            ws_cookies: peer.ws_cookies.clone(),
             told: Told::new(early.received),
         });
         // It may have proved to be somebody else than it said, and been banned while that was found out.

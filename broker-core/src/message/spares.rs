@@ -23,10 +23,11 @@ impl Spares {
     }
 
     /// Takes a message back, unless somebody else has it too.
-    pub(crate) fn give(&mut self, mut message: Arc<Message>) {
+    pub(crate) fn give(&mut self, message: Arc<Message>) {
+        // Whether nobody else has it is asked again before it is written to, and for good.
         if self.0.len() < Self::MAX
-            && let Some(alone) = Arc::get_mut(&mut message)
-            && alone.payload.len() <= Self::PAYLOAD_MAX
+            && Arc::strong_count(&message) == 1
+            && message.payload.len() <= Self::PAYLOAD_MAX
         {
             self.0.push(message);
         }

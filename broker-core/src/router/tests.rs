@@ -21,6 +21,7 @@ fn session(number: u64) -> Arc<Session> {
         mountpoint: "".into(),
         is_bridge: false,
         certificate: None,
+        ws_cookies: None,
         told: Default::default(),
     };
     Arc::new(Session::new(number, Arc::new(client), 0, 0))

@@ -321,6 +321,7 @@ impl Rig {
             zone: Arc::clone(&zone),
             certificate_username: None,
             certificate: None,
+            ws_cookies: None,
         };
         self.turn.begin(self.now);
         let channel = Channel::new(peer, Arc::clone(&socket) as Arc<dyn Sink>, &self.turn);

@@ -262,6 +262,7 @@ impl Inbound {
                 out.send_plain(socket, &request.response)?;
                 out.websocket = WebSocketState::Open;
                 self.peer.addr = request.source.or(self.peer.addr);
+                self.peer.ws_cookies = request.cookies.map(Arc::new);
                 let decoder = Box::new(Decoder::new(config.max_frame_size));
                 self.websocket = Some(WebSocketInbound::Open(decoder));
                 Ok(Some(consumed))
@@ -305,6 +306,8 @@ fn peer_facts(tls: &Tls, config: &ListenerConfig, addr: Option<SocketAddr>) -> P
             subject: subject.distinguished_name.map(Into::into),
             common_name: subject.common_name.map(Into::into),
         })),
+        // The request comes after the handshake.
+        ws_cookies: None,
     }
 }
 

@@ -497,6 +497,7 @@ fn the_client_certificate_becomes_the_user_name() {
             common_name: Some("sensor-7".into()),
         })),
         username_from_cert: Some("CN=sensor-7".into()),
+        ws_cookies: None,
     };
     assert_eq!(server.reader.peer(), expected);
 }

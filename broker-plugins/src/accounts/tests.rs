@@ -96,6 +96,7 @@ fn credentials_of(
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
             certificate: None,
+            ws_cookies: None,
         },
     })
 }

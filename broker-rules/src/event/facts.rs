@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker_codec::{Properties, Property, QoS, ReasonCode};
-use broker_core::{ClientInfo, Message};
+use broker_core::{ClientInfo, Cookies, Message};
 use bytes::Bytes;
 
 use crate::value::{Map, Value};
@@ -91,6 +91,18 @@ pub(super) fn certificate(client: &ClientInfo, name: &str) -> Value {
         "cn" => certificate.common_name.as_deref(),
         _ => certificate.subject.as_deref(),
     })
+}
+
+/// Cookies as a map. Of one that comes twice the first counts: it has the longer path (RFC 6265, 5.4).
+pub(super) fn cookies(cookies: Option<&Cookies>) -> Value {
+    let Some(cookies) = cookies else { return Value::Undefined };
+    let mut map = Map::default();
+    for (name, value) in cookies.iter() {
+        if map.get(name).is_none() {
+            map.insert(name.into(), text(value));
+        }
+    }
+    Value::Map(Arc::new(map))
 }
 
 /// Properties under the names of the specification. Authentication Data is nobody's business.

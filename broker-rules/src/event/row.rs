@@ -116,8 +116,10 @@ impl Row for EventRow<'_> {
             "metadata" => map([("rule_id", text(self.rule))]),
             "timestamp" => number(self.timestamp_ms()),
             "client_id" | "clientid" | "username" | "peername" | "peerhost" | "zone"
-            | "auth_result" | "mountpoint" | "cn" | "dn" | "connected_at" | "clean_start"
-            | "is_bridge" | "keepalive" | "proto_ver" | "proto_name" => self.client_column(name),
+            | "auth_result" | "mountpoint" | "ws_cookie" | "cn" | "dn" | "connected_at"
+            | "clean_start" | "is_bridge" | "keepalive" | "proto_ver" | "proto_name" => {
+                self.client_column(name)
+            }
             _ => {
                 let of_message =
                     self.occasion.message().map(|message| self.message_column(message, name));
@@ -200,6 +202,7 @@ impl EventRow<'_> {
                 }
                 _ => Value::Undefined,
             },
+            "ws_cookie" => facts::cookies(claim.peer.ws_cookies.as_deref()),
             "cn" => {
                 optional(claim.peer.certificate.as_ref().and_then(|c| c.common_name.as_deref()))
             }
@@ -252,6 +255,7 @@ fn column_of_client(client: &ClientInfo, name: &str) -> Value {
         // Who is here was let in.
         "auth_result" => word("success"),
         "mountpoint" => optional(Some(&*client.mountpoint).filter(|prefix| !prefix.is_empty())),
+        "ws_cookie" => facts::cookies(client.ws_cookies.as_deref()),
         "cn" | "dn" => facts::certificate(client, name),
         "connected_at" => number(client.connected_at_ms),
         "clean_start" => Value::Bool(client.clean_start),

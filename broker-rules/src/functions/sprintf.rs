@@ -12,7 +12,7 @@ pub(super) fn list() -> Vec<Function> {
             "sprintf",
             1..=32,
             "sprintf(fmt, a…)",
-            "The format with the arguments in it: `~s` a string, `~p` or `~w` any value (JSON, but strings as they are), `~b` an integer, `~f` a float with 6 decimals, `~.2f` with 2, `~e` with an exponent, `~n` a line break, `~~` a tilde.",
+            "The format with the arguments in it: `~s` a string, `~p` or `~w` any value (JSON, but strings as they are), `~b` an integer, `~f` a float with 6 decimals, `~.2f` with 2, `~e` with an exponent, `~n` a line break, `~~` a tilde. `~ts` is `~s`, and `~tp` is `~p`.",
             &[
                 ("sprintf('~s=~p', 't', 2)", "\"t=2\""),
                 ("sprintf('~.2f ~b ~~', 1.005, 7)", "\"1.00 7 ~\""),
@@ -51,6 +51,11 @@ fn sprintf(call: &Call<'_>, format: &str, values: &[Value]) -> Result<Value, Row
             continue;
         }
         let (decimals, directive) = precision(part)?;
+        // The original's mark for text, which all text is here.
+        let directive = match directive.strip_prefix('t') {
+            Some(rest) if rest.starts_with(['s', 'p', 'w']) => rest,
+            _ => directive,
+        };
         let mut chars = directive.chars();
         let kind = chars.next().ok_or_else(unknown)?;
         if kind == 'n' {

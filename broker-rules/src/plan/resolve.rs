@@ -104,10 +104,11 @@ impl Resolver<'_> {
         };
         let before = self.fields(before)?;
         let (expr, target) = last;
+        // A field before it may have taken the name.
         let is_payload = matches!(
             &expr.kind,
             ExprKind::Path(path) if &*path.name == "payload" && path.steps.is_empty()
-        );
+        ) && !self.aliases.contains("payload");
         let array = self.node(expr)?;
         let element = match target {
             Some(target) => self.new_name(target)?,

@@ -115,6 +115,7 @@ impl World {
             zone: Arc::clone(&self.zone),
             certificate_username: None,
             certificate: None,
+            ws_cookies: None,
         };
         let thread = rng.below(THREADS);
         self.begin(thread);

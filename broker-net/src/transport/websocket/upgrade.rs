@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use broker_core::Cookies;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::config::WebSocketConfig;
@@ -30,6 +31,8 @@ pub struct Request {
     pub response: Vec<u8>,
     /// What `proxy_address_header` and `proxy_port_header` name, if the peer may name somebody.
     pub source: Option<SocketAddr>,
+    /// Its cookies.
+    pub cookies: Option<Cookies>,
 }
 
 /// Whom a request comes from and whether its proxy headers count.
@@ -136,7 +139,10 @@ fn answer(head: &[u8], config: &WebSocketConfig, origin: &Origin<'_>) -> Result<
     if protocol.is_none() && config.verify_protocol_header {
         return Err(Response::BadRequest);
     }
-    Ok(Request { response: accept(key, protocol), source: source(&headers, config, origin) })
+    let source = source(&headers, config, origin);
+    // There ought to be one header (RFC 6265, 5.4); HTTP/2 proxies make several of it.
+    let cookies = headers.values("cookie").collect::<Vec<_>>().join(";");
+    Ok(Request { response: accept(key, protocol), source, cookies: Cookies::parse(&cookies) })
 }
 
 fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
@@ -339,6 +345,23 @@ pub(crate) mod tests {
             panic!("refused")
         };
         assert_eq!(request.source, None);
+    }
+
+    #[test]
+    fn cookies_are_taken_apart_and_not_shown() {
+        let cookies = |header: &str| {
+            let cookies = request(&REQUEST.replace("Host: broker", header)).unwrap().cookies?;
+            assert!(!format!("{cookies:?}").contains("secret"));
+            let pairs = cookies.iter().map(|(name, value)| format!("{name}={value}"));
+            Some(pairs.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(cookies("Host: broker"), None);
+        assert_eq!(cookies("Cookie: "), None);
+        assert_eq!(
+            cookies("Cookie: a=secret; b = c=d;;e; =f; g="),
+            Some("a=secret b=c=d g=".into())
+        );
+        assert_eq!(cookies("Cookie: a=1\r\nCookie: b=2"), Some("a=1 b=2".into()));
     }
 
     #[test]

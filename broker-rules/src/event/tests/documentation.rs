@@ -161,6 +161,6 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("topic_filters", "array", "of maps with `topic`, `qos` and `sub_opts`"),
     ("unsub_props", "map", "properties of UNSUBSCRIBE"),
     ("username", "string", "user name; of deliveries that of the receiver"),
-    ("ws_cookie", "string", "not kept by this broker, so always undefined"),
+    ("ws_cookie", "map", "cookies of the request that opened a WebSocket; undefined without any"),
     ("zone", "string", "name of the zone of the client's listener"),
 ];
