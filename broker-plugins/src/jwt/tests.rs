@@ -95,6 +95,7 @@ fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentia
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
             certificate: None,
+            ws_cookies: None,
         },
     })
 }
