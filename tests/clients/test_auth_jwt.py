@@ -1,6 +1,7 @@
 """`emqx_auth_jwt`: tokens of PyJWT from real clients, key sets from a real web server."""
 
 import json
+import ssl
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ SECRET = "a secret of more than thirty-two bytes, or PyJWT warns; and so on up t
 WELL_KNOWN = "emqxsecret"
 PLUGIN = f"/nodes/{NODE}/plugins/emqx_auth_jwt"
 REFUSED_V5 = 0x87
+UNAVAILABLE = 0x88
 EXPIRED = 0xA0
 
 
@@ -65,7 +67,7 @@ def jwk(key, kid):
 class KeyServer:
     """Serves a key set; counts how often."""
 
-    def __init__(self, *keys):
+    def __init__(self, *keys, tls=None):
         self.keys = list(keys)
         self.status = 200
         self.asked = 0
@@ -85,7 +87,9 @@ class KeyServer:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/keys"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}/keys"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
@@ -97,8 +101,8 @@ class KeyServer:
 def fixture_serve_keys():
     servers = []
 
-    def serve(*keys):
-        servers.append(KeyServer(*keys))
+    def serve(*keys, **options):
+        servers.append(KeyServer(*keys, **options))
         return servers[-1]
 
     yield serve
@@ -183,6 +187,18 @@ def test_keys_from_a_web_server_come_and_go(start, paho, serve_keys, keys):
     api = Api(broker.management)
     api.put(f"{PLUGIN}/unload").done()
     wait_until(lambda: "broker-jwks" not in threads(broker), "nothing is left of the plugin")
+
+
+def test_the_server_of_the_keys_must_be_who_it_says_it_is(start, paho, serve_keys, keys, ca):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(ca.crt("server"), ca.key("server"))
+    server = serve_keys(jwk(keys["ES256"], "k"), tls=tls)
+    text = token(keys["ES256"], "ES256", "k")
+    right = start(**config(jwks=server.url, jwks_cacertfile=str(ca.crt("ca"))))
+    assert come(paho, right, text) == 0
+    wrong = start(**config(jwks=server.url, jwks_cacertfile=str(ca.crt("stranger"))))
+    assert come(paho, wrong, text) == UNAVAILABLE
+    wrong.log.expect("keys of tokens cannot be read, there are none")
 
 
 def threads(broker):
