@@ -342,6 +342,9 @@ enum Stand {
 fn after(answer: Authentication, otherwise: Admission) -> Stand {
     match answer {
         Authentication::Allow { superuser } => Stand::Decided(Admission::admitted(superuser)),
+        Authentication::AllowUntil { superuser, until_ms } => {
+            Stand::Decided(Admission::admitted_until(superuser, until_ms))
+        }
         Authentication::Deny(reason_code) => Stand::Decided(Admission::Refused(reason_code)),
         Authentication::Missing(reason_code) => Stand::Open(Admission::Refused(reason_code)),
         Authentication::Ignore => Stand::Open(otherwise),

@@ -54,6 +54,8 @@ pub struct Channel {
     keep_alive_ms: u64,
     /// When unacknowledged and unreleased messages are looked at next.
     next_check_ms: u64,
+    /// When the client's credentials expire, on the monotonic clock; `u64::MAX` for never.
+    expires_ms: u64,
     aliases: Option<Box<TopicAliases>>,
     acl_cache: Option<Box<AclCache>>,
     /// Answers of extensions to what the packet that is fed again asks for.
@@ -163,6 +165,7 @@ impl Channel {
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
             next_check_ms: u64::MAX,
+            expires_ms: u64::MAX,
             aliases: None,
             acl_cache: None,
             verdicts: None,

@@ -63,6 +63,13 @@ pub enum Authentication {
         /// True if no access rule applies to the client.
         superuser: bool,
     },
+    /// Let in for as long as its credentials hold: then its connection ends.
+    AllowUntil {
+        /// As above.
+        superuser: bool,
+        /// Wall clock, milliseconds since 1970.
+        until_ms: u64,
+    },
     /// Refused with this Reason Code (0x80 or above).
     Deny(ReasonCode),
     /// What this source goes by was not sent: refused with this Reason Code unless a later source lets the

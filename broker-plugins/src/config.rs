@@ -4,6 +4,7 @@ use broker_core::config::{DelayedConfig, RetainedConfig};
 
 use crate::accounts::AccountsConfig;
 use crate::http_auth::HttpAuthConfig;
+use crate::jwt::JwtConfig;
 
 /// The keys of all plugins that this broker has, checked one by one.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct PluginsConfig {
     pub auth_http: HttpAuthConfig,
     /// `auth.user.*`.
     pub auth_username: AccountsConfig,
+    /// `auth.jwt.*`.
+    pub auth_jwt: JwtConfig,
 }
 
 /// Where plugins read the configuration again when they are loaded.

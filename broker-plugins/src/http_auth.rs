@@ -77,8 +77,17 @@ pub enum HttpMethod {
 /// The plugin.
 #[derive(Default)]
 pub struct HttpAuth {
-    /// Tells those who ask for what is at work that it no longer is.
-    stopped: Mutex<Arc<AtomicBool>>,
+    running: Mutex<Running>,
+}
+
+/// What is at work.
+#[derive(Default)]
+struct Running {
+    /// Tells it that it no longer is.
+    stopped: Arc<AtomicBool>,
+    workers: Vec<Arc<Workers>>,
+    /// Of the configuration before: connections may come to them until they have seen the change.
+    before: Vec<Arc<Workers>>,
 }
 
 impl Default for HttpAuthConfig {
@@ -203,7 +212,10 @@ impl Plugin for HttpAuth {
     }
 
     fn stop(&self) {
-        self.stopped.lock().store(true, Ordering::Relaxed);
+        let Running { stopped, workers, before } = std::mem::take(&mut *self.running.lock());
+        stopped.store(true, Ordering::Relaxed);
+        // Connections that are quiet keep what they ask until they are heard again.
+        workers.iter().chain(&before).for_each(|it| it.close());
     }
 
     fn prepare<'a>(&'a self, config: &PluginsConfig) -> Result<Ready<'a>, String> {
@@ -222,7 +234,7 @@ impl Plugin for HttpAuth {
         let stopped = Arc::<AtomicBool>::default();
         let asker = |requests| Asker {
             // One kind does not wait behind the other: those who are connected not behind those who want to be.
-            workers: Workers::for_requests(config.pool_size),
+            workers: Arc::new(Workers::for_requests(config.pool_size)),
             requests: Arc::new(requests),
         };
         let new = |request| ask::Requests::new(request, config.retry(), Arc::clone(&stopped));
@@ -230,7 +242,13 @@ impl Plugin for HttpAuth {
         let authorizer = acl.map(|acl| Rights(asker(new(acl))));
         Ok(Box::new(move || {
             // What is under way with the old configuration comes to its end with it.
-            *self.stopped.lock() = stopped;
+            let of_login = authenticator.iter().map(|it| Arc::clone(&it.0.workers));
+            let of_rights = authorizer.iter().map(|it| Arc::clone(&it.0.workers));
+            let workers = of_login.chain(of_rights).collect();
+            let mut running = self.running.lock();
+            running.before.iter().for_each(|it| it.close());
+            let before = std::mem::take(&mut running.workers);
+            *running = Running { stopped, workers, before };
             Parts {
                 authenticator: authenticator.map(|it| Arc::new(it) as _),
                 authorizer: authorizer.map(|it| Arc::new(it) as _),

@@ -8,11 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 /// A few threads with a bounded queue; they begin with the first job and end when it is dropped.
 pub struct Workers {
-    jobs: Sender<Job>,
+    /// `None` once it is closed.
+    jobs: RwLock<Option<Sender<Job>>>,
     waiting: Receiver<Job>,
     /// Threads that have begun.
     begun: Mutex<usize>,
@@ -29,7 +30,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Outcome<T>(Arc<Slot<T>>);
 
 /// The other end of it.
-struct Filler<T>(Arc<Slot<T>>);
+pub(crate) struct Filler<T>(Arc<Slot<T>>);
 
 struct Slot<T>(Mutex<Content<T>>);
 
@@ -41,6 +42,12 @@ enum Content<T> {
 /// More waits than will be done in time.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overloaded;
+
+/// Both ends of something that somebody will have computed.
+pub(crate) fn outcome<T>() -> (Filler<T>, Outcome<T>) {
+    let slot = Arc::new(Slot(Mutex::new(Content::Open(None))));
+    (Filler(Arc::clone(&slot)), Outcome(slot))
+}
 
 impl Workers {
     /// Workers on half of the cores: the other half serves connections.
@@ -54,13 +61,26 @@ impl Workers {
     /// Workers that wait for others most of the time.
     #[must_use]
     pub(crate) fn for_requests(threads: usize) -> Self {
-        Self { name: "broker-requests", ..Self::with(threads, threads * REQUESTS_PER_THREAD) }
+        Self { name: "broker-asking", ..Self::with(threads, threads * REQUESTS_PER_THREAD) }
+    }
+
+    /// The same for what takes a fraction of a millisecond.
+    #[must_use]
+    pub(crate) fn for_signatures() -> Self {
+        let Self { max, .. } = Self::new();
+        Self::with(max, max * SIGNATURES_PER_THREAD)
     }
 
     fn with(max: usize, queue: usize) -> Self {
         let (jobs, waiting) = bounded(queue);
         let open = Arc::default();
+        let jobs = RwLock::new(Some(jobs));
         Self { jobs, waiting, begun: Mutex::new(0), max, open, name: "broker-hashing" }
+    }
+
+    /// Takes no more jobs; its threads end when those are done that wait.
+    pub(crate) fn close(&self) {
+        *self.jobs.write() = None;
     }
 
     /// Has a job done, which is passed over if nobody waits for it any more when its turn comes.
@@ -68,16 +88,17 @@ impl Workers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Outcome<T>, Overloaded> {
-        let slot = Arc::new(Slot(Mutex::new(Content::Open(None))));
-        let filler = Filler(Arc::clone(&slot));
+        let (filler, outcome) = outcome();
         let job = Box::new(move || {
             if Arc::strong_count(&filler.0) > 1 {
                 filler.fill(work());
             }
         });
+        let jobs = self.jobs.read();
+        let jobs = jobs.as_ref().ok_or(Overloaded)?;
         self.begin_thread()?;
-        match self.jobs.try_send(job) {
-            Ok(()) => Ok(Outcome(slot)),
+        match jobs.try_send(job) {
+            Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 Err(Overloaded)
@@ -120,7 +141,7 @@ impl Default for Workers {
 }
 
 impl<T> Filler<T> {
-    fn fill(&self, value: T) {
+    pub(crate) fn fill(&self, value: T) {
         self.put(Some(value));
     }
 
@@ -161,6 +182,8 @@ const THREADS_MAX: usize = 8;
 const JOBS_PER_THREAD: usize = 200;
 /// What a thread has answered within that time by a server that takes half a second.
 const REQUESTS_PER_THREAD: usize = 30;
+/// What a thread does of the slowest signatures in the same time.
+const SIGNATURES_PER_THREAD: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -235,6 +258,24 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(wait(first), Some(()));
         assert!(told.recv().is_err(), "it was dropped without being done");
+    }
+
+    #[test]
+    fn closed_workers_do_what_waits_and_end() {
+        let workers = Workers::with(1, 10);
+        let (go, wait_for_go) = mpsc::channel::<()>();
+        let first = workers.run(move || wait_for_go.recv().unwrap()).unwrap();
+        let second = workers.run(|| 2).unwrap();
+        workers.close();
+        assert_eq!(workers.run(|| 3).err(), Some(Overloaded));
+        go.send(()).unwrap();
+        assert_eq!((wait(first), wait(second)), (Some(()), Some(2)));
+        // What its threads share with it they have given back.
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while Arc::strong_count(&workers.open) > 1 {
+            assert!(std::time::Instant::now() < until, "the thread never ended");
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
-    AccountError, Accounts, ConfigSource, DelayedPublish, HttpAuth, Plugin, PluginError,
+    AccountError, Accounts, ConfigSource, DelayedPublish, HttpAuth, Jwt, Plugin, PluginError,
     PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
 };
 
@@ -15,9 +15,10 @@ use crate::live_config::{LiveConfig, Orders};
 use crate::rules::RuleEnginePlugin;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 8] = [
+pub(crate) const BUILT_IN: [&str; 9] = [
     "emqx_auth_clientid",
     "emqx_auth_http",
+    "emqx_auth_jwt",
     "emqx_auth_username",
     "emqx_dashboard",
     "emqx_delayed_publish",
@@ -85,6 +86,7 @@ fn built_in(
     vec![
         Box::new(client_ids.clone()),
         Box::new(HttpAuth::new()),
+        Box::new(Jwt::new()),
         Box::new(usernames.clone()),
         Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),

@@ -35,7 +35,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         "broker-examples",
         &["broker-codec", "broker-core", "broker-net", "broker-rules", "broker-store"],
     ),
-    ("broker-fuzz", &["broker-codec", "broker-core", "broker-net", "broker-rules", "broker-store"]),
+    (
+        "broker-fuzz",
+        &[
+            "broker-codec",
+            "broker-core",
+            "broker-net",
+            "broker-plugins",
+            "broker-rules",
+            "broker-store",
+        ],
+    ),
 ];
 
 /// No socket, no file, no thread, no clock, no runtime: these crates are values and functions.

@@ -1,5 +1,8 @@
 """A web server that says who may connect and what they may do, as operators write one. Can be killed and slowed."""
 
+import contextlib
+import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +22,8 @@ class AuthServer:
         self.port = 0
         self.start()
 
-    def start(self):
+    def start(self, ca=None):
+        """With the certificate of `ca` it speaks TLS."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,6 +59,10 @@ class AuthServer:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self.server.daemon_threads = True
+        if ca:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(ca.crt("server"), ca.key("server"))
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -86,5 +94,6 @@ class AuthServer:
         self.server.shutdown()
         self.server.server_close()
         for connection in self.open:
-            connection.close()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.open.clear()

@@ -1,14 +1,14 @@
 """emqx_auth_http: a web server says who may connect and what they may do."""
 
-import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import mosquitto
 from api import NODE, Api
 from auth_server import AuthServer
-from paho_client import V5, V311
+from paho_client import V311
 from waiting import wait_until
 
 NAME = "emqx_auth_http"
@@ -98,7 +98,7 @@ def test_rights_are_the_servers_too(start, web, paho):
     assert len(web.asked) == n_asked, "the answer is remembered"
     root = paho(port, "r", username="root", password="secret")
     assert root.subscribe("secret/#", 1) == [1]
-    assert len(web.of("/acl")) == 4, "nobody is asked about a superuser"
+    assert len(web.of("/acl")) == 5, "nobody is asked about a superuser"
 
 
 def test_mosquitto_clients(start, web, mosquitto_sub):
@@ -214,11 +214,9 @@ def test_it_is_loaded_reloaded_and_unloaded(start, web, paho):
 
 
 def threads(server):
-    folder = f"/proc/{server.process.pid}/task"
-    import os
-
-    names = [open(f"{folder}/{task}/comm").read().strip() for task in os.listdir(folder)]
-    return sum(name == "broker-requests" for name in names)
+    """How many there are that make requests."""
+    tasks = Path(f"/proc/{server.process.pid}/task")
+    return sum(task.read_text() == "broker-asking\n" for task in tasks.glob("*/comm"))
 
 
 def test_unloading_ends_its_threads(start, web, paho):
@@ -227,12 +225,29 @@ def test_unloading_ends_its_threads(start, web, paho):
     paho(server.tcp, "m1", username="alice", password="secret")
     assert threads(server) > 0
     order(Api(server.management), "unload").done()
-    wait_until(lambda: threads(server) == 0)
+    wait_until(lambda: threads(server) == 0, "no thread is left")
 
 
 def test_with_certificates(start, web, paho, ca):
-    # The shared authority makes the server's certificate and the client's.
-    params = {"url": f"http://127.0.0.1:{web.port}/auth", "params": "username=%u,password=%P,cn=%C,dn=%d"}
-    port = start(**tables(web, auth_req=params)).tcp
-    assert paho(port, "m", username="alice", password="secret").reason() == 0
-    assert web.of("/auth")[-1]["cn"] == "undefined"
+    form = {
+        "url": f"https://localhost:{web.port}/auth",
+        "params": "username=%u,password=%P,cn=%C,dn=%dn",
+    }
+    files = {"cacertfile": str(ca.crt("ca"))}
+    config = tables(web, auth_req=form, ssl=files)
+    del config["auth"]["http"]["super_req"], config["auth"]["http"]["acl_req"]
+    verified = {"cacertfile": str(ca.crt("ca")), "verify": "verify_peer"}
+    config["listener"] = {"ssl": {"external": ca.listener(**verified)}}
+    web.kill()
+    web.start(ca)
+    server = start(**config)
+    login = {"username": "alice", "password": "secret"}
+    assert paho(server.ssl, "m", ca=ca, certificate="alice", **login).reason() == 0
+    dn = "CN=alice,OU=Devices,O=Test"
+    assert web.of("/auth") == [{**login, "cn": "alice", "dn": dn}]
+    # One whose certificate nobody vouches for is not asked.
+    files["cacertfile"] = str(ca.crt("stranger"))
+    server.configure(config)
+    order(Api(server.management), "reload").done()
+    assert paho(server.tcp, "m", **login).reason() == UNAVAILABLE
+    assert len(web.of("/auth")) == 1

@@ -127,7 +127,12 @@ impl Channel {
             AuthStep::Success { data, username, superuser } => {
                 let bytes = std::mem::take(&mut exchange.connect);
                 let peer = Peer::clone(peer);
-                let admission = Admission::Admitted { superuser, username, auth_data: data };
+                let admission = Admission::Admitted {
+                    superuser,
+                    username,
+                    auth_data: data,
+                    until_ms: u64::MAX,
+                };
                 let mut decoder = Decoder::for_server(u32::MAX);
                 match decoder.decode(&bytes) {
                     Ok(Some((Packet::Connect(connect), _))) => {

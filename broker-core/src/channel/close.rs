@@ -27,6 +27,8 @@ pub enum CloseCause {
     Kicked,
     /// The client was banned.
     Banned,
+    /// What it came in with is not valid any more.
+    CredentialsExpired,
     /// The broker stops.
     ServerShuttingDown,
     /// The client broke the protocol or a limit.
@@ -88,7 +90,8 @@ impl CloseCause {
             }
             Self::ClientDisconnectedWithWill => ReasonCode::DisconnectWithWill,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
-            Self::ConnectTimeout => ReasonCode::MaximumConnectTime,
+            // "The maximum connection time authorized for this connection has been exceeded."
+            Self::ConnectTimeout | Self::CredentialsExpired => ReasonCode::MaximumConnectTime,
             Self::TakenOver => ReasonCode::SessionTakenOver,
             Self::Kicked => ReasonCode::AdministrativeAction,
             Self::Banned => ReasonCode::Banned,
@@ -128,6 +131,7 @@ impl CloseCause {
             Self::TakenOver => "takeovered",
             Self::Kicked => "kicked",
             Self::Banned => "banned",
+            Self::CredentialsExpired => "expired",
             Self::ServerShuttingDown => "shutdown",
             Self::Violation(_) => "protocol_error",
         }

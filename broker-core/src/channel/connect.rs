@@ -36,6 +36,8 @@ pub(crate) enum Admission {
         username: Option<Arc<str>>,
         /// Authentication Data for CONNACK.
         auth_data: Vec<u8>,
+        /// When its credentials expire, on the wall clock; `u64::MAX` for never.
+        until_ms: u64,
     },
     /// It may not, and why.
     Refused(ReasonCode),
@@ -43,7 +45,11 @@ pub(crate) enum Admission {
 
 impl Admission {
     pub(crate) const fn admitted(superuser: bool) -> Self {
-        Self::Admitted { superuser, username: None, auth_data: Vec::new() }
+        Self::admitted_until(superuser, u64::MAX)
+    }
+
+    pub(crate) const fn admitted_until(superuser: bool, until_ms: u64) -> Self {
+        Self::Admitted { superuser, username: None, auth_data: Vec::new(), until_ms }
     }
 }
 
@@ -176,11 +182,17 @@ impl Channel {
         admission: Admission,
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
-        let (superuser, proven_name, auth_data) = match admission {
+        let (superuser, proven_name, auth_data, until_ms) = match admission {
             Admission::Refused(reason_code) => return Err(self.refuse(reason_code, turn)),
-            Admission::Admitted { superuser, username, auth_data } => {
-                (superuser, username, auth_data)
+            Admission::Admitted { superuser, username, auth_data, until_ms } => {
+                (superuser, username, auth_data, until_ms)
             }
+        };
+        // On the wall clock it was said, on the monotonic one it is waited for.
+        let expires_ms = match until_ms.checked_sub(turn.now.wall_ms) {
+            _ if until_ms == u64::MAX => u64::MAX,
+            Some(left_ms) if left_ms > 0 => turn.now.mono_ms.saturating_add(left_ms),
+            _ => return Err(self.refuse(ReasonCode::NotAuthorized, turn)),
         };
         let zone = &peer.zone;
         let username = proven_name
@@ -273,6 +285,7 @@ impl Channel {
             session.close(CloseCause::Banned);
         }
         let publisher = Publisher::Client(Arc::clone(&client));
+        self.expires_ms = expires_ms;
         self.enter(connect, session, publisher, expiry_s, turn);
         if !session_present {
             self.subscribe_automatically(turn);

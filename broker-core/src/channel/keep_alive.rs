@@ -22,7 +22,11 @@ impl Channel {
             State::AwaitConnect(_) | State::Authenticating(_) => self.connect_deadline_ms(),
             State::Connected(_) => {
                 let pause = if self.is_paused { self.allowance_until_ms } else { u64::MAX };
-                let due = self.keep_alive_due_ms().min(self.next_check_ms).min(pause);
+                let due = self
+                    .keep_alive_due_ms()
+                    .min(self.next_check_ms)
+                    .min(pause)
+                    .min(self.expires_ms);
                 Some(due).filter(|due| *due < u64::MAX)
             }
             State::Closed => None,
@@ -49,7 +53,8 @@ impl Channel {
     /// Does what is due.
     ///
     /// # Errors
-    /// The client did not connect in time, or has been silent for too long [MQTT-3.1.2-22].
+    /// The client did not connect in time, has been silent for too long [MQTT-3.1.2-22], or its credentials have
+    /// expired.
     pub fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         let now_ms = turn.now.mono_ms;
         self.check_serves()?;
@@ -62,6 +67,9 @@ impl Channel {
                 if self.is_paused && now_ms >= self.allowance_until_ms {
                     self.is_paused = false;
                     self.last_packet_ms = now_ms;
+                }
+                if now_ms >= self.expires_ms {
+                    return Err(Close::from(CloseCause::CredentialsExpired));
                 }
                 if now_ms >= self.keep_alive_due_ms() {
                     return Err(Close::from(CloseCause::KeepAliveTimeout));

@@ -197,6 +197,41 @@ fn an_authenticator_may_answer_later() {
     assert_eq!(rig.metric(Metric::PacketsConnect), 2);
 }
 
+/// Lets everybody in until a time.
+struct Until(u64);
+
+impl Authenticator for Until {
+    fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
+        Answer::Now(Authentication::AllowUntil { superuser: false, until_ms: self.0 })
+    }
+}
+
+/// The client is told why, its Will is published, and its session stays for the next connection.
+#[test]
+fn a_connection_ends_when_its_credentials_expire() {
+    for version in [V3, V5] {
+        let mut rig = Rig::new();
+        let until_ms = rig.now.wall_ms + 5_000;
+        rig.broker.change_extensions(|it| it.authenticators.push(Arc::new(Until(until_ms))));
+        let watcher = rig.hello(Hello::v5("watcher"));
+        rig.check(watcher, &["CONNACK present=0 0x00"]);
+        rig.subscribed(watcher, "will", Q0);
+        let hello = Hello { version, ..login("c", "bob", b"token", version) }.will("will", "gone");
+        let c = rig.join(hello.lasting(100));
+        rig.pass_ms(4_999);
+        rig.send(c, &Packet::PingReq);
+        rig.check(c, &["PINGRESP"]);
+        assert_eq!(rig.cause(c), None);
+        rig.pass_ms(1);
+        assert_eq!(rig.cause(c), Some(CloseCause::CredentialsExpired));
+        rig.check(c, if version == V5 { &["DISCONNECT 0xa0"] } else { &[] });
+        assert_eq!(rig.out(watcher).len(), 1, "the Will");
+        let c = rig.hello(login("c", "bob", b"token", version));
+        rig.check(c, &["CONNACK present=0 0x87"]);
+        assert!(rig.broker.session("c").is_some());
+    }
+}
+
 /// The time for CONNECT runs while somebody else thinks.
 #[test]
 fn an_authenticator_that_never_answers_costs_its_connection_only() {

@@ -10,6 +10,8 @@ use broker_core::extension::{Answer, Authentication, Authenticator, Credentials}
 use broker_core::{Peer, ProtocolVersion, ReasonCode};
 
 use super::*;
+use crate::http_auth::HttpAuthConfig;
+use crate::jwt::JwtConfig;
 
 struct World {
     accounts: Accounts,
@@ -33,8 +35,9 @@ fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> Plu
         retained,
         delayed,
         auth_clientid,
-        auth_http: Default::default(),
+        auth_http: HttpAuthConfig::default(),
         auth_username,
+        auth_jwt: JwtConfig::default(),
     }
 }
 

@@ -8,6 +8,8 @@ use broker_core::config::BrokerConfig;
 use broker_core::extension::{Action, Answer, Authentication, Credentials, Extensions, Verdict};
 
 use super::*;
+use crate::http_auth::HttpAuthConfig;
+use crate::jwt::JwtConfig;
 use crate::plugin::{Ready, ServedElsewhere};
 
 /// A plugin that notes its life and adds a link to each chain.
@@ -80,8 +82,9 @@ fn config(loaded: &[&str]) -> PluginsConfig {
         retained,
         delayed,
         auth_clientid,
-        auth_http: Default::default(),
+        auth_http: HttpAuthConfig::default(),
         auth_username,
+        auth_jwt: JwtConfig::default(),
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Rights(pub(super) Asker);
 
 /// Requests, and the threads that make them.
 pub(super) struct Asker {
-    pub(super) workers: Workers,
+    pub(super) workers: Arc<Workers>,
     pub(super) requests: Arc<Requests>,
 }
 

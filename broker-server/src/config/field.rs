@@ -8,7 +8,7 @@ use broker_codec::{QoS, topic};
 use broker_core::config::{RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{AccessRule, Bind, Cidr, PeerCertField};
-use broker_plugins::{HttpMethod, HttpParams};
+use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
@@ -132,8 +132,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair);
-word_field!(HttpMethod HttpParams);
-word_field!(Level OnDamage OnFailure WillsKeep);
+word_field!(Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -260,6 +259,7 @@ enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Stick
 enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");
 enum_words!(OnDamage: Start = "start", Stop = "stop");
 enum_words!(OnFailure: ReadOnly = "read_only", Exit = "exit");
+enum_words!(TokenFrom: Password = "password", Username = "username");
 enum_words!(WillsKeep: Nobody = "none", Durable = "durable", Retained = "retained", All = "all");
 
 impl Word for LogTarget {

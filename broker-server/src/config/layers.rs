@@ -100,9 +100,7 @@ impl Layers {
         let mut adopting = self.clone();
         let entries = &mut adopting.base.entries;
         let is_read = |(path, entry): &(&String, &Entry)| {
-            // Accounts are made as they are read.
-            let is_account = matches!(entry.key.goes, Goes::Account { .. });
-            path.starts_with(prefix) && (entry.key.is_live() || is_account)
+            path.starts_with(prefix) && entry.key.is_read_again()
         };
         entries.retain(|path, entry| !is_read(&(path, entry)));
         let newer = &newer.base;
@@ -167,7 +165,8 @@ impl Layers {
             return Err(refused(format!("there is no {table} in the configuration file")));
         }
         if !key.is_live() {
-            return Err(refused(RESTART.into()));
+            let when = if key.is_of_login() { RELOAD } else { RESTART };
+            return Err(refused(when.into()));
         }
         if item.is_some() {
             let whole = full_path(key, &owner);
@@ -232,6 +231,8 @@ fn named(entries: Vec<(String, Origin, Tree)>) -> Option<BTreeMap<ItemName, Item
     entries.into_iter().map(entry).collect()
 }
 
+const RELOAD: &str =
+    "is read from the configuration file alone; set it there and reload the plugin";
 const RESTART: &str = "takes effect with a restart; set it in the configuration file";
 
 #[cfg(test)]

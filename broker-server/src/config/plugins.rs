@@ -47,9 +47,10 @@ pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
 }
 
-const PREFIXES: [(&str, &str); 8] = [
+const PREFIXES: [(&str, &str); 9] = [
     ("emqx_auth_clientid", "auth.client."),
     ("emqx_auth_http", "auth.http."),
+    ("emqx_auth_jwt", "auth.jwt."),
     ("emqx_auth_username", "auth.user."),
     ("emqx_dashboard", "dashboard."),
     ("emqx_delayed_publish", "delayed."),

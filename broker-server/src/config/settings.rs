@@ -9,7 +9,9 @@ use broker_core::config::{
     AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
-use broker_plugins::{AccountHash, AccountsConfig, HttpAuthConfig, PluginsConfig, Subject};
+use broker_plugins::{
+    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject,
+};
 use log::LevelFilter;
 
 use super::accounts::{self, Account};
@@ -44,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) client_hash: AccountHash,
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
+    pub(crate) jwt: JwtConfig,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
     /// `[mqtt]`.
@@ -123,6 +126,7 @@ impl Default for Settings {
             client_hash: AccountHash::default(),
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
+            jwt: JwtConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
             scram_users: BTreeMap::new(),
@@ -350,6 +354,7 @@ impl Settings {
         plugins.auth_clientid.hash = self.client_hash;
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
+        plugins.auth_jwt = self.jwt;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
                 Subject::ClientId => &mut plugins.auth_clientid.accounts,
@@ -394,6 +399,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         auth_clientid: AccountsConfig::default(),
         auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
+        auth_jwt: JwtConfig::default(),
     }
 }
 

@@ -12,6 +12,18 @@ impl Key {
             Goes::Listener { .. } | Goes::Account { .. } | Goes::Ignored(_) => false,
         }
     }
+
+    /// Whether plugins find it changed in the file when they are reloaded.
+    pub(crate) fn is_read_again(&self) -> bool {
+        // Accounts are made as they are read.
+        let is_account = matches!(self.goes, Goes::Account { .. });
+        self.is_live() || is_account || self.is_of_login()
+    }
+
+    /// Keys, files and servers that clients are held against: not for whoever may use the API.
+    pub(crate) fn is_of_login(&self) -> bool {
+        self.name.starts_with("auth.jwt.") || self.name.starts_with("auth.http.")
+    }
 }
 
 /// Of the keys of the broker as a whole. None of them may be a secret: what is set is kept as it was sent.
@@ -42,6 +54,10 @@ const LIVE: &[&str] = &[
     "module.slow_subs.expire_interval",
     "auth.client.password_hash",
     "auth.user.password_hash",
+    "auth.jwt.from",
+    "auth.jwt.jwks_refresh_interval",
+    "auth.jwt.verify_claims",
+    "auth.jwt.leeway",
     "os_mon.cpu_high_watermark",
     "os_mon.cpu_low_watermark",
     "os_mon.sysmem_high_watermark",

@@ -1,0 +1,639 @@
+//! Tokens of another implementation (PyJWT, in `tests/vectors.json`), and tokens as attackers make them.
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::extension::{Answer, Authentication, Authenticator, Credentials};
+use broker_core::{Broker, Peer, ProtocolVersion, ReasonCode};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::accounts::AccountsConfig;
+use crate::http_auth::HttpAuthConfig;
+
+const REFUSED: Authentication = Authentication::Deny(ReasonCode::NotAuthorized);
+const MISSING: Authentication = Authentication::Missing(ReasonCode::NotAuthorized);
+const ALLOWED: Authentication = Authentication::AllowUntil { superuser: false, until_ms: u64::MAX };
+const PUBLIC: [&str; 8] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"];
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("tests/vectors.json")).unwrap()
+}
+
+fn text(vectors: &Value, path: &str) -> String {
+    vectors.pointer(path).unwrap().as_str().unwrap().to_owned()
+}
+
+/// A file that is gone with it.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(content: &[u8]) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("broker-jwt-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn text(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn prepared(config: JwtConfig) -> Result<Arc<dyn Authenticator>, String> {
+    let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
+    let config = PluginsConfig {
+        loaded: Vec::new(),
+        retained,
+        delayed,
+        auth_clientid: AccountsConfig::default(),
+        auth_http: HttpAuthConfig::default(),
+        auth_username: AccountsConfig::default(),
+        auth_jwt: config,
+    };
+    let jwt = Jwt::new();
+    let parts = jwt.prepare(&config)?();
+    Ok(parts.authenticator.unwrap())
+}
+
+fn begin(config: JwtConfig) -> Arc<dyn Authenticator> {
+    prepared(config).unwrap()
+}
+
+fn with_secret(secret: &str) -> JwtConfig {
+    JwtConfig { secret: secret.to_owned(), ..JwtConfig::default() }
+}
+
+fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentials> {
+    Arc::new(Credentials {
+        client_id: "c1".into(),
+        username: username.map(Into::into),
+        password: password.map(Into::into),
+        version: ProtocolVersion::V5,
+        peer: Peer {
+            addr: None,
+            listener: "test".into(),
+            zone: Arc::new(ZoneConfig::default()),
+            certificate_username: None,
+            certificate: None,
+            ws_cookies: None,
+        },
+    })
+}
+
+fn ask(login: &Arc<dyn Authenticator>, token: &str) -> Authentication {
+    answer_to(login, &credentials(Some("bob"), Some(token.as_bytes())))
+}
+
+fn answer_to(login: &Arc<dyn Authenticator>, credentials: &Arc<Credentials>) -> Authentication {
+    match login.authenticate(credentials) {
+        Answer::Now(answer) => answer,
+        Answer::Later(answer) => block_on(answer),
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future: Pin<&mut _> = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park_timeout(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Signed with HMAC-SHA-256, whatever the header says.
+fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let text = format!("{}.{}", encode(header), encode(claims));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text.as_bytes());
+    format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag))
+}
+
+fn hs256(claims: &str) -> String {
+    signed(r#"{"alg":"HS256"}"#, claims, b"secret")
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+fn secrets_check_hmac_of_another_implementation() {
+    let vectors = vectors();
+    let login = begin(with_secret(&text(&vectors, "/secret")));
+    let other = begin(with_secret("another"));
+    for algorithm in ["HS256", "HS384", "HS512"] {
+        let token = text(&vectors, &format!("/tokens/{algorithm}"));
+        assert_eq!(ask(&login, &token), ALLOWED, "{algorithm}");
+        assert_eq!(ask(&other, &token), REFUSED, "{algorithm}");
+    }
+    for algorithm in PUBLIC {
+        let token = text(&vectors, &format!("/tokens/{algorithm}"));
+        assert_eq!(ask(&login, &token), REFUSED, "{algorithm} without a public key");
+    }
+}
+
+/// RFC 7515, A.1, which has expired since.
+#[test]
+fn the_token_of_the_rfc_is_read_and_expired() {
+    let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let key =
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+    let secret = Secret::new(&BASE64_URL_SAFE_NO_PAD.decode(key).unwrap());
+    let token = token::Token::read(token.as_bytes()).unwrap_or_else(|_| panic!("unreadable"));
+    assert!(secret.verifies(token.algorithm, &token.signed, &token.signature));
+    let rules = Rules { expected: BTreeMap::new(), leeway_s: 0 };
+    let credentials = credentials(None, None);
+    let at = |s: u64| rules.check(&token.claims, &credentials, s * 1_000);
+    assert_eq!(at(1_300_819_379), Ok(1_300_819_380_000));
+    assert_eq!(at(1_300_819_380), Err(claims::BadClaims::Expired));
+}
+
+#[test]
+fn a_public_key_checks_the_algorithms_of_its_kind_alone() {
+    let vectors = vectors();
+    for (name, fitting) in
+        [("rsa_a", &PUBLIC[..6]), ("p256", &["ES256"][..]), ("p384", &["ES384"][..])]
+    {
+        let pem = TempFile::new(text(&vectors, &format!("/pem/{name}")).as_bytes());
+        let login = begin(JwtConfig { pubkey: Some(pem.0.clone()), ..JwtConfig::default() });
+        for algorithm in PUBLIC.iter().chain(&["HS256", "HS384", "HS512", "ES512", "EdDSA"]) {
+            let token = text(&vectors, &format!("/tokens/{algorithm}"));
+            let expected = if fitting.contains(algorithm) { ALLOWED } else { REFUSED };
+            assert_eq!(ask(&login, &token), expected, "{algorithm} with {name}");
+        }
+        assert_eq!(ask(&login, &text(&vectors, "/none")), REFUSED);
+        assert_eq!(ask(&login, &text(&vectors, "/of_another_key")), REFUSED);
+    }
+}
+
+/// Attack case 31: the public key, which everybody has, as secret.
+#[test]
+fn a_public_key_is_never_a_secret() {
+    let vectors = vectors();
+    let pem = text(&vectors, "/pem/rsa_a");
+    let file = TempFile::new(pem.as_bytes());
+    let config = JwtConfig { pubkey: Some(file.0.clone()), ..with_secret("a real secret") };
+    let login = begin(config);
+    assert_eq!(ask(&login, &text(&vectors, "/hs256_of_pem")), REFUSED);
+    let trimmed = signed(r#"{"alg":"HS256"}"#, "{}", pem.trim().as_bytes());
+    assert_eq!(ask(&login, &trimmed), REFUSED);
+    // An HMAC in the place of a signature of RSA.
+    let confused = signed(r#"{"alg":"RS256"}"#, "{}", b"a real secret");
+    assert_eq!(ask(&login, &confused), REFUSED);
+    assert_eq!(ask(&login, &signed(r#"{"alg":"HS256"}"#, "{}", b"a real secret")), ALLOWED);
+    // Without a secret of its own: the well-known one does not count beside another key.
+    let login = begin(JwtConfig { pubkey: Some(file.0.clone()), ..JwtConfig::default() });
+    let known = signed(r#"{"alg":"HS256"}"#, "{}", JwtConfig::WELL_KNOWN_SECRET.as_bytes());
+    assert_eq!(ask(&login, &known), REFUSED);
+    assert_eq!(ask(&begin(JwtConfig::default()), &known), ALLOWED);
+}
+
+/// Attack case 31: `none` in all its spellings, and what a header may not have.
+#[test]
+fn what_a_header_says_opens_no_door() {
+    let login = begin(with_secret("secret"));
+    for algorithm in
+        ["none", "None", "NONE", "nOnE", "", "hs256", "HS256 ", "HS1", "ES512", "EdDSA"]
+    {
+        let header = format!(r#"{{"alg":"{algorithm}"}}"#);
+        let token = signed(&header, "{}", b"secret");
+        assert_eq!(ask(&login, &token), REFUSED, "{algorithm}");
+        let unsigned = format!("{}.", token.rsplit_once('.').unwrap().0);
+        assert_eq!(ask(&login, &unsigned), REFUSED, "{algorithm} without signature");
+    }
+    for header in [
+        r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","b64":false,"crit":["b64"]}"#,
+    ] {
+        assert_eq!(ask(&login, &signed(header, "{}", b"secret")), REFUSED, "{header}");
+    }
+    // Which key counts is ours to say, not the token's.
+    for header in [
+        r#"{"alg":"HS256","jwk":{"kty":"oct","k":"c2VjcmV0"},"kid":"../../dev/null"}"#,
+        r#"{"alg":"HS256","jku":"http://127.0.0.1:1/x","x5u":"http://127.0.0.1:1/x"}"#,
+    ] {
+        assert_eq!(ask(&login, &signed(header, "{}", b"secret")), ALLOWED, "{header}");
+        assert_eq!(ask(&login, &signed(header, "{}", b"other")), REFUSED, "{header}");
+    }
+}
+
+/// Who does not send a token at all may be known to a later source, which then must let him in.
+#[test]
+fn what_is_no_token_is_refused_unless_somebody_else_knows_it() {
+    let login = begin(with_secret("secret"));
+    let good = hs256("{}");
+    let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!() };
+    let long = format!("{header}.{}.{signature}", "A".repeat(16 << 10));
+    for text in [
+        "password",
+        "..",
+        "...",
+        "a.b.c",
+        &format!("{header}.{claims}"),
+        &format!("{good}.{signature}"),
+        &format!("{header}=.{claims}.{signature}"),
+        &format!("{header}.{claims}.{signature}="),
+        &format!(" {good}"),
+        &format!("{good}\n"),
+        &signed("[]", "{}", b"secret"),
+        &signed(r#"{"typ":"JWT"}"#, "{}", b"secret"),
+        &signed(r#"{"alg":"none","alg":"HS256"}"#, "{}", b"secret"),
+        &signed(r#"{"alg":["HS256"]}"#, "{}", b"secret"),
+        &long,
+    ] {
+        assert_eq!(ask(&login, text), MISSING, "{text}");
+    }
+    assert_eq!(answer_to(&login, &credentials(Some("bob"), None)), MISSING);
+    assert_eq!(answer_to(&login, &credentials(Some("bob"), Some(b""))), MISSING);
+    assert_eq!(answer_to(&login, &credentials(None, Some(&[0xFF; 40]))), MISSING);
+    assert_eq!(answer_to(&login, &credentials(None, Some(good.as_bytes()))), ALLOWED);
+}
+
+/// A signature has one spelling: bits that no byte takes must be zero.
+#[test]
+fn a_signature_has_one_spelling() {
+    let login = begin(with_secret("secret"));
+    let good = hs256("{}");
+    assert_eq!(ask(&login, &good), ALLOWED);
+    let (head, last) = good.split_at(good.len() - 1);
+    // 32 bytes leave two bits of the last character.
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let at = alphabet.find(last).unwrap();
+    assert_eq!(at % 4, 0);
+    let other = &alphabet[at + 1..at + 2];
+    assert_eq!(ask(&login, &format!("{head}{other}")), MISSING);
+}
+
+#[test]
+fn the_user_name_may_be_the_token() {
+    let login = begin(JwtConfig { from: TokenFrom::Username, ..with_secret("secret") });
+    let token = hs256("{}");
+    assert_eq!(answer_to(&login, &credentials(Some(&token), None)), ALLOWED);
+    assert_eq!(answer_to(&login, &credentials(Some("bob"), Some(token.as_bytes()))), MISSING);
+    assert_eq!(answer_to(&login, &credentials(None, Some(token.as_bytes()))), MISSING);
+}
+
+#[test]
+fn times_are_checked_where_they_are_there() {
+    let login = begin(with_secret("secret"));
+    let lenient = begin(JwtConfig { leeway_s: 60, ..with_secret("secret") });
+    let now = now_s();
+    let until = |s: u64| Authentication::AllowUntil { superuser: false, until_ms: s * 1_000 };
+    for (claims, strict, with_leeway) in [
+        (json!({}), ALLOWED, ALLOWED),
+        (json!({"exp": now + 100}), until(now + 100), until(now + 160)),
+        (json!({"exp": now - 1}), REFUSED, until(now + 59)),
+        (json!({"exp": now - 100}), REFUSED, REFUSED),
+        (json!({"exp": 0}), REFUSED, REFUSED),
+        (json!({"exp": -1}), REFUSED, REFUSED),
+        (json!({"exp": u64::MAX}), ALLOWED, ALLOWED),
+        (json!({"exp": 1e300}), ALLOWED, ALLOWED),
+        (json!({"exp": "9999999999"}), REFUSED, REFUSED),
+        (json!({"exp": null}), REFUSED, REFUSED),
+        (json!({"nbf": now - 1, "iat": now - 1}), ALLOWED, ALLOWED),
+        (json!({"nbf": now + 30}), REFUSED, ALLOWED),
+        (json!({"iat": now + 30}), REFUSED, ALLOWED),
+        (json!({"nbf": now + 300}), REFUSED, REFUSED),
+        (json!({"iat": "now"}), REFUSED, REFUSED),
+    ] {
+        let token = hs256(&claims.to_string());
+        assert_eq!(ask(&login, &token), strict, "{claims}");
+        assert_eq!(ask(&lenient, &token), with_leeway, "{claims} with leeway");
+    }
+    // Half a second later than the whole one.
+    let token = hs256(&format!(r#"{{"exp":{now}00.5}}"#));
+    let until_ms = now * 100_000 + 500;
+    assert_eq!(ask(&login, &token), Authentication::AllowUntil { superuser: false, until_ms });
+    let deep = format!("{}1{}", "[".repeat(8_000), "]".repeat(8_000));
+    for claims in ["", "[]", "null", "\"x\"", "{", "{}{}", &deep[..9_000]] {
+        assert_eq!(ask(&login, &hs256(claims)), REFUSED, "{}", &claims[..claims.len().min(20)]);
+    }
+}
+
+#[test]
+fn claims_are_what_the_configuration_wants() {
+    let with = |claims: &[(&str, &str)]| {
+        let claims = claims.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        begin(JwtConfig { verify_claims: claims.collect(), ..with_secret("secret") })
+    };
+    let claims = r#"{"sub":"bob","id":"c1","level":3,"ratio":0.5,"admin":true,"aud":["a"],"x":null,"odd":"%u"}"#;
+    let token = hs256(claims);
+    for (expected, is_let_in) in [
+        (&[("sub", "bob")][..], true),
+        (&[("sub", "%u"), ("id", "%c")], true),
+        (&[("sub", "%c")], false),
+        (&[("sub", "%u"), ("id", "c2")], false),
+        (&[("sub", "x%u")], false),
+        (&[("odd", "%u")], false),
+        (&[("level", "3")], true),
+        (&[("level", "03")], false),
+        (&[("ratio", "0.5")], true),
+        (&[("admin", "true")], true),
+        (&[("admin", "1")], false),
+        (&[("aud", "a")], false),
+        (&[("x", "null")], false),
+        (&[("none", "")], false),
+    ] {
+        let verdict = if is_let_in { ALLOWED } else { REFUSED };
+        assert_eq!(ask(&with(expected), &token), verdict, "{expected:?}");
+    }
+    let nameless = credentials(None, Some(token.as_bytes()));
+    assert_eq!(answer_to(&with(&[("sub", "%u")]), &nameless), REFUSED);
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_refused_by_name() {
+    let vectors = vectors();
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    let private = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        BASE64_STANDARD.encode(key.unwrap())
+    );
+    let good = text(&vectors, "/pem/p256");
+    let cut = good.replacen("MFkw", "MFow", 1);
+    for (content, why) in [
+        (private.as_str(), "a private key; give its public key (openssl pkey -pubout)"),
+        ("", "no public key in PEM format (BEGIN PUBLIC KEY)"),
+        ("emqxsecret", "no public key in PEM format (BEGIN PUBLIC KEY)"),
+        (&text(&vectors, "/pem/p521"), "an EC key that is not of P-256 or P-384, or compressed"),
+        (&text(&vectors, "/pem/ed"), "neither an RSA nor an EC key"),
+        (&text(&vectors, "/pem/rsa1024"), "an RSA key of 1024 bits; it must have 2048 to 8192"),
+        (&cut, "a malformed public key"),
+    ] {
+        let file = TempFile::new(content.as_bytes());
+        let config = JwtConfig { pubkey: Some(file.0.clone()), ..JwtConfig::default() };
+        let error = prepared(config).err().unwrap();
+        assert_eq!(error, format!("auth.jwt.pubkey: {}: {why}", file.text()));
+    }
+    let config = JwtConfig { pubkey: Some("/no/such/file".into()), ..JwtConfig::default() };
+    let error = prepared(config).err().unwrap();
+    assert!(error.starts_with("auth.jwt.pubkey: /no/such/file: No such file"), "{error}");
+    let config = JwtConfig { secret: String::new(), ..JwtConfig::default() };
+    assert_eq!(prepared(config).err().unwrap(), "auth.jwt.secret: is empty");
+}
+
+#[test]
+fn no_debug_text_holds_the_secret() {
+    assert!(!format!("{:?}", with_secret("hush-hush")).contains("hush"));
+}
+
+fn set(place: String) -> JwtConfig {
+    JwtConfig { jwks: Some(place), ..JwtConfig::default() }
+}
+
+#[test]
+fn keys_of_a_set_are_found_by_name_and_kind() {
+    let vectors = vectors();
+    let file = TempFile::new(vectors["jwks"].to_string().as_bytes());
+    let login = begin(set(file.text()));
+    for algorithm in PUBLIC {
+        let token = text(&vectors, &format!("/tokens/{algorithm}"));
+        assert_eq!(ask(&login, &token), ALLOWED, "{algorithm}");
+    }
+    for name in ["/tokens/ES512", "/tokens/HS256", "/none", "/of_another_key", "/hs256_of_pem"] {
+        assert_eq!(ask(&login, &text(&vectors, name)), REFUSED, "{name}");
+    }
+    let keys = |change: &dyn Fn(&mut Value)| {
+        let mut document = vectors["jwks"].clone();
+        document["keys"].as_array_mut().unwrap().iter_mut().for_each(change);
+        key_set::KeySet::parse(document.to_string().as_bytes()).map_err(|why| {
+            assert!(why.starts_with("no key in it that can check tokens: key 1: "), "{why}");
+            why.rsplit("key 4: ").next().unwrap_or_default().to_owned()
+        })
+    };
+    let [rs256, es256] = [token::Algorithm::Rs256, token::Algorithm::Es256];
+    let all = keys(&|_| {}).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(all.len(), 3, "there is no use for P-521");
+    assert!(all.find(Some("rsa"), rs256).is_some());
+    assert!(all.find(Some("rsa"), es256).is_none(), "another kind");
+    assert!(all.find(Some("RSA"), rs256).is_none());
+    assert!(all.find(None, rs256).is_some(), "the only one of its kind");
+    let bound = keys(&|key| {
+        if key["kty"] == "RSA" {
+            key["alg"] = json!("RS512");
+        }
+    });
+    assert!(bound.unwrap_or_else(|why| panic!("{why}")).find(Some("rsa"), rs256).is_none());
+    let refusal = |change: &dyn Fn(&mut Value)| keys(change).err().unwrap();
+    assert_eq!(refusal(&|key| key["use"] = json!("enc")), "is not for signatures");
+    assert_eq!(refusal(&|key| key["key_ops"] = json!(["sign"])), "is not to verify");
+    assert_eq!(refusal(&|key| key["kty"] = json!("oct")), "is a secret, no public key");
+    let two = json!({"keys": [vectors["jwks"]["keys"][0], vectors["jwks"]["keys"][0]]});
+    let two =
+        key_set::KeySet::parse(two.to_string().as_bytes()).unwrap_or_else(|why| panic!("{why}"));
+    assert!(two.find(None, rs256).is_none(), "it must not be left to chance");
+}
+
+#[test]
+fn a_set_that_cannot_be_used_is_refused_by_name() {
+    let many = json!({"keys": vec![json!({}); 257]}).to_string();
+    for (content, why) in [
+        ("{}", "no JSON Web Key Set: missing field `keys`"),
+        ("x", "no JSON Web Key Set: expected value"),
+        (r#"{"keys":[]}"#, "no key in it that can check tokens: no keys"),
+        (r#"{"keys":[{"kty":"RSA"}]}"#, "no key in it that can check tokens: key 1: has no n"),
+        (&many, "more than 256 keys"),
+        (&" ".repeat(600 << 10), "longer than 524288 bytes"),
+    ] {
+        let file = TempFile::new(content.as_bytes());
+        let error = prepared(set(file.text())).err().unwrap();
+        let expected = format!("auth.jwt.jwks: {}: {why}", file.text());
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    for (place, why) in [
+        ("ftp://host/keys", "neither a file nor an http or https URL"),
+        ("http://bob:secret@host/keys", "a URL must not hold a user name or password"),
+        ("https:///keys", "no URL"),
+    ] {
+        let error = prepared(set(place.to_owned())).err().unwrap();
+        assert_eq!(error, format!("auth.jwt.jwks: {why}"));
+    }
+    let both = JwtConfig { pubkey: Some("x".into()), ..set("y".to_owned()) };
+    let expected = "auth.jwt.pubkey and auth.jwt.jwks: only one of them can be set";
+    assert_eq!(prepared(both).err().unwrap(), expected);
+    let ca = JwtConfig { jwks_cacertfile: Some("/no/ca".into()), ..set("https://host/k".into()) };
+    let error = prepared(ca).err().unwrap();
+    assert!(error.starts_with("auth.jwt.jwks_cacertfile: /no/ca: "), "{error}");
+}
+
+/// A server that gives what `document` says at the time, and counts.
+struct KeyServer {
+    address: std::net::SocketAddr,
+    document: Arc<Mutex<Vec<u8>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl KeyServer {
+    fn new(document: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let document = Arc::new(Mutex::new(document.into_bytes()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (given, count) = (Arc::clone(&document), Arc::clone(&asked));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request);
+                count.fetch_add(1, Ordering::SeqCst);
+                let body = given.lock().clone();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            }
+        });
+        Self { address, document, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/keys?x=1", self.address)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_new_key_is_fetched_for_the_first_token_that_names_it() {
+    let vectors = vectors();
+    let keys = vectors["jwks"]["keys"].as_array().unwrap();
+    let server = KeyServer::new(json!({"keys": [keys[0]]}).to_string());
+    let login = begin(JwtConfig { jwks_refresh_interval_ms: 300, ..set(server.url()) });
+    let [rsa, ec] = ["/tokens/RS256", "/tokens/ES256"].map(|path| text(&vectors, path));
+    assert_eq!(ask(&login, &rsa), ALLOWED, "the first reading is waited for");
+    *server.document.lock() = vectors["jwks"].to_string().into_bytes();
+    let begun = Instant::now();
+    while ask(&login, &ec) != ALLOWED {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the new key never counts");
+    }
+    // A server that fails takes no key away.
+    *server.document.lock() = b"out of order".to_vec();
+    let asked = server.asked();
+    while server.asked() < asked + 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not asked again");
+        thread::yield_now();
+    }
+    assert_eq!(ask(&login, &rsa), ALLOWED);
+}
+
+/// Attack: tokens with made-up names of keys must not become requests to the server of the keys.
+#[test]
+fn unknown_keys_have_the_server_asked_once() {
+    let vectors = vectors();
+    let server = KeyServer::new(vectors["jwks"].to_string());
+    let login = begin(set(server.url()));
+    assert_eq!(ask(&login, &text(&vectors, "/tokens/RS256")), ALLOWED);
+    for n in 0..50 {
+        let token = signed(&format!(r#"{{"alg":"RS256","kid":"{n}"}}"#), "{}", b"");
+        assert_eq!(ask(&login, &token), REFUSED);
+    }
+    assert_eq!(server.asked(), 1, "just read is new enough");
+}
+
+#[test]
+fn a_server_that_is_away_refuses_and_the_thread_ends_with_the_plugin() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    drop(listener);
+    let login = begin(set(url));
+    let token = text(&vectors(), "/tokens/RS256");
+    for _ in 0..3 {
+        let unavailable = Authentication::Deny(ReasonCode::ServerUnavailable);
+        assert_eq!(ask(&login, &token), unavailable);
+    }
+    let file = TempFile::new(vectors()["jwks"].to_string().as_bytes());
+    let source = Source::new(&file.text(), None).unwrap_or_else(|(_, why)| panic!("{why}"));
+    let jwks = Jwks::begin(source, Duration::from_secs(3_600)).unwrap();
+    let shared = jwks.weak();
+    assert_eq!(shared.strong_count(), 2, "its thread has it too");
+    jwks.stop();
+    let begun = Instant::now();
+    while shared.strong_count() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the thread goes on");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_broker_can_have_it() {
+    let broker = Broker::builder().build().unwrap();
+    let login = begin(with_secret("secret"));
+    broker.change_extensions(|extensions| extensions.authenticators.push(Arc::clone(&login)));
+    assert_eq!(ask(&login, &hs256("{}")), ALLOWED);
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_odd(text in prop::collection::vec(any::<u8>(), 0..300)) {
+        let login = begin(with_secret("secret"));
+        let answer = answer_to(&login, &credentials(None, Some(&text)));
+        prop_assert!(matches!(answer, MISSING | REFUSED));
+    }
+
+    #[test]
+    fn no_header_and_no_claims_are_too_odd(header in ".{0,60}", claims in ".{0,60}") {
+        let login = begin(with_secret("secret"));
+        let answer = ask(&login, &signed(&header, &claims, b"secret"));
+        prop_assert!(matches!(answer, MISSING | REFUSED | ALLOWED));
+        let answer = ask(&login, &hs256(&claims));
+        let is_object = claims.trim_start().starts_with('{');
+        prop_assert!(answer == REFUSED || is_object);
+    }
+
+    /// A token that is changed anywhere is none.
+    #[test]
+    fn no_bit_can_be_changed(at in any::<prop::sample::Index>(), bit in 0..7_u8) {
+        let login = begin(with_secret("secret"));
+        let mut token = hs256(r#"{"sub":"bob"}"#).into_bytes();
+        let at = at.index(token.len());
+        token[at] ^= 1 << bit;
+        let answer = answer_to(&login, &credentials(None, Some(&token)));
+        prop_assert!(matches!(answer, MISSING | REFUSED), "{answer:?}");
+    }
+
+    #[test]
+    fn no_file_is_too_odd(content in prop::collection::vec(any::<u8>(), 0..200), cut in 0..120_usize) {
+        let _ = key_set::KeySet::parse(&content);
+        let der = BASE64_STANDARD
+            .decode(text(&vectors(), "/pem/p384").lines().filter(|line| !line.starts_with('-')).collect::<String>())
+            .unwrap();
+        let mut odd = der[..cut.min(der.len())].to_vec();
+        odd.extend_from_slice(&content);
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(&odd));
+        let file = TempFile::new(pem.as_bytes());
+        let _ = pem::read(&file.0);
+    }
+}
