@@ -11,7 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::extension::{Answer, Authentication, Authenticator, Credentials};
 use broker_core::{Peer, ProtocolVersion};
-use broker_plugins::{AccountsConfig, Jwt, JwtConfig, Plugin, PluginsConfig};
+use broker_plugins::{AccountsConfig, HttpAuthConfig, Jwt, JwtConfig, Plugin, PluginsConfig};
 use ring::hmac;
 
 /// A token as it is; and header and claims, with U+0000 between, that are signed as they have to be.
@@ -85,6 +85,7 @@ fn login() -> Arc<dyn Authenticator> {
         delayed,
         auth_clientid: AccountsConfig::default(),
         auth_username: AccountsConfig::default(),
+        auth_http: HttpAuthConfig::default(),
         auth_jwt: JwtConfig { secret, leeway_s: 1, ..JwtConfig::default() },
     };
     let jwt = Jwt::new();
