@@ -267,6 +267,18 @@ def test_the_api_shows_no_secret_and_changes_what_is_none(start, paho):
     assert come(paho, broker, None, user=token()) == 0
 
 
+def test_a_secret_that_was_reloaded_stays_when_another_key_changes(start, paho):
+    broker = start(**config(secret=SECRET))
+    api = Api(broker.management)
+    newer = SECRET[::-1]
+    broker.configure(config(secret=newer))
+    assert come(paho, broker, token()) == 0, "a file counts when it is read"
+    api.put(f"{PLUGIN}/reload").done()
+    api.put(f"/nodes/{NODE}/plugin_configs/emqx_auth_jwt", **{"auth.jwt.leeway": "5s"}).done()
+    assert come(paho, broker, token()) == REFUSED_V5
+    assert come(paho, broker, token(newer, exp=int(time.time()) - 2)) == 0
+
+
 def test_what_is_no_token_may_be_an_account(start, paho):
     tables = config(secret=SECRET)
     tables["plugins"]["loaded"].append("emqx_auth_username")

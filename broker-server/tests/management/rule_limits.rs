@@ -175,7 +175,9 @@ fn speeds_are_sampled_while_nothing_else_is_looked_at() {
     wait_until(|| speed("speed_max") > 0.0);
     // Fifty in ten seconds, and some of them perhaps before.
     assert!(speed("speed_max") <= 5.0, "{}", speed("speed_max"));
-    assert!(speed("speed_last5m") <= speed("speed_max"));
+    // The one is rounded to two decimals, the other not.
+    let (mean, most) = (speed("speed_last5m"), speed("speed_max"));
+    assert!(mean <= most + 0.005, "{mean} {most}");
 }
 
 /// Who waits for a server that does not answer keeps nobody else from the API.
