@@ -36,6 +36,12 @@ pub(super) static KEYS: &[Key] = &[
         help: "Headers of each request of emqx_auth_http, by name.",
     },
     key(
+        "auth.http.pool_size",
+        Kind::Number(1, 256),
+        field!(http_auth.pool_size),
+        "Requests under way at once, of clients that connect and of rights each; as many connections are kept. 30 more for each wait, and what comes then is refused.",
+    ),
+    key(
         "auth.http.request.timeout",
         Kind::Duration(0, 60_000),
         field!(http_auth.timeout_ms),
@@ -64,12 +70,6 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Decimal(1.0, 100.0),
         field!(http_auth.retry_backoff),
         "By how much it is longer each time.",
-    ),
-    key(
-        "auth.http.pool_size",
-        Kind::Number(1, 256),
-        field!(http_auth.pool_size),
-        "Requests under way at once, of clients that connect and of rights each; as many connections are kept. 30 more for each wait, and what comes then is refused.",
     ),
     file(
         "auth.http.ssl.cacertfile",
