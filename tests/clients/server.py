@@ -103,6 +103,17 @@ class Server:
         except KeyError:
             raise AttributeError(protocol) from None
 
+    def threads(self):
+        """The names of its threads."""
+        names = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            try:
+                names.append((task / "comm").read_text().strip())
+            except OSError:
+                # It has ended meanwhile.
+                pass
+        return names
+
     def kill(self):
         """SIGKILL."""
         self.process.kill()

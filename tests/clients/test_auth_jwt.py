@@ -2,7 +2,6 @@
 
 import json
 import ssl
-import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -183,10 +182,10 @@ def test_keys_from_a_web_server_come_and_go(start, paho, serve_keys, keys):
     asked = server.asked
     wait_until(lambda: server.asked > asked + 1, "it is asked again")
     assert come(paho, broker, two) == 0, "keys stay when they cannot be read"
-    assert "broker-jwks" in threads(broker)
+    assert "broker-jwks" in broker.threads()
     api = Api(broker.management)
     api.put(f"{PLUGIN}/unload").done()
-    wait_until(lambda: "broker-jwks" not in threads(broker), "nothing is left of the plugin")
+    wait_until(lambda: "broker-jwks" not in broker.threads(), "nothing is left of the plugin")
 
 
 def test_the_server_of_the_keys_must_be_who_it_says_it_is(start, paho, serve_keys, keys, ca):
@@ -201,14 +200,6 @@ def test_the_server_of_the_keys_must_be_who_it_says_it_is(start, paho, serve_key
     # Perhaps before it was ready.
     said = "keys of tokens cannot be read, there are none"
     wait_until(lambda: said in wrong.log.text(), "the reason in the log")
-
-
-def threads(broker):
-    listed = subprocess.run(
-        ["ps", "-L", "-o", "comm=", "-p", str(broker.process.pid)],
-        capture_output=True, text=True, check=True,
-    )
-    return listed.stdout
 
 
 def test_the_plugin_is_loaded_and_reloaded_over_the_api(start, paho, tmp_path, keys):
