@@ -1,105 +1,24 @@
-//! The fuzz targets on a stable toolchain: seeds of `fuzz/corpus`, mutated for `FUZZ_SECS` seconds each.
-
-#![expect(clippy::disallowed_methods, reason = "only tests measure time")]
+//! The fuzz targets of this crate on a stable toolchain.
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;
+#[path = "../../fuzz/smoke.rs"]
+#[expect(clippy::disallowed_methods, reason = "only tests measure time")]
+mod smoke;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
-use proptest::sample::Index;
-use proptest::test_runner::TestRunner;
+use smoke::{Language, fuzz};
 
 #[test]
 fn decode() {
-    fuzz("decode", checks::decode);
+    fuzz("decode", &MQTT, checks::decode);
 }
 
 #[test]
 fn topic_filter() {
-    fuzz("topic_filter", checks::topic_filter);
+    fuzz("topic_filter", &MQTT, checks::topic_filter);
 }
 
-/// Every seed as it is, then mutations until the time is up. A failure prints the shrunk edits.
-fn fuzz(target: &str, check: fn(&[u8])) {
-    let seeds = seeds(target);
-    seeds.iter().for_each(|seed| check(seed));
-    let seconds = std::env::var("FUZZ_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let deadline = Instant::now() + Duration::from_secs(seconds);
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: 500,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    let inputs = (any::<Index>(), any::<Index>(), prop::collection::vec(edit(), 0..8));
-    while Instant::now() < deadline {
-        let result = runner.run(&inputs, |(seed, other, edits)| {
-            let mut bytes = seed.get(&seeds).clone();
-            edits.iter().for_each(|edit| edit.apply(&mut bytes, other.get::<Vec<u8>>(&seeds)));
-            check(&bytes);
-            Ok(())
-        });
-        if let Err(error) = result {
-            panic!("{target}: {error}");
-        }
-    }
-}
-
-fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let mut paths: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no seeds in {}", folder.display());
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-#[derive(Debug, Clone)]
-enum Edit {
-    Set(Index, u8),
-    Flip(Index, u8),
-    Insert(Index, Vec<u8>),
-    Remove(Index),
-    Truncate(Index),
-    /// The rest of another seed.
-    Splice(Index, Index),
-}
-
-fn edit() -> impl Strategy<Value = Edit> {
-    let byte = prop_oneof![any::<u8>(), prop::sample::select(&b"\x00\x01\x7F\x80\xFF+#/$\n"[..]),];
-    prop_oneof![
-        (any::<Index>(), byte.clone()).prop_map(|(at, byte)| Edit::Set(at, byte)),
-        (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Edit::Flip(at, bit)),
-        (any::<Index>(), prop::collection::vec(byte, 1..5))
-            .prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
-        any::<Index>().prop_map(Edit::Remove),
-        any::<Index>().prop_map(Edit::Truncate),
-        (any::<Index>(), any::<Index>()).prop_map(|(at, from)| Edit::Splice(at, from)),
-    ]
-}
-
-impl Edit {
-    fn apply(&self, bytes: &mut Vec<u8>, other: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let n = bytes.len();
-        match self {
-            Self::Set(at, byte) => bytes[at.index(n)] = *byte,
-            Self::Flip(at, bit) => bytes[at.index(n)] ^= 1 << bit,
-            Self::Insert(at, new) => {
-                let at = at.index(n);
-                bytes.splice(at..at, new.iter().copied());
-            }
-            Self::Remove(at) => {
-                bytes.remove(at.index(n));
-            }
-            Self::Truncate(at) => bytes.truncate(at.index(n)),
-            Self::Splice(at, from) => {
-                bytes.truncate(at.index(n));
-                bytes.extend_from_slice(&other[from.index(other.len())..]);
-            }
-        }
-    }
-}
+const MQTT: Language = Language {
+    bytes: b"\x00\x01\x7F\x80\xFF+#/$\n",
+    words: &[b"\0\x04MQTT\x05", b"\xFF\xFF\xFF\x7F", b"$share/"],
+};
