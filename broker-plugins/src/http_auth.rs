@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use broker_rules::http::{EndpointOptions, HttpEndpoint};
+use broker_rules::http::{ANSWER_BYTES_MAX, EndpointOptions, HttpEndpoint};
 use parking_lot::Mutex;
 
 use self::ask::{Asker, Login, Request, Retry, Rights};
@@ -156,6 +156,7 @@ impl HttpAuthConfig {
             connect_timeout: Self::timeout(self.connect_timeout_ms),
             request_timeout: Self::timeout(self.timeout_ms),
             pool_size: self.pool_size,
+            answer_bytes_max: ANSWER_BYTES_MAX,
             cacertfile: self.cacertfile.clone(),
             certfile: self.certfile.clone(),
             keyfile: self.keyfile.clone(),

@@ -3,7 +3,7 @@
 pub(crate) mod target;
 mod transport;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::remote::{AddressRules, look_up};
 /// Makes HTTP requests; connections are kept and shared by all threads that use it.
 pub struct HttpClient {
     agent: Agent,
+    answer_bytes_max: usize,
 }
 
 /// How requests are made.
@@ -34,6 +35,8 @@ pub(crate) struct HttpOptions<'a> {
     pub(crate) request_timeout: Duration,
     /// Connections that are kept while nobody uses them.
     pub(crate) pool_size: usize,
+    /// Bytes of an answer's body that are read.
+    pub(crate) answer_bytes_max: usize,
     /// `None` where TLS is not used.
     pub(crate) tls: Option<&'a TlsFiles>,
     /// `None` lets through whatever address the host has.
@@ -49,6 +52,8 @@ pub struct EndpointOptions {
     pub request_timeout: Duration,
     /// Connections that are kept while nobody uses them.
     pub pool_size: usize,
+    /// Bytes of an answer's body that are read; what is behind them is left.
+    pub answer_bytes_max: usize,
     /// PEM file of the authorities that are trusted; those of the system without it.
     pub cacertfile: Option<PathBuf>,
     /// PEM file of the broker's own certificates.
@@ -69,7 +74,7 @@ pub struct HttpEndpoint {
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
-    /// The body, of which no more than 64 KB are read.
+    /// The body, or the first [`answer_bytes_max`](EndpointOptions::answer_bytes_max) of it.
     pub body: Vec<u8>,
 }
 
@@ -84,8 +89,8 @@ pub struct NoAnswer {
 
 impl HttpClient {
     pub(crate) fn new(options: HttpOptions<'_>) -> Result<Self, String> {
-        let HttpOptions { connect_timeout, request_timeout, pool_size, tls: files, addresses } =
-            options;
+        let HttpOptions { connect_timeout, request_timeout, pool_size, .. } = options;
+        let HttpOptions { answer_bytes_max, tls: files, addresses, .. } = options;
         let mut tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
         if let Some(files) = files {
@@ -116,7 +121,8 @@ impl HttpClient {
             .tls_config(tls.build())
             .build();
         let connector = DirectConnector.chain(RustlsConnector::default());
-        Ok(Self { agent: Agent::with_parts(config, connector, CheckedResolver(addresses)) })
+        let agent = Agent::with_parts(config, connector, CheckedResolver(addresses));
+        Ok(Self { agent, answer_bytes_max })
     }
 
     /// Makes one request; without a body in methods that have none.
@@ -140,7 +146,7 @@ impl HttpClient {
         // Read to its end the connection can be used again; a long answer is not worth it.
         let mut body = Vec::new();
         let reader = response.body_mut().as_reader();
-        let read = reader.take(ANSWER_BYTES_MAX).read_to_end(&mut body);
+        let read = reader.take(self.answer_bytes_max as u64).read_to_end(&mut body);
         if read.is_err() {
             // The status says what counts; half of a body must not be taken for a whole one.
             body.clear();
@@ -181,6 +187,7 @@ impl HttpEndpoint {
             connect_timeout: options.connect_timeout,
             request_timeout: options.request_timeout,
             pool_size: options.pool_size,
+            answer_bytes_max: options.answer_bytes_max,
             tls: target.is_https.then_some(&files),
             addresses: None,
         })?;
@@ -220,6 +227,18 @@ impl fmt::Debug for HttpEndpoint {
     /// Without path, query and headers: there may be a secret in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpEndpoint").field("origin", &self.origin()).finish_non_exhaustive()
+    }
+}
+
+/// Appends bytes as part of a path or query: all but the unreserved characters of RFC 3986 are encoded.
+pub fn percent_encode(out: &mut String, bytes: &[u8]) {
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
     }
 }
 
@@ -302,4 +321,5 @@ pub(crate) fn is_cut_off(error: &Error) -> bool {
 /// What the library has room for.
 const ADDRESSES_MAX: usize = 16;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// An answer that only says yes or no needs no more.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;

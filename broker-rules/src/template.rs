@@ -6,6 +6,7 @@ use broker_codec::topic;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::http::percent_encode;
 use crate::text;
 use crate::value::{Map, Value};
 
@@ -103,14 +104,7 @@ impl Template {
                 Part::Path(path) => {
                     let mut filled = Vec::new();
                     text::append(&look_up(output, path), &mut filled);
-                    for byte in filled {
-                        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-                        {
-                            out.push(char::from(byte));
-                        } else {
-                            out += &format!("%{byte:02X}");
-                        }
-                    }
+                    percent_encode(&mut out, &filled);
                 }
             }
         }

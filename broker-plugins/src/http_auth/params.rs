@@ -1,10 +1,11 @@
 //! Parameters of requests: names, and what of a client stands for their values.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 
 use broker_core::extension::Action;
 use broker_core::{Certificate, ClientId};
+use broker_rules::http::percent_encode;
 
 /// `clientid=%c,username=%u`: names and values, of which some are filled in for each client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -151,18 +152,6 @@ impl Fact {
             }
         };
         percent_encode(out, text.unwrap_or(UNDEFINED).as_bytes());
-    }
-}
-
-/// All but the unreserved characters of RFC 3986.
-fn percent_encode(out: &mut String, bytes: &[u8]) {
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a text does not fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ureq::Error;
 
 use super::config::WebHookConfig;
-use crate::http::{HttpClient, HttpOptions, describe, is_cut_off};
+use crate::http::{ANSWER_BYTES_MAX, HttpClient, HttpOptions, describe, is_cut_off};
 use crate::remote::{AddressRules, Envelope};
 use crate::sink::{Item, Remote, Report, Trouble};
 
@@ -34,6 +34,7 @@ impl Client {
             connect_timeout: config.connect_timeout,
             request_timeout: config.request_timeout,
             pool_size: config.pool_size,
+            answer_bytes_max: ANSWER_BYTES_MAX,
             tls: config.target.is_https.then_some(&config.tls),
             addresses: Some(addresses),
         })?;

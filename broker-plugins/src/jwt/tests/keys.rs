@@ -106,7 +106,7 @@ fn a_set_that_cannot_be_used_is_refused_by_name() {
     for (place, why) in [
         ("ftp://host/keys", "neither a file nor an http or https URL"),
         ("http://bob:secret@host/keys", "a URL must not hold a user name or password"),
-        ("https:///keys", "no URL"),
+        ("https:///keys", "no host and port"),
     ] {
         let error = prepared(set(place.to_owned())).err().unwrap();
         assert_eq!(error, format!("auth.jwt.jwks: {why}"));
