@@ -4,6 +4,8 @@ mod write;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use crate::error::RowError;
 use crate::eval::{Got, Scope};
 use crate::plan::{PathNode, Way};
@@ -85,13 +87,7 @@ fn walk<'s>(
     scope: &'s Scope<'_>,
 ) -> Got<'s> {
     for step in steps {
-        if let Value::Str(text) = &*value {
-            // A text on the way may be JSON.
-            value = match scope.env.decode_json(text) {
-                Some(decoded) => Cow::Owned(decoded),
-                None => return Ok(Cow::Owned(Value::Undefined)),
-            };
-        }
+        value = opened(value, |text| scope.env.decode_json(text));
         value = match step {
             Way::Key(key) => at_key(&value, key),
             Way::Index(index) => at_index(&value, *index),
@@ -106,6 +102,27 @@ fn walk<'s>(
         }
     }
     Ok(value)
+}
+
+/// What is at the end of a way of keys.
+pub(crate) fn follow<'v, 'k>(
+    start: &'v Value,
+    keys: impl IntoIterator<Item = &'k str>,
+    decode: impl Fn(&Bytes) -> Option<Value>,
+) -> Cow<'v, Value> {
+    let mut value = Cow::Borrowed(start);
+    for key in keys {
+        value = at_key(&opened(value, &decode), key);
+    }
+    value
+}
+
+/// A value that a step leads into: a text may be JSON.
+fn opened(value: Cow<'_, Value>, decode: impl Fn(&Bytes) -> Option<Value>) -> Cow<'_, Value> {
+    match &*value {
+        Value::Str(text) => Cow::Owned(decode(text).unwrap_or_default()),
+        _ => value,
+    }
 }
 
 /// The index that a path has; `None` if that is no integer.

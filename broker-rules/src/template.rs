@@ -1,5 +1,6 @@
 //! Templates: texts with `${path}` in them, filled from what a rule has selected.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use broker_codec::topic;
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::http::percent_encode;
+use crate::path;
 use crate::text;
 use crate::value::{Map, Value};
 
@@ -64,10 +66,14 @@ impl Template {
         Self(parts)
     }
 
-    /// A template that is text and nothing else.
+    /// The text, if there is nothing to be filled in.
     #[must_use]
-    pub fn literal(source: &str) -> Self {
-        Self(vec![Part::Text(source.into())])
+    pub fn as_literal(&self) -> Option<&str> {
+        match &*self.0 {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
     }
 
     /// True for an empty text.
@@ -80,9 +86,9 @@ impl Template {
     #[must_use]
     pub fn render(&self, output: &Map) -> Bytes {
         if let [Part::Path(path)] = &*self.0
-            && let Value::Str(bytes) = look_up(output, path)
+            && let Value::Str(bytes) = &*look_up(output, path)
         {
-            return bytes;
+            return bytes.clone();
         }
         let mut out = Vec::new();
         for part in &self.0 {
@@ -121,9 +127,9 @@ impl Template {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Path(path) => match look_up(output, path) {
+                Part::Path(path) => match &*look_up(output, path) {
                     Value::Undefined => return Err(TopicTemplateError::Undefined(path.join("."))),
-                    value => text::append(&value, &mut out),
+                    value => text::append(value, &mut out),
                 },
             }
         }
@@ -167,19 +173,11 @@ fn is_path(text: &str) -> bool {
 }
 
 /// The value at a path; a string on the way is read as JSON.
-fn look_up(output: &Map, path: &[Box<str>]) -> Value {
-    let Some((first, inner)) = path.split_first() else { return Value::Undefined };
-    let mut value = output.get(first).cloned().unwrap_or_default();
-    for key in inner {
-        if let Value::Str(bytes) = &value {
-            value = text::decode(bytes).unwrap_or_default();
-        }
-        value = match &value {
-            Value::Map(map) => map.get(key).cloned().unwrap_or_default(),
-            _ => Value::Undefined,
-        };
+fn look_up<'o>(output: &'o Map, path: &[Box<str>]) -> Cow<'o, Value> {
+    match path.split_first().and_then(|(first, inner)| Some((output.get(first)?, inner))) {
+        Some((value, inner)) => path::follow(value, inner.iter().map(|key| &**key), text::decode),
+        None => Cow::Owned(Value::Undefined),
     }
-    value
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `built_in:republish_action`, and `republish` as it came to be: a message made of what a rule has selected.
 
+use std::sync::Arc;
+
 use broker_codec::PropertiesBuf;
 use broker_core::{Message, QoS};
 use bytes::Bytes;
@@ -64,13 +66,19 @@ pub(super) struct Republish {
 }
 
 struct Republication {
-    topic: Template,
+    topic: Target,
     /// `None` for all of the output as JSON.
     payload: Option<Template>,
     /// `None` for that of the message.
     qos: Option<QoS>,
     retain: Option<bool>,
     max_hops: usize,
+}
+
+enum Target {
+    /// A Topic Name, which was checked when the rule was made.
+    Fixed(Arc<str>),
+    Made(Template),
 }
 
 impl ActionType for Republish {
@@ -104,7 +112,7 @@ impl ActionType for Republish {
         let max_hops = setup.max_hops;
         if self.is_first {
             check_topic(topic).map_err(|error| format!("target_topic: {error}"))?;
-            let topic = Template::literal(topic);
+            let topic = Target::Fixed(topic.into());
             return Ok(Box::new(Republication {
                 topic,
                 payload: None,
@@ -115,6 +123,10 @@ impl ActionType for Republish {
         }
         let topic = Template::new(topic);
         topic.check_topic().map_err(|error| format!("target_topic: {error}"))?;
+        let topic = match topic.as_literal() {
+            Some(name) => Target::Fixed(name.into()),
+            None => Target::Made(topic),
+        };
         let value = |name| params::value(&self.params, setup.params, name);
         let qos = value("target_qos").and_then(Json::as_i64).unwrap_or(0);
         Ok(Box::new(Republication {
@@ -139,8 +151,12 @@ impl Action for Republication {
                 "rules.max_hops: message went through {max_hops} rules"
             )));
         }
-        let topic =
-            self.topic.render_topic(run.output).map_err(|error| ActionError(error.to_string()))?;
+        let topic = match &self.topic {
+            Target::Fixed(name) => Arc::clone(name),
+            Target::Made(template) => {
+                template.render_topic(run.output).map_err(|error| ActionError(error.to_string()))?
+            }
+        };
         let payload = match &self.payload {
             Some(template) => template.render(run.output),
             None => Bytes::from(text::json_of_map(run.output)),

@@ -1,5 +1,6 @@
 //! A rule in force: from an event to its actions.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -91,7 +92,7 @@ impl Running {
             Ok(Selected::Nothing) => self.counters.count_no_result(),
             Ok(selected) => {
                 self.counters.count_matched();
-                let publisher = self.publisher(&occasion);
+                let publisher = publisher(&occasion);
                 for output in selected.rows().unwrap_or_default() {
                     self.act(output, &row, &publisher, reactions);
                 }
@@ -128,32 +129,34 @@ impl Running {
         }
     }
 
-    /// In whose name something is published because of it.
-    fn publisher(&self, occasion: &Occasion<'_>) -> Publisher {
-        match occasion {
-            Occasion::Published(message) => message.publisher.clone(),
-            Occasion::Event(
-                Event::Delivered { message, .. }
-                | Event::Acked { message, .. }
-                | Event::Dropped { message, .. },
-            ) => message.publisher.clone(),
-            Occasion::Event(Event::Refused { client, .. }) => Publisher::Broker(client.client_id()),
-            Occasion::Event(
-                Event::Connected { client, .. }
-                | Event::Disconnected { client, .. }
-                | Event::Subscribing { client, .. }
-                | Event::Unsubscribing { client, .. }
-                | Event::Subscribed { client, .. }
-                | Event::Unsubscribed { client, .. },
-            ) => Publisher::Client(Arc::clone(client)),
-        }
-    }
-
     fn note(&self, words: &str, reactions: &Reactions<'_>) {
         let now = reactions.now();
         if self.counters.note_error(now.mono_ms, now.wall_ms, words.to_owned()) {
             log::warn!("rule failed rule={} {words}", self.id);
         }
+    }
+}
+
+/// In whose name something is published because of it.
+fn publisher<'o>(occasion: &Occasion<'o>) -> Cow<'o, Publisher> {
+    match occasion {
+        Occasion::Published(message)
+        | Occasion::Event(
+            Event::Delivered { message, .. }
+            | Event::Acked { message, .. }
+            | Event::Dropped { message, .. },
+        ) => Cow::Borrowed(&message.publisher),
+        Occasion::Event(Event::Refused { client, .. }) => {
+            Cow::Owned(Publisher::Broker(client.client_id()))
+        }
+        Occasion::Event(
+            Event::Connected { client, .. }
+            | Event::Disconnected { client, .. }
+            | Event::Subscribing { client, .. }
+            | Event::Unsubscribing { client, .. }
+            | Event::Subscribed { client, .. }
+            | Event::Unsubscribed { client, .. },
+        ) => Cow::Owned(Publisher::Client(Arc::clone(client))),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Call, Env, Function};
 use crate::error::RowError;
+use crate::path;
 use crate::value::{Map, Value};
 
 pub(super) fn list() -> Vec<Function> {
@@ -91,19 +92,8 @@ enum Dots {
 }
 
 /// What is at the end of a path of keys. A string on the way is tried as JSON.
-pub(super) fn walk<'k>(value: &Value, path: impl Iterator<Item = &'k str>, env: &Env<'_>) -> Value {
-    let mut value = value.clone();
-    for key in path {
-        let decoded = match &value {
-            Value::Str(text) => env.decode_json(text),
-            _ => None,
-        };
-        value = match decoded.as_ref().unwrap_or(&value) {
-            Value::Map(map) => map.get(key).cloned().unwrap_or_default(),
-            _ => return Value::Undefined,
-        };
-    }
-    value
+pub(super) fn walk(value: &Value, path: &str, env: &Env<'_>) -> Value {
+    path::follow(value, path.split('.'), |text| env.decode_json(text)).into_owned()
 }
 
 /// Argument `at` as a map: one, or a string that is a JSON object.
@@ -123,7 +113,7 @@ fn get(call: &mut Call<'_>, dots: Dots) -> Result<Value, RowError> {
     let (key, map) = (call.utf8(0)?, map_of(call, 1)?);
     let found = match dots {
         Dots::Plain => map.get(key).cloned().unwrap_or_default(),
-        Dots::Separate => walk(&Value::Map(map), key.split('.'), call.env),
+        Dots::Separate => walk(&Value::Map(map), key, call.env),
     };
     Ok(if let Value::Undefined = found { call.take(2) } else { found })
 }

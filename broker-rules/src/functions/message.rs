@@ -95,7 +95,7 @@ fn payload(call: &mut Call<'_>) -> Result<Value, RowError> {
     }
     let path = call.utf8(0)?;
     Ok(match call.row.decoded_payload() {
-        Some(payload) => maps::walk(payload, path.split('.'), call.env),
+        Some(payload) => maps::walk(payload, path, call.env),
         None => Value::Undefined,
     })
 }
