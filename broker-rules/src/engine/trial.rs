@@ -9,7 +9,7 @@ use super::fault::EngineError;
 use super::{RuleEngine, run_caught};
 use crate::event::{Dialect, Sources};
 use crate::limits::Limits;
-use crate::row::Row;
+use crate::row::{Row, under_any_name};
 use crate::select::Selected;
 use crate::text;
 use crate::value::{Map, Value, json};
@@ -73,23 +73,7 @@ impl<'a> MadeUp<'a> {
 
 impl Row for MadeUp<'_> {
     fn column(&self, name: &str) -> Value {
-        if let Some(value) = self.columns.get(name) {
-            return value.clone();
-        }
-        let of = |name: &str| self.columns.get(name).cloned().unwrap_or_default();
-        match name {
-            "client_id" => of("clientid"),
-            "clientid" => of("client_id"),
-            "peerhost" => match of("peername") {
-                // The part before the last colon.
-                Value::Str(name) => match name.iter().rposition(|byte| *byte == b':') {
-                    Some(at) => Value::Str(name.slice(..at)),
-                    None => Value::Str(name),
-                },
-                _ => Value::Undefined,
-            },
-            _ => Value::Undefined,
-        }
+        under_any_name(name, |name| self.columns.get(name).cloned().unwrap_or_default())
     }
 
     fn decoded_payload(&self) -> Option<&Value> {

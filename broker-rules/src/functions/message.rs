@@ -14,10 +14,10 @@ pub(super) fn list() -> Vec<Function> {
         f("msgid", 0..=0, "msgid()", "The message's id: column `id`.", &[("msgid()", "\"0005F8\"")], |c| Ok(c.row.column("id"))),
         f("qos", 0..=0, "qos()", "The message's QoS.", &[("qos()", "1")], |c| Ok(c.row.column("qos"))),
         f("topic", 0..=1, "topic([n])", "The topic, or its level `n`, from 1 on. Empty levels count.", &[("topic()", "\"t/a//b\""), ("topic(2)", "\"a\""), ("topic(3)", "\"\""), ("topic(5)", "error: topic: argument 1: the topic has 4 levels")], topic_level),
-        f("clientid", 0..=0, "clientid()", "The Client Identifier.", &[("clientid()", "\"c1\"")], |c| Ok(first_of(c, &["clientid", "client_id"]))),
+        f("clientid", 0..=0, "clientid()", "The Client Identifier.", &[("clientid()", "\"c1\"")], |c| Ok(c.row.column("clientid"))),
         f("username", 0..=0, "username()", "The user name; undefined without one.", &[("username()", "\"u1\"")], |c| Ok(c.row.column("username"))),
-        f("clientip", 0..=0, "clientip()", "The client's IP address: column `peerhost`.", &[("clientip()", "\"127.0.0.1\"")], |c| Ok(peer_host(c))),
-        f("peerhost", 0..=0, "peerhost()", "The same as `clientip()`.", &[("peerhost()", "\"127.0.0.1\"")], |c| Ok(peer_host(c))),
+        f("clientip", 0..=0, "clientip()", "The client's IP address: column `peerhost`.", &[("clientip()", "\"127.0.0.1\"")], |c| Ok(c.row.column("peerhost"))),
+        f("peerhost", 0..=0, "peerhost()", "The same as `clientip()`.", &[("peerhost()", "\"127.0.0.1\"")], |c| Ok(c.row.column("peerhost"))),
         f("peername", 0..=0, "peername()", "The client's address and port.", &[("peername()", "\"127.0.0.1:5000\"")], |c| Ok(c.row.column("peername"))),
         f("flags", 0..=0, "flags()", "The message's flags as a map; without any an empty one.", &[("flags()", "{\"dup\":false,\"retain\":true}")], |c| Ok(flags(c))),
         f("flag", 1..=1, "flag(name)", "One of the message's flags; undefined if it is not there.", &[("flag('retain')", "true"), ("flag('x')", "undefined")], |c| entry(c, flags)),
@@ -28,26 +28,6 @@ pub(super) fn list() -> Vec<Function> {
         f("contains_topic", 2..=3, "contains_topic(filters, t[, qos])", "Whether one of `filters`, maps with `topic` and `qos`, has just this topic, and this QoS.", &[("contains_topic(map_get('f', json_decode('{\"f\":[{\"topic\":\"a\",\"qos\":1}]}')), 'a')", "true"), ("contains_topic(json_decode('[{\"topic\":\"a\",\"qos\":1}]'), 'a', 0)", "false")], |c| contains(c, |element, wanted| element == wanted)).reads(Reads::Arguments),
         f("contains_topic_match", 2..=3, "contains_topic_match(filters, t[, qos])", "Whether the topic filter `t` matches the topic of one of `filters`, maps with `topic` and `qos`, and that has this QoS.", &[("contains_topic_match(json_decode('[{\"topic\":\"t/1\",\"qos\":1}]'), 't/#')", "true"), ("contains_topic_match(json_decode('[{\"topic\":\"x\",\"qos\":1}]'), 't/#')", "false")], contains_match).reads(Reads::Arguments),
     ]
-}
-
-fn first_of(call: &Call<'_>, names: &[&str]) -> Value {
-    names
-        .iter()
-        .map(|name| call.row.column(name))
-        .find(|value| !matches!(value, Value::Undefined))
-        .unwrap_or_default()
-}
-
-fn peer_host(call: &Call<'_>) -> Value {
-    match (call.row.column("peerhost"), call.row.column("peername")) {
-        (Value::Undefined, Value::Str(name)) => {
-            let end = name.iter().rposition(|&byte| byte == b':').unwrap_or(name.len());
-            let host = &name[..end];
-            let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
-            Value::Str(name.slice_ref(bare.unwrap_or(host)))
-        }
-        (host, _) => host,
-    }
 }
 
 fn topic_level(call: &mut Call<'_>) -> Result<Value, RowError> {

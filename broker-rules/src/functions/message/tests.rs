@@ -2,7 +2,7 @@
 
 use crate::functions::find;
 use crate::functions::tests::calls::{in_env, run};
-use crate::row::Row;
+use crate::row::{Row, under_any_name};
 use crate::value::{Map, Value};
 
 /// An event of the older dialect, without a message.
@@ -10,7 +10,7 @@ struct Older;
 
 impl Row for Older {
     fn column(&self, name: &str) -> Value {
-        self.all().get(name).cloned().unwrap_or_default()
+        under_any_name(name, |name| self.all().get(name).cloned().unwrap_or_default())
     }
 
     fn decoded_payload(&self) -> Option<&Value> {

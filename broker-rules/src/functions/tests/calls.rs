@@ -8,7 +8,7 @@ use crate::compiler;
 use crate::error::RowError;
 use crate::functions::{Env, KvStore, Patterns, find};
 use crate::limits::Limits;
-use crate::row::Row;
+use crate::row::{Row, under_any_name};
 use crate::select::Selected;
 use crate::sql;
 use crate::sql::ast::{Body, Expr, ExprKind, Field};
@@ -24,7 +24,7 @@ pub(in crate::functions) const WALL_NS: i64 = 1_700_000_000_123_456_789;
 
 impl Row for Sample {
     fn column(&self, name: &str) -> Value {
-        self.all().get(name).cloned().unwrap_or_default()
+        under_any_name(name, |name| self.all().get(name).cloned().unwrap_or_default())
     }
 
     fn decoded_payload(&self) -> Option<&Value> {
