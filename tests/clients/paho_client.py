@@ -84,7 +84,15 @@ class Client:
         self.client.connect(host, port, 60, bind_address=source, **extra)
         self.client.loop_start()
         if wait:
-            self.connack = self._events.get(timeout=DEADLINE_S)
+            self.wait()
+
+    def wait(self):
+        """Waits for the CONNACK, which `wait=False` leaves for later."""
+        self.connack = self._events.get(timeout=DEADLINE_S)
+
+    def is_answered(self):
+        """Whether there is one to be had."""
+        return not self._events.empty()
 
     def _on_disconnect(self, client, _userdata, flags, _reason, _properties):
         self.disconnected.put(flags)
@@ -168,7 +176,7 @@ class Client:
         self.client.loop_stop()
         self.client.reconnect()
         self.client.loop_start()
-        self.connack = self._events.get(timeout=DEADLINE_S)
+        self.wait()
 
     def break_off(self):
         """Closes the socket without a DISCONNECT."""

@@ -127,7 +127,7 @@ def test_a_server_that_is_gone_refuses_until_it_is_back(start, web, paho):
 
 
 def test_a_slow_server_delays_nobody_else(start, web, paho):
-    request = {"timeout": "2s", "connect_timeout": "1s"}
+    request = {"timeout": "5s", "connect_timeout": "5s"}
     port = start(**tables(web, request=request)).tcp
     alice = paho(port, "m1", username="root", password="secret")
     alice.subscribe("t", 1)
@@ -142,10 +142,12 @@ def test_a_slow_server_delays_nobody_else(start, web, paho):
         alice.publish("t", b"x", qos=1)
         alice.receive()
         longest = max(longest, time.monotonic() - before)
-    assert longest < 0.5
+    # Far from the five seconds of those who wait, on a machine that is busy.
+    assert longest < 2.5
+    assert not waiting[-1].is_answered()
     # The first of them, after the time-out.
-    assert waiting[0]._events.get(timeout=10)[1].value == UNAVAILABLE
-    assert time.monotonic() - begun > 1.5
+    waiting[0].wait()
+    assert waiting[0].reason() == UNAVAILABLE
     web.delay_s = 0
 
 
