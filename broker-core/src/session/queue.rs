@@ -189,6 +189,30 @@ impl Queue {
         }
     }
 
+    /// True if the steps of its recorded messages rise from its front to its end.
+    pub(crate) fn is_in_order(&self) -> bool {
+        !matches!(self.waiting.as_ref().map(|waiting| &waiting.lanes), Some(Lanes::Many(_)))
+    }
+
+    /// Messages behind the one of that step, and where the first of them stands; `at` is where it stood before
+    /// others left the front. All of them if they are in no order.
+    pub(crate) fn after(
+        &self,
+        step: u64,
+        at: usize,
+    ) -> (usize, Box<dyn Iterator<Item = &Delivery> + '_>) {
+        match self.waiting.as_ref().map(|waiting| &waiting.lanes) {
+            Some(Lanes::One(lane)) => {
+                let mut at = at.min(lane.len());
+                while at > 0 && !(1..=step).contains(&lane[at - 1].step) {
+                    at -= 1;
+                }
+                (at, Box::new(lane.range(at..)))
+            }
+            _ => (0, self.iter()),
+        }
+    }
+
     /// The same, to be changed in anything but weight.
     pub(crate) fn iter_mut(&mut self) -> Box<dyn Iterator<Item = &mut Delivery> + '_> {
         match self.waiting.as_mut().map(|waiting| &mut waiting.lanes) {

@@ -1,6 +1,7 @@
 //! What comes back after a crash of the process (docs/durability.md).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use broker_codec::{Packet, Properties, Property, Publish, SubscriptionOptions, Unsubscribe};
 use broker_core::config::{BrokerConfig, WillsKeep, ZoneConfig};
@@ -116,6 +117,55 @@ fn a_snapshot_stands_for_the_log_before_it() {
     assert_eq!(payloads, ["before 1", "before 2", "before 3", "kept", "after"]);
     rig.pass_s(60);
     rig.check(s, &["PUBLISH q1 #6 later=later"]);
+}
+
+/// A long queue is written in slices, between which its session lives on: what has left it meanwhile without an
+/// acknowledgement is there after a crash, what was acknowledged is not, and what came is in the log.
+#[test]
+fn a_session_goes_on_while_its_queue_is_written() {
+    let mut rig = rig_with(|_, zone| {
+        (zone.max_mqueue_len, zone.max_mqueue_bytes, zone.max_inflight) = (0, 0, 0);
+    });
+    let s = rig.lasting("s", "#", Q1);
+    rig.lose(s);
+    let p = rig.client("p");
+    // References for more than one block.
+    let queued = 30_000;
+    for n in 1..=queued {
+        rig.publish(p, "t", &n.to_string(), Q1, n);
+        if n % 50 == 0 {
+            rig.settle();
+            rig.sync();
+        }
+    }
+    let (disk, broker) = (rig.disk(), Arc::clone(&rig.broker));
+    let acknowledged = 25_000;
+    let mut blocks = 0;
+    let snapshot = disk.write_snapshot_beside(&broker, || {
+        blocks += 1;
+        if blocks == 1 {
+            let s = rig.back("s");
+            // CONNACK, and all of them.
+            let mut packets = rig.out(s).len();
+            for _ in 0..queued {
+                rig.writable(s);
+                packets += rig.out(s).len();
+            }
+            assert_eq!(packets, 1 + usize::from(queued));
+            (1..=acknowledged).for_each(|id| rig.puback(s, id));
+            rig.publish(p, "t", "after", Q1, 1);
+        }
+    });
+    rig.sync();
+    disk.publish(snapshot);
+    let restored = rig.crash();
+    assert_eq!((restored.lost, restored.queued), (0, usize::from(queued - acknowledged) + 1));
+    assert!(blocks > 1, "it was written as a whole");
+    let s = rig.back("s");
+    let out = rig.out(s);
+    let payloads = out[1..].iter().map(|line| line.rsplit('=').next().unwrap());
+    let left = (acknowledged + 1..=queued).map(|n| n.to_string());
+    assert!(payloads.eq(left.chain(["after".to_owned()])));
 }
 
 /// [MQTT-4.4.0-1] What is in flight comes again under its identifier, if the connection had ended before.
