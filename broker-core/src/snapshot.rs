@@ -18,7 +18,7 @@ use crate::store::{BodyPlace, State, TurnsUnderWay};
 /// Bytes of a block after which it is handed on.
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Queued messages that are written while a session is locked: some 200 us.
-const SLICE: usize = 2000;
+const SLICE: u64 = 2000;
 
 impl State for Broker {
     fn prepare_snapshot(&self) {
@@ -104,12 +104,12 @@ impl State for Broker {
 /// How far a session has been written.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Messages up to this step stand in the snapshot.
-    step: u64,
+    /// Messages up to this step were in flight when it was begun, and stand in the snapshot as that.
+    sent: u64,
     /// Those after this one stand in the log.
     until: u64,
-    /// Where the next one was in the queue.
-    at: usize,
+    /// Number in the queue of the next message.
+    at: u64,
 }
 
 /// A snapshot under construction.
@@ -153,7 +153,7 @@ impl Snapshot {
 
     /// Writes a session, but of a long queue only the beginning. Returns where the rest begins.
     fn session(&mut self, broker: &Broker, session: &Arc<Session>) -> Option<Place> {
-        let state = session.lock();
+        let mut state = session.lock();
         if state.ended || !(state.is_durable || state.is_will_recorded) {
             return None;
         }
@@ -170,6 +170,8 @@ impl Snapshot {
         for subscription in state.subscriptions.iter() {
             subscription.record(number, 0).encode(&mut self.records);
         }
+        state.shown_until = until;
+        let mut sent = 0;
         for entry in state.inflight.iter() {
             let packet_id = entry.packet_id;
             match &entry.phase {
@@ -180,13 +182,14 @@ impl Snapshot {
                 Phase::Published(delivery) if delivery.step > 0 => {
                     self.delivery(number, delivery);
                     let of = delivery.step;
+                    sent = sent.max(of);
                     Record::Sent { session: number, step: 0, of, packet_id }
                         .encode(&mut self.records);
                 }
                 Phase::Published(_) => {}
             }
         }
-        let rest = self.queue(number, &state, Place { step: 0, until, at: 0 });
+        let rest = self.queue(number, &state, Place { sent, until, at: 0 });
         for (packet_id, _) in state.received.ids().filter(|(_, entry)| entry.is_recorded) {
             Record::Received { session: number, step: 0, packet_id }.encode(&mut self.records);
         }
@@ -207,7 +210,7 @@ impl Snapshot {
             return None;
         }
         // What has left the queue meanwhile, and is not acknowledged.
-        let steps = place.step + 1..=place.until;
+        let steps = place.sent + 1..=place.until;
         for entry in state.inflight.iter() {
             if let Phase::Published(delivery) = &entry.phase
                 && steps.contains(&delivery.step)
@@ -220,21 +223,19 @@ impl Snapshot {
 
     /// Writes what is queued from a place on. Returns where the rest begins.
     fn queue(&mut self, session: u64, state: &SessionState, place: Place) -> Option<Place> {
-        let (at, queued) = state.queue.after(place.step, place.at);
+        let (at, queued) = state.queue.from(place.at);
         // With priorities they are in no order, and the queue is written as a whole.
         let is_in_order = state.queue.is_in_order();
-        let steps = place.step + 1..=place.until;
-        let mut step = place.step;
-        for (count, delivery) in queued.enumerate() {
+        for (number, delivery) in (at..).zip(queued) {
             if is_in_order && delivery.step > place.until {
                 return None;
             }
-            if is_in_order && count == SLICE {
-                return Some(Place { step, at: at + count, ..place });
+            if is_in_order && number - at == SLICE {
+                return Some(Place { at: number, ..place });
             }
-            if delivery.qos > QoS::AtMostOnce && steps.contains(&delivery.step) {
+            let is_recorded = (1..=place.until).contains(&delivery.step);
+            if is_recorded && delivery.qos > QoS::AtMostOnce {
                 self.delivery(session, delivery);
-                step = delivery.step;
             }
         }
         None
