@@ -93,19 +93,19 @@ pub(super) static KEYS: &[Key] = &[
         "retainer.max_retained_messages",
         Kind::Number(0, COUNT_MAX),
         field!(broker.retained.max_messages),
-        "Retained messages; 0 for no limit.",
+        "Retained messages; 0 for no limit. One beyond it is delivered, acknowledged and counted (retained/refused), and not retained.",
     ),
     key(
         "retainer.max_retained_bytes",
         Kind::Size(0, SIZE_MAX),
         field!(broker.retained.max_bytes),
-        "Bytes of topics and payloads of retained messages; 0 for no limit.",
+        "Bytes of topics and payloads of retained messages; 0 for no limit. What is beyond it is treated likewise.",
     ),
     key(
         "retainer.max_payload_size",
         Kind::Size(0, SIZE_MAX),
         field!(broker.retained.max_payload_bytes),
-        "Size of a retained message's payload; 0 for no limit.",
+        "Size of a retained message's payload; 0 for no limit. A larger one is treated likewise.",
     ),
     key(
         "retainer.expiry_interval",
