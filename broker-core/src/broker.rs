@@ -65,6 +65,8 @@ pub struct Broker {
     pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
+    /// Rises when answers about rights may have become others; only together with the one above.
+    rights_generation: AtomicU64,
     store: Option<Arc<dyn Store>>,
     durability: Arc<DurabilityConfig>,
     /// One for each thread that runs turns.
@@ -161,6 +163,7 @@ impl BrokerBuilder {
             traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
+            rights_generation: AtomicU64::new(0),
             store,
             durability: Arc::new(config.durability.clone()),
             gates: Mutex::default(),
@@ -272,15 +275,35 @@ impl Broker {
         self.extensions_generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64) {
+    pub(crate) fn rights_generation(&self) -> u64 {
+        self.rights_generation.load(Ordering::Acquire)
+    }
+
+    /// The extensions, the generation they are of, and that of rights.
+    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64, u64) {
         let extensions = self.extensions.read();
-        (Arc::clone(&extensions), self.extensions_generation())
+        (Arc::clone(&extensions), self.extensions_generation(), self.rights_generation())
     }
 
     /// Swaps the extensions for a changed copy; every thread uses them from its next turn on.
     pub fn change_extensions(&self, change: impl FnOnce(&mut Extensions)) {
         let mut extensions = self.extensions.write();
+        let authorizers = extensions.authorizers.clone();
         change(Arc::make_mut(&mut extensions));
+        let is_same = |(old, new)| Arc::ptr_eq(old, new);
+        let are_same = authorizers.len() == extensions.authorizers.len()
+            && authorizers.iter().zip(&extensions.authorizers).all(is_same);
+        if !are_same {
+            self.rights_generation.fetch_add(1, Ordering::Release);
+        }
+        self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// A source of rights gives other answers than before: what was remembered of them is forgotten, and what clients
+    /// have been granted is asked about again. A change of the [sources](Self::change_extensions) does that by itself.
+    pub fn forget_rights(&self) {
+        let _extensions = self.extensions.write();
+        self.rights_generation.fetch_add(1, Ordering::Release);
         self.extensions_generation.fetch_add(1, Ordering::Release);
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use broker_codec::{DecodeError, Packet, PacketKind, ProtocolVersion, ReasonCode};
 
-use crate::access::{AclCache, Verdicts};
+use crate::access::{AclCache, Late, Verdicts};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Action, Verdict};
@@ -93,6 +93,8 @@ enum State {
 struct AwaitConnect {
     peer: Peer,
     deadline_ms: u64,
+    /// Who the client claims to be: an assigned identifier stays the same when the CONNECT is fed again.
+    client_id: Option<ClientId>,
     /// The answer to a CONNECT that is fed again.
     admission: Option<Admission>,
     traffic: Traffic,
@@ -103,6 +105,8 @@ struct Authenticating {
     deadline_ms: u64,
     client_id: ClientId,
     exchange: Exchange,
+    /// How the exchange has ended, while the right to the Will is waited for.
+    admission: Option<Admission>,
     traffic: Traffic,
 }
 
@@ -143,7 +147,7 @@ pub struct Answered(pub(crate) AnsweredKind);
 
 pub(crate) enum AnsweredKind {
     Admission(Admission),
-    Verdict(Action, Box<str>, Verdict),
+    Verdict(Action, Box<str>, Late),
 }
 
 impl Channel {
@@ -157,6 +161,7 @@ impl Channel {
             state: State::AwaitConnect(Box::new(AwaitConnect {
                 peer,
                 deadline_ms,
+                client_id: None,
                 admission: None,
                 traffic: Traffic::default(),
             })),
@@ -271,8 +276,8 @@ impl Channel {
                     waiting.admission = Some(answer);
                 }
             }
-            AnsweredKind::Verdict(action, topic, verdict) => {
-                self.verdicts.get_or_insert_default().add(action, topic, verdict);
+            AnsweredKind::Verdict(action, topic, late) => {
+                self.verdicts.get_or_insert_default().add(action, topic, late);
             }
         }
     }
@@ -438,8 +443,8 @@ impl Channel {
     }
 
     /// What an extension has answered to the packet at work.
-    pub(crate) fn verdict(&self, action: Action, topic: &str) -> Option<Verdict> {
-        self.verdicts.as_ref()?.look_up(action, topic)
+    pub(crate) fn verdict(&self, action: Action, topic: &str, generation: u64) -> Option<Verdict> {
+        self.verdicts.as_ref()?.look_up(action, topic, generation)
     }
 
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {

@@ -15,12 +15,15 @@ use crate::client::{ClientId, ClientInfo, Peer};
 use crate::message::Message;
 use crate::observer::{EventKinds, EventWatch};
 
+/// What brings an answer; the shell polls it.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A decision, at once or later.
 pub enum Answer<T> {
     /// It is made.
     Now(T),
     /// It needs somebody else; polled by the shell.
-    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+    Later(Later<T>),
 }
 
 impl<T> Answer<T> {

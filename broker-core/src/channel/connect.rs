@@ -11,7 +11,7 @@ use super::auth::Exchange;
 use super::topic_alias::TopicAliases;
 use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, PACKET_MAX, State};
 use crate::access::banned::{Ban, Who};
-use crate::access::run_authenticators;
+use crate::access::{Decision, run_authenticators};
 use crate::broker::SessionRequest;
 use crate::channel::{Answered, AnsweredKind};
 use crate::client::{ClientId, ClientInfo, Peer};
@@ -90,9 +90,15 @@ impl Channel {
     }
 
     fn begin_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn) -> Result<Flow, Close> {
-        let State::AwaitConnect(waiting) = &mut self.state else {
+        let waiting = match &mut self.state {
+            State::AwaitConnect(waiting) => waiting,
+            State::Authenticating(waiting) if waiting.admission.is_some() => {
+                // An exchange of one step, whose CONNECT is fed again.
+                let admission = waiting.admission.take().expect("it was looked for");
+                return self.conclude_exchange(admission, turn);
+            }
             // [MQTT-3.1.0-2]
-            return Err(Close::protocol_error("second CONNECT"));
+            _ => return Err(Close::protocol_error("second CONNECT")),
         };
         let peer = waiting.peer.clone();
         let admission = waiting.admission.take();
@@ -105,6 +111,9 @@ impl Channel {
             Ok(credentials) => Arc::new(credentials),
             Err(reason_code) => return Err(self.refuse(reason_code, turn)),
         };
+        if let State::AwaitConnect(waiting) = &mut self.state {
+            waiting.client_id = Some(credentials.client_id.clone());
+        }
         if let Some(method) = connect.properties.authentication_method() {
             let methods = &turn.extensions.auth_methods;
             let Some(method) = methods.iter().find(|m| m.name() == method).cloned() else {
@@ -182,10 +191,10 @@ impl Channel {
         admission: Admission,
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
-        let (superuser, proven_name, auth_data, until_ms) = match admission {
-            Admission::Refused(reason_code) => return Err(self.refuse(reason_code, turn)),
+        let (superuser, proven_name, auth_data, until_ms) = match &admission {
+            Admission::Refused(reason_code) => return Err(self.refuse(*reason_code, turn)),
             Admission::Admitted { superuser, username, auth_data, until_ms } => {
-                (superuser, username, auth_data, until_ms)
+                (*superuser, username.clone(), auth_data, *until_ms)
             }
         };
         // On the wall clock it was said, on the monotonic one it is waited for.
@@ -202,13 +211,9 @@ impl Channel {
             (Some(name), true) => name,
             _ => connect.client_id,
         };
-        let client_id = if chosen_id.is_empty() {
-            match assigned_client_id(connect, turn) {
-                Ok(client_id) => client_id,
-                Err(reason_code) => return Err(self.refuse(reason_code, turn)),
-            }
-        } else {
-            ClientId::from(chosen_id)
+        let client_id = match self.claimed_id() {
+            Some(assigned) if chosen_id.is_empty() => assigned.clone(),
+            _ => ClientId::from(chosen_id),
         };
         let keep_alive_s = match zone.server_keep_alive_s {
             Some(imposed) if connect.version.is_v5() => imposed,
@@ -245,15 +250,20 @@ impl Channel {
             return Err(self.refuse(ReasonCode::Banned, turn));
         }
         let will = connect.will.as_ref().map(|will| Will::new(will, &client.mountpoint));
-        if let Some(will) = &connect.will
-            && !self.may_publish_will(&client, will.topic, turn)
-        {
-            return Err(self.refuse(ReasonCode::NotAuthorized, turn));
+        if let Some(will) = &connect.will {
+            match self.authorize_will(&client, will.topic, turn) {
+                Decision::Allow => {}
+                Decision::Deny => return Err(self.refuse(ReasonCode::NotAuthorized, turn)),
+                Decision::Wait(flow) => {
+                    self.keep_admission(admission);
+                    return Ok(flow);
+                }
+            }
         }
         let limits = connection_limits(connect, zone);
         let broker = Arc::clone(&turn.broker);
         let (id, sink, version) = (self.id, Arc::clone(&self.sink), self.version);
-        let Some(properties) = self.connack_properties(connect, &client, expiry_s, &auth_data)
+        let Some(properties) = self.connack_properties(connect, &client, expiry_s, auth_data)
         else {
             // There is no session that could be told of with a DISCONNECT.
             let cause = CloseCause::Refused(ReasonCode::PacketTooLarge);
@@ -291,6 +301,24 @@ impl Channel {
             self.subscribe_automatically(turn);
         }
         Ok(Flow::Next)
+    }
+
+    /// Who the client claims to be, while its CONNECT is at work.
+    const fn claimed_id(&self) -> Option<&ClientId> {
+        match &self.state {
+            State::AwaitConnect(waiting) => waiting.client_id.as_ref(),
+            State::Authenticating(waiting) => Some(&waiting.client_id),
+            State::Connected(_) | State::Closed => None,
+        }
+    }
+
+    /// The packet that let the client in is fed again, and then nobody is asked once more.
+    fn keep_admission(&mut self, admission: Admission) {
+        match &mut self.state {
+            State::AwaitConnect(waiting) => waiting.admission = Some(admission),
+            State::Authenticating(waiting) => waiting.admission = Some(admission),
+            State::Connected(_) | State::Closed => {}
+        }
     }
 
     /// The connection is accepted: from here on it is a session's.

@@ -39,7 +39,10 @@ impl Channel {
         if let Some(flow) = self.check_received(publish, turn)? {
             return Ok(flow);
         }
-        let decision = self.authorize(Action::Publish, topic, turn)?;
+        let mut decision = self.authorize(Action::Publish, topic, turn)?;
+        if let (Decision::Allow, Some(inner)) = (&decision, delayed_topic(topic, turn)) {
+            decision = self.authorize(Action::Publish, inner, turn)?;
+        }
         let decision = match decision {
             Decision::Wait(flow) => return Ok(flow),
             Decision::Allow => self.check_topic(topic),
@@ -211,9 +214,6 @@ impl Channel {
             let (due_ms, inner) = Delayed::parse(&draft.topic, turn.now).map_err(delayed_reason)?;
             let inner = inner.to_owned();
             self.check_topic(&inner)?;
-            if !self.may_publish_later(&inner, turn) {
-                return Err(ReasonCode::NotAuthorized);
-            }
             draft.topic = Cow::Owned(inner);
             delay = Some(due_ms);
         }
@@ -263,6 +263,12 @@ impl Channel {
         self.is_paused = true;
         Flow::Pause
     }
+}
+
+/// The topic behind `$delayed/…`: the client must have the right to both.
+fn delayed_topic<'a>(topic: &'a str, turn: &Turn) -> Option<&'a str> {
+    let is_delayed = topic.starts_with("$delayed/") && turn.broker.delayed.is_enabled();
+    is_delayed.then(|| Delayed::parse(topic, turn.now).ok()).flatten().map(|(_, inner)| inner)
 }
 
 /// What no client may publish to, whatever its rights.

@@ -53,11 +53,25 @@ impl Authenticator for Passwords {
 pub struct Topics {
     gate: Option<Arc<AtomicBool>>,
     asked: Mutex<Vec<String>>,
+    last_client: Mutex<Option<Arc<ClientInfo>>>,
+}
+
+impl Topics {
+    /// What it was asked about, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+
+    /// Whom it was asked about last.
+    pub fn last_client(&self) -> Arc<ClientInfo> {
+        self.last_client.lock().clone().expect("it was asked")
+    }
 }
 
 impl Authorizer for Topics {
-    fn authorize(&self, _: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
+    fn authorize(&self, client: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
         self.asked.lock().push(topic.to_owned());
+        *self.last_client.lock() = Some(Arc::clone(client));
         let verdict = match topic.split('/').next() {
             Some("open") => Verdict::Allow,
             Some("shut") => Verdict::Deny,
@@ -71,7 +85,7 @@ impl Authorizer for Topics {
 }
 
 pub fn with_topics(gate: Option<Arc<AtomicBool>>) -> (Arc<Topics>, Extensions) {
-    let topics = Arc::new(Topics { gate, asked: Mutex::default() });
+    let topics = Arc::new(Topics { gate, asked: Mutex::default(), last_client: Mutex::default() });
     let extensions = Extensions {
         authorizers: vec![Arc::clone(&topics) as Arc<dyn Authorizer>],
         ..Extensions::default()

@@ -21,6 +21,7 @@ mod queue;
 mod restart;
 mod resume;
 mod retained;
+mod rights;
 mod session_end;
 mod shared;
 mod store;
