@@ -4,6 +4,7 @@ pub(crate) mod banned;
 pub(crate) mod flapping;
 mod kept_bans;
 pub(crate) mod network;
+pub(crate) mod recheck;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -220,7 +221,7 @@ impl<'a> std::borrow::Borrow<dyn Key + 'a> for (Action, Box<str>) {
 }
 
 /// Why a client may do everything: no rule applies to it.
-fn nobody_decides(
+pub(crate) fn nobody_decides(
     authorizers: &[Arc<dyn Authorizer>],
     client: &ClientInfo,
 ) -> Option<&'static str> {

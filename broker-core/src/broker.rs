@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::access::banned::Banned;
 use crate::access::flapping::Flapping;
+use crate::access::recheck::{RightsSweep, may_still_publish};
 use crate::alarms::Alarms;
 use crate::alarms::clients::ClientAlarms;
 use crate::channel::CloseCause;
@@ -67,6 +68,7 @@ pub struct Broker {
     extensions_generation: AtomicU64,
     /// Rises when answers about rights may have become others; only together with the one above.
     rights_generation: AtomicU64,
+    pub(crate) rights: RightsSweep,
     store: Option<Arc<dyn Store>>,
     durability: Arc<DurabilityConfig>,
     /// One for each thread that runs turns.
@@ -163,7 +165,9 @@ impl BrokerBuilder {
             traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
-            rights_generation: AtomicU64::new(0),
+            // Above that of sessions that the store gives back: rights may have changed meanwhile.
+            rights_generation: AtomicU64::new(1),
+            rights: RightsSweep::default(),
             store,
             durability: Arc::new(config.durability.clone()),
             gates: Mutex::default(),
@@ -294,7 +298,7 @@ impl Broker {
         let are_same = authorizers.len() == extensions.authorizers.len()
             && authorizers.iter().zip(&extensions.authorizers).all(is_same);
         if !are_same {
-            self.rights_generation.fetch_add(1, Ordering::Release);
+            self.change_rights();
         }
         self.extensions_generation.fetch_add(1, Ordering::Release);
     }
@@ -303,8 +307,13 @@ impl Broker {
     /// have been granted is asked about again. A change of the [sources](Self::change_extensions) does that by itself.
     pub fn forget_rights(&self) {
         let _extensions = self.extensions.write();
-        self.rights_generation.fetch_add(1, Ordering::Release);
+        self.change_rights();
         self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn change_rights(&self) {
+        self.rights_generation.fetch_add(1, Ordering::Release);
+        self.rights.begin();
     }
 
     pub(crate) fn config_generation(&self) -> u64 {
@@ -344,8 +353,8 @@ impl Broker {
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
         let looks = self.client_alarms.next_look_ms();
         let alarms = if self.alarms.has_news() { Some(0) } else { looks };
-        let traces = self.traces.next_due_ms();
-        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces];
+        let (traces, rights) = (self.traces.next_due_ms(), self.rights.next_due_ms());
+        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces, rights];
         due.into_iter().flatten().min()
     }
 
@@ -368,6 +377,7 @@ impl Broker {
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
+        self.sweep_rights(turn);
         self.traces.sweep(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         self.look_at_clients(turn.now);
@@ -482,6 +492,7 @@ impl Broker {
                     state.record_will_done(&mut turn.out);
                 }
                 state.will = will.cloned().map(Box::new);
+                state.close_to_rights(client, turn);
                 self.record_connect(&mut state, turn);
                 let (connack, held) = (connack(true), self.ends_of(client));
                 let out = &mut turn.out;
@@ -515,6 +526,7 @@ impl Broker {
                 continue;
             }
             state.will = will.cloned().map(Box::new);
+            state.rights_generation = turn.rights_generation;
             self.record_connect(&mut state, turn);
             let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
@@ -777,6 +789,13 @@ impl Broker {
 }
 
 fn route_will(client: &Arc<ClientInfo>, will: &Will, turn: &mut Turn) {
+    if will.rights_generation != turn.rights_generation
+        && !may_still_publish(&turn.extensions.authorizers, client, &will.topic)
+    {
+        turn.out.counters.inc(Metric::PublishDenied);
+        log::debug!("will not published: its right is gone client_id={:?}", client.client_id);
+        return;
+    }
     let publisher = Publisher::Client(Arc::clone(client));
     let now = turn.now;
     let publication =

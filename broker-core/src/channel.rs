@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use broker_codec::{DecodeError, Packet, PacketKind, ProtocolVersion, ReasonCode};
 
+use crate::access::recheck::{Grant, Recheck};
 use crate::access::{AclCache, Late, Verdicts};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
@@ -33,7 +34,8 @@ pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
 pub(crate) use publish::{check_name, place_name};
 pub(crate) use subscribe::{
-    Wish, check_subscriptions, route_subscription, subscribe_one, unsubscribe_one,
+    Wish, check_subscriptions, plain_filter, revoke_one, route_subscription, subscribe_one,
+    unsubscribe_one,
 };
 use topic_alias::TopicAliases;
 
@@ -60,6 +62,8 @@ pub struct Channel {
     acl_cache: Option<Box<AclCache>>,
     /// Answers of extensions to what the packet that is fed again asks for.
     verdicts: Option<Box<Verdicts>>,
+    /// Rights have changed, and what the session was granted is asked about again.
+    recheck: Option<Box<Recheck>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     ///
     /// Made for the first: without a store, none ever waits.
@@ -148,6 +152,8 @@ pub struct Answered(pub(crate) AnsweredKind);
 pub(crate) enum AnsweredKind {
     Admission(Admission),
     Verdict(Action, Box<str>, Late),
+    /// Of what was granted before.
+    Grants(Vec<(Grant, Verdict)>),
 }
 
 impl Channel {
@@ -174,6 +180,7 @@ impl Channel {
             aliases: None,
             acl_cache: None,
             verdicts: None,
+            recheck: None,
             pending_acks: None,
             waits_for_store: false,
             is_congested: false,
@@ -279,6 +286,11 @@ impl Channel {
             AnsweredKind::Verdict(action, topic, late) => {
                 self.verdicts.get_or_insert_default().add(action, topic, late);
             }
+            AnsweredKind::Grants(answered) => {
+                if let Some(recheck) = &mut self.recheck {
+                    recheck.answer(answered);
+                }
+            }
         }
     }
 
@@ -373,10 +385,11 @@ impl Channel {
     /// # Errors
     /// It was asked to close, or its session was taken over.
     pub fn handle_wake(&mut self, turn: &mut Turn) -> Result<(), Close> {
-        if let State::Connected(connected) = &self.state
-            && let Some(cause) = connected.session.close_request(self.id)
-        {
-            return Err(Close::from(cause));
+        if let State::Connected(connected) = &self.state {
+            let rights_generation = connected.session.look_at_wake(self.id)?;
+            if rights_generation < turn.rights_generation {
+                self.recheck.get_or_insert_default();
+            }
         }
         // Perhaps the store is ready for what the session keeps back.
         self.owes_pump = true;
@@ -445,6 +458,24 @@ impl Channel {
     /// What an extension has answered to the packet at work.
     pub(crate) fn verdict(&self, action: Action, topic: &str, generation: u64) -> Option<Verdict> {
         self.verdicts.as_ref()?.look_up(action, topic, generation)
+    }
+
+    pub(crate) const fn recheck(&mut self) -> &mut Option<Box<Recheck>> {
+        &mut self.recheck
+    }
+
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Nothing more is read until an answer has come.
+    pub(crate) const fn wait(&mut self) {
+        self.is_waiting = true;
+    }
+
+    pub(crate) fn session_and_client(&self) -> Option<(Arc<Session>, Arc<ClientInfo>)> {
+        let connected = self.connected().ok()?;
+        Some((Arc::clone(&connected.session), Arc::clone(&connected.client)))
     }
 
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {

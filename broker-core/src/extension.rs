@@ -148,6 +148,11 @@ pub enum Verdict {
 pub trait Authorizer: Send + Sync {
     /// Decides on one topic. An implementation that fails must say so or deny.
     fn authorize(&self, client: &Arc<ClientInfo>, action: Action, topic: &str) -> Answer<Verdict>;
+
+    /// True if it asks somebody else, a server for instance: it is left alone where its answer could not be waited for.
+    fn asks_others(&self) -> bool {
+        false
+    }
 }
 
 /// A PUBLISH that an [`Interceptor`] may change.

@@ -4,6 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod deliver;
+pub(crate) use deliver::unmounted;
 pub(crate) mod drops;
 pub(crate) mod inflight;
 pub(crate) mod outlook;
@@ -12,6 +13,7 @@ pub(crate) mod queue;
 mod received;
 mod recording;
 pub(crate) mod replay;
+mod rights;
 mod sending;
 pub(crate) mod subscriptions;
 pub(crate) mod view;
@@ -110,6 +112,13 @@ pub(crate) struct State {
     upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
     pub(crate) ended: bool,
+    /// The rights by which all it was granted has been found to be allowed.
+    pub(crate) rights_generation: u64,
+    /// Nothing is sent to a client that has come back until that is by those in force.
+    pub(crate) is_unchecked: bool,
+    /// What the router knew subscriptions by whose right is gone, while messages wait whose topics only the store knows.
+    #[expect(clippy::box_collection, reason = "nearly all sessions have none, and pay a pointer")]
+    revoked: Option<Box<Vec<Arc<str>>>>,
 }
 
 /// The connected half of a session.
@@ -267,6 +276,9 @@ impl Session {
             created_clean,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
+            rights_generation: 0,
+            is_unchecked: false,
+            revoked: None,
             client,
         };
         Self {
@@ -342,6 +354,9 @@ impl Session {
         state.disconnected_at_ms = i64::MAX;
         state.inflight.start_over();
         state.wake_for_held(out);
+        if let (true, Some(connection)) = (state.is_unchecked, &state.connection) {
+            connection.sink.wake();
+        }
         self.pump(state, out);
         self.touch(state, out);
     }
@@ -498,11 +513,17 @@ impl Session {
         }
     }
 
-    /// Why the connection is asked to close, or that it serves the session no more.
-    pub(crate) fn close_request(&self, connection: u64) -> Option<CloseCause> {
-        match &self.lock().connection {
-            Some(current) if current.id == connection => current.close,
-            _ => Some(CloseCause::TakenOver),
+    /// Somebody has woken the connection: the rights by which the session was looked at last, or why it is to close.
+    pub(crate) fn look_at_wake(&self, connection: u64) -> Result<u64, Close> {
+        let state = self.lock();
+        match &state.connection {
+            Some(Connection { id, close: None, .. }) if *id == connection => {
+                Ok(state.rights_generation)
+            }
+            Some(Connection { id, close: Some(cause), .. }) if *id == connection => {
+                Err(Close::from(*cause))
+            }
+            _ => Err(Close::from(CloseCause::TakenOver)),
         }
     }
 

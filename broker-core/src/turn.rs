@@ -178,8 +178,12 @@ impl Turn {
         self.out.tracer.follow(self.broker.traces());
         self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
+            let rights_generation = self.rights_generation;
             (self.extensions, self.extensions_generation, self.rights_generation) =
                 self.broker.extensions();
+            if self.rights_generation != rights_generation {
+                self.broker.rights.note_change(now.wall_ms);
+            }
             self.out.observed = self.extensions.observed();
         }
         if self.broker.config_generation() != self.config_generation {

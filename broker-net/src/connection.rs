@@ -153,6 +153,9 @@ impl Connection {
     }
 
     fn read(&mut self, scratch: &mut [u8], turn: &mut Turn) -> Result<Next, Close> {
+        if let Some(flow) = self.channel.recheck_rights(turn)? {
+            return Ok(Next::Ask(flow));
+        }
         // First what was left when the channel wanted no input.
         if !self.pending.is_empty()
             && let Some(flow) = self.handle_pending(turn)?

@@ -249,7 +249,10 @@ impl Channel {
         if is_banned(&client, turn) {
             return Err(self.refuse(ReasonCode::Banned, turn));
         }
-        let will = connect.will.as_ref().map(|will| Will::new(will, &client.mountpoint));
+        let will = connect
+            .will
+            .as_ref()
+            .map(|will| Will::new(will, &client.mountpoint, turn.rights_generation));
         if let Some(will) = &connect.will {
             match self.authorize_will(&client, will.topic, turn) {
                 Decision::Allow => {}

@@ -182,7 +182,10 @@ impl State {
 
     /// True if a message of that QoS goes straight into the outbox, or nowhere.
     pub(super) fn is_passed_on(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce && self.connection.is_some() && !self.queue.holds_qos0()
+        qos == QoS::AtMostOnce
+            && self.connection.is_some()
+            && !self.queue.holds_qos0()
+            && !self.is_unchecked
     }
 
     /// True if a message of that QoS may wait.
@@ -194,6 +197,7 @@ impl State {
     pub(super) fn has_room(&self, qos: QoS) -> bool {
         !self.inflight.is_resending()
             && self.queue.is_empty()
+            && !self.is_unchecked
             && self.connection.as_ref().is_some_and(|connection| {
                 !connection.is_outbox_full() && (connection.quota > 0 || qos == QoS::AtMostOnce)
             })
@@ -356,6 +360,9 @@ impl State {
 
     fn send_waiting(&mut self, out: &mut Out) {
         self.replays_rest = false;
+        if self.is_unchecked {
+            return;
+        }
         if self.inflight.has_held() {
             self.send_held(out);
         }
@@ -379,6 +386,8 @@ impl State {
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
+                } else if self.revoked.as_ref().is_some_and(|it| self.is_revoked(next, it)) {
+                    self.drop_next(Removal::Revoked, Some(REVOKED), out);
                 } else if !next.may_be_recorded_as_sent(connection, out) {
                     return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
@@ -389,8 +398,11 @@ impl State {
                 } else {
                     return;
                 }
-            } else if !self.send_retained(has_quota, out) {
-                return;
+            } else {
+                self.revoked = None;
+                if !self.send_retained(has_quota, out) {
+                    return;
+                }
             }
         }
     }
@@ -623,9 +635,10 @@ fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: 
 /// How these losses are counted.
 const EXPIRED: (Metric, DropReason) = (Metric::MessagesExpired, DropReason::Expired);
 const DAMAGED: (Metric, DropReason) = (Metric::DroppedDamaged, DropReason::Damaged);
+const REVOKED: (Metric, DropReason) = (Metric::DroppedRevoked, DropReason::Revoked);
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
-pub(super) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+pub(crate) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
     if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 

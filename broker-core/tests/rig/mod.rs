@@ -429,6 +429,11 @@ impl Rig {
         self.settle();
     }
 
+    /// The same of one client, in a pass that has begun already.
+    pub fn feed_only(&mut self, c: C) {
+        self.feed(c);
+    }
+
     /// What a client has posted is read by another thread, which has yet to end its pass.
     pub fn feed_in(&mut self, turn: &mut Turn, c: C) {
         turn.begin(self.now);
@@ -449,7 +454,12 @@ impl Rig {
         }
         let mut at = 0;
         let mut result = Ok(());
-        while conn.waiting.is_none() && conn.channel.wants_input() {
+        match conn.channel.recheck_rights(turn) {
+            Ok(Some(Flow::Wait(answer))) => conn.waiting = Some(answer),
+            Ok(_) => {}
+            Err(close) => result = Err(close),
+        }
+        while result.is_ok() && conn.waiting.is_none() && conn.channel.wants_input() {
             match conn.decoder.decode(&conn.unhandled[at..]) {
                 Ok(Some((packet, len))) => match conn.channel.handle_packet(&packet, turn) {
                     Ok(Flow::Next) => at += len,

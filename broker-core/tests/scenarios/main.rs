@@ -22,6 +22,7 @@ mod restart;
 mod resume;
 mod retained;
 mod rights;
+mod rights_change;
 mod session_end;
 mod shared;
 mod store;
