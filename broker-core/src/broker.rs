@@ -22,6 +22,7 @@ use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
 use crate::gone::Gone;
+use crate::limits::Groups;
 use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -56,6 +57,7 @@ pub struct Broker {
     pub(crate) delayed: Delayed,
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
+    pub(crate) limits: Groups,
     rewrite: RwLock<Option<Arc<Rewrite>>>,
     pub(crate) topic_metrics: TopicMetrics,
     pub(crate) slow_subscribers: SlowSubscribers,
@@ -156,6 +158,7 @@ impl BrokerBuilder {
             delayed: Delayed::new(config.delayed.clone()),
             banned: Banned::default(),
             flapping: Flapping::default(),
+            limits: Groups::default(),
             rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
@@ -442,6 +445,13 @@ impl Broker {
         if scheduled_ms < u64::MAX {
             self.schedule.lock().remove(&(scheduled_ms, session.number()));
         }
+    }
+
+    /// The client that a session of that identifier is connected to.
+    pub(crate) fn connected_client(&self, client_id: &str) -> Option<Arc<ClientInfo>> {
+        let session = self.sessions.get(client_id).filter(|session| session.is_connected())?;
+        let state = session.lock();
+        state.connection.is_some().then(|| Arc::clone(&state.client))
     }
 
     /// Opens a session for a client that was let in. Returns it and whether it was there before.

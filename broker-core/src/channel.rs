@@ -6,6 +6,7 @@ mod close;
 mod connect;
 mod disconnect;
 mod keep_alive;
+mod pacing;
 mod publish;
 mod subscribe;
 mod topic_alias;
@@ -22,11 +23,12 @@ use crate::access::{AclCache, Late, Verdicts};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Action, Verdict};
+use crate::limits::Allowance;
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
 use crate::session::Session;
-use crate::traffic::Traffic;
+use crate::traffic::{Tally, Traffic};
 use crate::turn::Turn;
 use acks::PendingAcks;
 use auth::Exchange;
@@ -77,11 +79,11 @@ pub struct Channel {
     is_fed_again: bool,
     /// Acknowledgements of this turn have made room in the window.
     owes_pump: bool,
-    /// The client has used up its `publish_limit` for this interval.
+    /// The client is not read from until then.
     is_paused: bool,
-    /// `publish_limit`: PUBLISH packets left in the present interval, and when that ends.
-    allowance: u32,
-    allowance_until_ms: u64,
+    paused_until_ms: u64,
+    /// When it may be sent more of what waits for a limit; `u64::MAX` if nothing does.
+    send_at_ms: u64,
 }
 
 enum State {
@@ -124,6 +126,8 @@ struct Connected {
     connect_expiry_s: u32,
     /// Receive Maximum the client was told.
     receive_maximum: u16,
+    /// What it may do, if that is limited.
+    limits: Option<Arc<Allowance>>,
     /// How it came in, if by enhanced authentication.
     auth: Option<Box<EnhancedAuth>>,
 }
@@ -188,8 +192,8 @@ impl Channel {
             is_fed_again: false,
             owes_pump: false,
             is_paused: false,
-            allowance: 0,
-            allowance_until_ms: 0,
+            paused_until_ms: 0,
+            send_at_ms: u64::MAX,
         }
     }
 
@@ -300,11 +304,12 @@ impl Channel {
     /// # Errors
     /// The session was taken over, or the channel was asked to close.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
-        self.tell_traffic(turn);
+        let received = self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
             return Ok(());
         };
+        let limits = connected.limits.clone();
         let owes_pump = std::mem::take(&mut self.owes_pump);
         if owes_pump || !turn.reply.is_empty() {
             let is_congested = connected.session.reply(self.id, &turn.reply, &mut turn.out);
@@ -316,11 +321,11 @@ impl Channel {
         } else if self.is_congested {
             self.is_congested = connected.session.is_congested();
         }
-        Ok(())
+        limits.map_or(Ok(()), |limits| self.end_paced_turn(&limits, received, turn))
     }
 
-    /// Makes known what the turn has received.
-    fn tell_traffic(&mut self, turn: &mut Turn) {
+    /// Makes known what the turn has received, and returns it.
+    fn tell_traffic(&mut self, turn: &mut Turn) -> Tally {
         let received = std::mem::take(&mut turn.received);
         let shell_bytes = std::mem::take(&mut turn.held_bytes);
         let held_bytes = shell_bytes + size_of::<Self>() + self.heap_bytes();
@@ -333,6 +338,7 @@ impl Channel {
             State::Authenticating(waiting) => waiting.traffic.received += received,
             State::Closed => {}
         }
+        received
     }
 
     /// Bytes it holds beside itself, more or less.

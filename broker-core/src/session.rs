@@ -31,6 +31,7 @@ use crate::broker::Broker;
 use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
 use crate::latency::Latency;
+use crate::limits::Allowance;
 use crate::message::Message;
 use crate::metrics::Metric;
 use crate::outbox::{Flushed, Outbox, Sink};
@@ -136,6 +137,8 @@ pub(crate) struct Connection {
     max_outbox_bytes: usize,
     /// The client's topics have a prefix it does not know of.
     has_mountpoint: bool,
+    /// What it may be sent, if that is limited.
+    pace: Option<Box<SendPace>>,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
     /// The channel stopped reading because its outbox is at its bound: it is woken once that holds less.
@@ -154,6 +157,13 @@ pub(crate) struct Connection {
         reason = "most connections wait for nothing, and pay a pointer"
     )]
     held: Option<Box<Vec<Dependency>>>,
+}
+
+/// The pace of messages to a client.
+struct SendPace {
+    allowance: Arc<Allowance>,
+    /// Nothing may be sent until then, on the monotonic clock.
+    until_ms: u64,
 }
 
 struct Aliases {
@@ -197,6 +207,7 @@ impl Connection {
             quota: limits.window,
             window: limits.window,
             max_packet_size: limits.max_packet_size,
+            pace: None,
             aliases,
             wants_room: false,
             stalled_at_ms: 0,
@@ -205,6 +216,27 @@ impl Connection {
             sent,
             held: None,
         }
+    }
+
+    /// Has its messages paced, if their number or bytes are limited.
+    pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
+        let limiting = allowance.filter(|allowance| allowance.limits_sending());
+        let pace = |allowance: &Arc<Allowance>| {
+            Box::new(SendPace { allowance: Arc::clone(allowance), until_ms: 0 })
+        };
+        Self { pace: limiting.map(pace), ..self }
+    }
+
+    /// True if nothing may be sent to it now: what can wait does, and its channel is woken to look when it may.
+    fn is_paced(&mut self, now_ms: u64) -> bool {
+        let Some(pace) = &mut self.pace else { return false };
+        if now_ms < pace.until_ms {
+            return true;
+        }
+        let Some(until_ms) = pace.allowance.wait_to_send(now_ms) else { return false };
+        pace.until_ms = until_ms;
+        self.sink.wake();
+        true
     }
 
     /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
@@ -481,6 +513,15 @@ impl Session {
     /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
     pub(crate) fn is_congested(&self) -> bool {
         self.lock().is_congested()
+    }
+
+    /// Until when, on the monotonic clock, what waits for the connection does so for its limits; `None` if for
+    /// something else.
+    pub(crate) fn paced_until_ms(&self, connection: u64, now_ms: u64) -> Option<u64> {
+        let state = self.lock();
+        let current = state.connection.as_ref().filter(|c| c.id == connection)?;
+        let until_ms = current.pace.as_ref()?.until_ms;
+        (until_ms > now_ms && state.has_waiting()).then_some(until_ms)
     }
 
     /// Since when, on the monotonic clock, the socket of the connection has taken no byte.

@@ -169,6 +169,11 @@ impl Connection {
             if turn.wants_flush() {
                 return Ok(Next::Again);
             }
+            let room = self.channel.read_room(turn).min(scratch.len());
+            if room == 0 {
+                return Ok(Next::Wait);
+            }
+            let scratch = &mut scratch[..room];
             match self.reader.read(&self.link.writer, scratch) {
                 Ok(ReadOutcome::Data { n, drained }) => {
                     self.finish_handshake()?;

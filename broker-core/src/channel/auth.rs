@@ -93,6 +93,7 @@ impl Channel {
                             addr: connected.client.peer,
                             listener: Arc::clone(&connected.client.listener),
                             zone: Arc::clone(&connected.client.zone),
+                            limits: None,
                             certificate_username: None,
                             certificate: connected.client.certificate.clone(),
                             ws_cookies: connected.client.ws_cookies.clone(),

@@ -17,6 +17,7 @@ use crate::channel::{Answered, AnsweredKind};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Answer, Credentials};
+use crate::limits::{Allowance, Newcomer};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::observer::{Claim, Event, EventKind};
@@ -158,6 +159,10 @@ impl Channel {
         }
         let broker = &turn.broker;
         let address = peer.addr.map(|addr| addr.ip());
+        // Before anybody is asked who that is: guessing passwords is limited by it too.
+        if !broker.limits.let_in(address, &broker.config(), turn.now.mono_ms) {
+            return Err(ReasonCode::ConnectionRateExceeded);
+        }
         let wall_ms = turn.now.wall_ms;
         if zone.enable_ban
             && broker.banned.is_banned(client_id.as_str(), username.as_deref(), address, wall_ms)
@@ -265,6 +270,15 @@ impl Channel {
         }
         let limits = connection_limits(connect, zone);
         let broker = Arc::clone(&turn.broker);
+        let newcomer = Newcomer {
+            client: &client,
+            peer,
+            predecessor: broker.connected_client(client.client_id.as_str()),
+        };
+        let allowance = match broker.limits.enter(&newcomer, &broker.config(), turn.now.mono_ms) {
+            Ok(allowance) => allowance,
+            Err(reason_code) => return Err(self.refuse(reason_code, turn)),
+        };
         let (id, sink, version) = (self.id, Arc::clone(&self.sink), self.version);
         let Some(properties) = self.connack_properties(connect, &client, expiry_s, auth_data)
         else {
@@ -281,7 +295,10 @@ impl Channel {
         let opened = broker.open_session(
             &client,
             &SessionRequest { expiry_s },
-            || Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent),
+            || {
+                Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent)
+                    .paced_by(allowance.as_ref())
+            },
             &mut connack,
             will.as_ref(),
             turn,
@@ -299,7 +316,7 @@ impl Channel {
         }
         let publisher = Publisher::Client(Arc::clone(&client));
         self.expires_ms = expires_ms;
-        self.enter(connect, session, publisher, expiry_s, turn);
+        self.enter(connect, session, publisher, expiry_s, allowance, turn);
         if !session_present {
             self.subscribe_automatically(turn);
         }
@@ -331,6 +348,7 @@ impl Channel {
         session: Arc<Session>,
         publisher: Publisher,
         expiry_s: u32,
+        limits: Option<Arc<Allowance>>,
         turn: &mut Turn,
     ) {
         let Publisher::Client(client) = &publisher else { return };
@@ -348,6 +366,7 @@ impl Channel {
             publisher,
             connect_expiry_s: connect.properties.session_expiry_interval().unwrap_or(0),
             receive_maximum: receive_maximum(&zone),
+            limits,
             auth: connect
                 .properties
                 .authentication_method()

@@ -27,9 +27,9 @@ impl Channel {
         check_capabilities(publish, zone)?;
         let deny_disconnects = zone.acl_deny_disconnect;
         // One that was waiting for a verdict has been paced before.
-        if let Some((count, interval_ms)) = zone.publish_limit
+        if connected.limits.is_some()
             && self.verdicts.is_none()
-            && let Some(wait) = self.pace(count, interval_ms, turn)
+            && let Some(wait) = self.pace_publish(turn)?
         {
             return Ok(wait);
         }
@@ -241,27 +241,6 @@ impl Channel {
                 self.acknowledge(AckKind::PubRec, id, reason_code, turn);
             }
         }
-    }
-
-    /// `publish_limit`: one PUBLISH of the allowance, or a pause until there is one again.
-    fn pace(&mut self, count: u32, interval_ms: u64, turn: &Turn) -> Option<Flow> {
-        let now_ms = turn.now.mono_ms;
-        if now_ms >= self.allowance_until_ms {
-            self.allowance_until_ms = now_ms + interval_ms;
-            self.allowance = count;
-        }
-        if self.allowance == 0 {
-            return Some(self.pause_until(self.allowance_until_ms));
-        }
-        self.allowance -= 1;
-        None
-    }
-
-    /// The packet at work is to be handled again then.
-    fn pause_until(&mut self, ms: u64) -> Flow {
-        self.allowance_until_ms = self.allowance_until_ms.max(ms);
-        self.is_paused = true;
-        Flow::Pause
     }
 }
 

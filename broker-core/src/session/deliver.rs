@@ -42,8 +42,14 @@ impl Session {
         }
         let qos = state.effective_qos(terms, publication.qos);
         let retain = terms.retain_as_published && publication.retain;
-        if state.is_passed_on(qos) {
+        let is_paced = state.is_paced(out.now);
+        if state.is_passed_on(qos) && !is_paced {
             return self.deliver_now(state, terms, publication, retain, out);
+        }
+        if !state.keeps(qos) && is_paced {
+            out.counters.inc(Metric::DroppedOutboxFull);
+            state.note_refused(publication, DropReason::OutboxFull, out);
+            return false;
         }
         if !state.keeps(qos) {
             out.counters.inc(Metric::DroppedOffline);
@@ -175,6 +181,11 @@ impl State {
         terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
     }
 
+    /// True if its client has been sent as much as it may be for now.
+    fn is_paced(&mut self, now: Now) -> bool {
+        self.connection.as_mut().is_some_and(|connection| connection.is_paced(now.mono_ms))
+    }
+
     /// The QoS that a message which was published with another goes on with.
     pub(super) fn effective_qos(&self, terms: &Terms, published: QoS) -> QoS {
         if self.upgrades_qos { terms.qos } else { terms.qos.min(published) }
@@ -225,7 +236,10 @@ impl State {
     pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
         // What another session gives back has waited there.
         delivery.queued_ms = 0;
-        if delivery.message.here().is_some() && self.has_room(delivery.qos) {
+        if delivery.message.here().is_some()
+            && self.has_room(delivery.qos)
+            && !self.is_paced(out.now)
+        {
             self.send(delivery, Order::Free, out);
             return;
         }
@@ -367,8 +381,10 @@ impl State {
             self.send_held(out);
         }
         loop {
-            let Some(connection) = &self.connection else { return };
-            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
+            let Some(connection) = &mut self.connection else { return };
+            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES)
+                || connection.is_paced(out.now.mono_ms)
+            {
                 return;
             }
             let has_quota = connection.quota > 0;
@@ -388,7 +404,9 @@ impl State {
                     return;
                 } else if self.revoked.as_ref().is_some_and(|it| self.is_revoked(next, it)) {
                     self.drop_next(Removal::Revoked, Some(REVOKED), out);
-                } else if !next.may_be_recorded_as_sent(connection, out) {
+                } else if let Some(connection) = &self.connection
+                    && !next.may_be_recorded_as_sent(connection, out)
+                {
                     return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
                     if let Some(mut delivery) = self.queue.pop() {

@@ -23,8 +23,8 @@ use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::extension::{Extensions, Store};
 use broker_core::restore::Restored;
 use broker_core::{
-    Answered, Ban, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Page, PageRequest, Peer,
-    ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn, Who,
+    Answered, Ban, Broker, Channel, Close, CloseCause, Flow, ListenerLimits, Metric, Now, Page,
+    PageRequest, Peer, ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn, Who,
 };
 use disk::Disk;
 use parking_lot::Mutex;
@@ -122,6 +122,8 @@ pub struct Rig {
     pub zone: Arc<ZoneConfig>,
     /// Where clients come from.
     pub address: SocketAddr,
+    /// What the listener they come through limits.
+    pub listener_limits: Option<Arc<ListenerLimits>>,
     conns: Vec<Conn>,
     config: BrokerConfig,
     pub disk: Option<Arc<Disk>>,
@@ -242,7 +244,9 @@ impl Rig {
         let zone = Arc::new(zone);
         let address = "192.0.2.1:1883".parse().expect("an address");
         let conns = Vec::new();
-        let mut rig = Self { broker, turn, now, zone, address, conns, config, disk: None };
+        let listener_limits = None;
+        let mut rig =
+            Self { broker, turn, now, zone, address, listener_limits, conns, config, disk: None };
         rig.turn.begin(now);
         rig
     }
@@ -262,6 +266,7 @@ impl Rig {
             now: self.now,
             zone: Arc::clone(&self.zone),
             address: self.address,
+            listener_limits: self.listener_limits.clone(),
             conns: Vec::new(),
             config: self.config.clone(),
             disk: self.disk.clone(),
@@ -320,6 +325,7 @@ impl Rig {
             listener: "test".into(),
             zone: Arc::clone(&zone),
             certificate_username: None,
+            limits: self.listener_limits.clone(),
             certificate: None,
             ws_cookies: None,
         };

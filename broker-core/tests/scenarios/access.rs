@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use broker_codec::{Auth, Packet, Properties, Property, Subscribe, SubscriptionRequest};
+use broker_core::config::Rate;
 use broker_core::extension::{
     Action, Answer, AuthExchange, AuthMethod, AuthStep, Authentication, Authenticator, Authorizer,
     Credentials, Extensions, Interceptor, PublishDraft, SubscribeDraft, Verdict,
@@ -441,7 +442,8 @@ fn a_failed_verdict_denies_and_is_not_remembered() {
 fn a_publish_that_waits_is_counted_once_against_its_limit() {
     let gate = Arc::new(AtomicBool::new(true));
     let (_, extensions) = with_topics(Some(gate));
-    let mut rig = Rig::build(|_, zone| zone.publish_limit = Some((2, 1_000)), extensions, None);
+    let limit = Some(Rate { amount: 2, interval_ms: 1_000 });
+    let mut rig = Rig::build(|_, zone| zone.publish_limit = limit, extensions, None);
     let c = rig.client("c");
     for id in 1..=3 {
         rig.publish(c, &format!("open/{id}/later"), "x", Q1, id);

@@ -18,6 +18,7 @@ mod metrics;
 mod observers;
 mod publishing;
 mod queue;
+mod rates;
 mod restart;
 mod resume;
 mod retained;
