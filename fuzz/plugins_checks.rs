@@ -42,6 +42,7 @@ fn is_let_in(token: &[u8]) -> bool {
             listener: "fuzz".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },

@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::access::banned::Banned;
 use crate::access::flapping::Flapping;
+use crate::access::recheck::{RightsSweep, may_still_publish};
 use crate::alarms::Alarms;
 use crate::alarms::clients::ClientAlarms;
 use crate::channel::CloseCause;
@@ -21,6 +22,7 @@ use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
 use crate::gone::Gone;
+use crate::limits::Groups;
 use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -55,6 +57,7 @@ pub struct Broker {
     pub(crate) delayed: Delayed,
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
+    pub(crate) limits: Groups,
     rewrite: RwLock<Option<Arc<Rewrite>>>,
     pub(crate) topic_metrics: TopicMetrics,
     pub(crate) slow_subscribers: SlowSubscribers,
@@ -65,6 +68,9 @@ pub struct Broker {
     pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
+    /// Rises when answers about rights may have become others; only together with the one above.
+    rights_generation: AtomicU64,
+    pub(crate) rights: RightsSweep,
     store: Option<Arc<dyn Store>>,
     durability: Arc<DurabilityConfig>,
     /// One for each thread that runs turns.
@@ -152,6 +158,7 @@ impl BrokerBuilder {
             delayed: Delayed::new(config.delayed.clone()),
             banned: Banned::default(),
             flapping: Flapping::default(),
+            limits: Groups::default(),
             rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
@@ -161,6 +168,9 @@ impl BrokerBuilder {
             traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
+            // Above that of sessions that the store gives back: rights may have changed meanwhile.
+            rights_generation: AtomicU64::new(1),
+            rights: RightsSweep::default(),
             store,
             durability: Arc::new(config.durability.clone()),
             gates: Mutex::default(),
@@ -272,16 +282,41 @@ impl Broker {
         self.extensions_generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64) {
+    pub(crate) fn rights_generation(&self) -> u64 {
+        self.rights_generation.load(Ordering::Acquire)
+    }
+
+    /// The extensions, the generation they are of, and that of rights.
+    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64, u64) {
         let extensions = self.extensions.read();
-        (Arc::clone(&extensions), self.extensions_generation())
+        (Arc::clone(&extensions), self.extensions_generation(), self.rights_generation())
     }
 
     /// Swaps the extensions for a changed copy; every thread uses them from its next turn on.
     pub fn change_extensions(&self, change: impl FnOnce(&mut Extensions)) {
         let mut extensions = self.extensions.write();
+        let authorizers = extensions.authorizers.clone();
         change(Arc::make_mut(&mut extensions));
+        let is_same = |(old, new)| Arc::ptr_eq(old, new);
+        let are_same = authorizers.len() == extensions.authorizers.len()
+            && authorizers.iter().zip(&extensions.authorizers).all(is_same);
+        if !are_same {
+            self.change_rights();
+        }
         self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// A source of rights gives other answers than before: what was remembered of them is forgotten, and what clients
+    /// have been granted is asked about again. A change of the [sources](Self::change_extensions) does that by itself.
+    pub fn forget_rights(&self) {
+        let _extensions = self.extensions.write();
+        self.change_rights();
+        self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn change_rights(&self) {
+        self.rights_generation.fetch_add(1, Ordering::Release);
+        self.rights.begin();
     }
 
     pub(crate) fn config_generation(&self) -> u64 {
@@ -321,8 +356,8 @@ impl Broker {
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
         let looks = self.client_alarms.next_look_ms();
         let alarms = if self.alarms.has_news() { Some(0) } else { looks };
-        let traces = self.traces.next_due_ms();
-        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces];
+        let (traces, rights) = (self.traces.next_due_ms(), self.rights.next_due_ms());
+        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces, rights];
         due.into_iter().flatten().min()
     }
 
@@ -345,6 +380,7 @@ impl Broker {
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
+        self.sweep_rights(turn);
         self.traces.sweep(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         self.look_at_clients(turn.now);
@@ -411,6 +447,13 @@ impl Broker {
         }
     }
 
+    /// The client that a session of that identifier is connected to.
+    pub(crate) fn connected_client(&self, client_id: &str) -> Option<Arc<ClientInfo>> {
+        let session = self.sessions.get(client_id).filter(|session| session.is_connected())?;
+        let state = session.lock();
+        state.connection.is_some().then(|| Arc::clone(&state.client))
+    }
+
     /// Opens a session for a client that was let in. Returns it and whether it was there before.
     ///
     /// `connack` writes the CONNACK once Session Present is known: it must precede everything else.
@@ -459,6 +502,7 @@ impl Broker {
                     state.record_will_done(&mut turn.out);
                 }
                 state.will = will.cloned().map(Box::new);
+                state.close_to_rights(client, turn);
                 self.record_connect(&mut state, turn);
                 let (connack, held) = (connack(true), self.ends_of(client));
                 let out = &mut turn.out;
@@ -492,6 +536,7 @@ impl Broker {
                 continue;
             }
             state.will = will.cloned().map(Box::new);
+            state.rights_generation = turn.rights_generation;
             self.record_connect(&mut state, turn);
             let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
@@ -754,6 +799,13 @@ impl Broker {
 }
 
 fn route_will(client: &Arc<ClientInfo>, will: &Will, turn: &mut Turn) {
+    if will.rights_generation != turn.rights_generation
+        && !may_still_publish(&turn.extensions.authorizers, client, &will.topic)
+    {
+        turn.out.counters.inc(Metric::PublishDenied);
+        log::debug!("will not published: its right is gone client_id={:?}", client.client_id);
+        return;
+    }
     let publisher = Publisher::Client(Arc::clone(client));
     let now = turn.now;
     let publication =

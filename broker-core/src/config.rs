@@ -44,6 +44,37 @@ pub struct BrokerConfig {
     pub durability: DurabilityConfig,
     /// `alarm.*`.
     pub alarms: AlarmsConfig,
+    /// `limits.user.*`: of all clients with one User Name together; who has none is not counted.
+    pub user_limits: GroupLimits,
+    /// `limits.ip.*`: of all clients of one address together, of IPv6 one /64.
+    pub address_limits: GroupLimits,
+}
+
+/// So much of something in so much time, all of it at once or bit by bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Messages or bytes; above 0.
+    pub amount: u64,
+    /// Time in milliseconds in which they come back; above 0.
+    pub interval_ms: u64,
+}
+
+/// What the connections of a group may do together: those of a zone, a listener, a user, an address. None of it is
+/// set by default, and what is not set costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupLimits {
+    /// `max_connections` at a time; 0 for no limit. Further ones are refused.
+    pub max_connections: u32,
+    /// `max_conn_rate` per second; 0 for no limit. Further ones are refused.
+    pub max_conn_rate: u32,
+    /// `messages_in`: PUBLISH packets that are read.
+    pub messages_in: Option<Rate>,
+    /// `bytes_in`: bytes of MQTT that are read.
+    pub bytes_in: Option<Rate>,
+    /// `messages_out`: PUBLISH packets that are sent.
+    pub messages_out: Option<Rate>,
+    /// `bytes_out`: their bytes.
+    pub bytes_out: Option<Rate>,
 }
 
 /// How many alarms there may be, and which trouble of a client is one.
@@ -220,8 +251,12 @@ pub struct ZoneConfig {
     pub use_username_as_client_id: bool,
     /// `response_information`: answered to MQTT 5.0 clients that request it; `%c` and `%u` as above.
     pub response_information: Option<String>,
-    /// `publish_limit`: PUBLISH packets per interval in milliseconds a client may send; more are paced.
-    pub publish_limit: Option<(u32, u64)>,
+    /// `publish_limit`: PUBLISH packets that a client may send; more are paced.
+    pub publish_limit: Option<Rate>,
+    /// Of all clients of the zone together.
+    pub limits: GroupLimits,
+    /// `rate_limit_action = disconnect`: who sends more than a rate lets him is cut off (0x96) instead of paced.
+    pub rate_limit_disconnect: bool,
 }
 
 /// Who of a shared subscription's group gets a message.
@@ -329,6 +364,8 @@ impl Default for BrokerConfig {
             slow_subscribers: SlowSubscribersConfig::default(),
             durability: DurabilityConfig::default(),
             alarms: AlarmsConfig::default(),
+            user_limits: GroupLimits::default(),
+            address_limits: GroupLimits::default(),
         }
     }
 }
@@ -374,6 +411,8 @@ impl Default for ZoneConfig {
             use_username_as_client_id: false,
             response_information: None,
             publish_limit: None,
+            limits: GroupLimits::default(),
+            rate_limit_disconnect: false,
         }
     }
 }

@@ -15,12 +15,15 @@ use crate::client::{ClientId, ClientInfo, Peer};
 use crate::message::Message;
 use crate::observer::{EventKinds, EventWatch};
 
+/// What brings an answer; the shell polls it.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A decision, at once or later.
 pub enum Answer<T> {
     /// It is made.
     Now(T),
     /// It needs somebody else; polled by the shell.
-    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+    Later(Later<T>),
 }
 
 impl<T> Answer<T> {
@@ -145,6 +148,11 @@ pub enum Verdict {
 pub trait Authorizer: Send + Sync {
     /// Decides on one topic. An implementation that fails must say so or deny.
     fn authorize(&self, client: &Arc<ClientInfo>, action: Action, topic: &str) -> Answer<Verdict>;
+
+    /// True if it asks somebody else, a server for instance: it is left alone where its answer could not be waited for.
+    fn asks_others(&self) -> bool {
+        false
+    }
 }
 
 /// A PUBLISH that an [`Interceptor`] may change.

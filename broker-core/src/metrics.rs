@@ -95,9 +95,11 @@ metrics! {
         DroppedNoLocal => "deliveries/dropped/no_local",
         DroppedOffline => "deliveries/dropped/qos0_offline",
         DroppedDamaged => "deliveries/dropped/damaged",
+        DroppedRevoked => "deliveries/dropped/revoked",
         DroppedRetainedFull => "retained/refused",
         PublishDenied => "publishes/denied",
         PublishUnrecorded => "publishes/unrecorded",
+        SubscriptionsRevoked => "subscriptions/revoked",
         MessagesRecorded => "messages/recorded",
     }
 }

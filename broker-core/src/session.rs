@@ -4,6 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod deliver;
+pub(crate) use deliver::unmounted;
 pub(crate) mod drops;
 pub(crate) mod inflight;
 pub(crate) mod outlook;
@@ -12,6 +13,7 @@ pub(crate) mod queue;
 mod received;
 mod recording;
 pub(crate) mod replay;
+mod rights;
 mod sending;
 pub(crate) mod subscriptions;
 pub(crate) mod view;
@@ -29,6 +31,7 @@ use crate::broker::Broker;
 use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
 use crate::latency::Latency;
+use crate::limits::Allowance;
 use crate::message::Message;
 use crate::metrics::Metric;
 use crate::outbox::{Flushed, Outbox, Sink};
@@ -110,6 +113,13 @@ pub(crate) struct State {
     upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
     pub(crate) ended: bool,
+    /// The rights by which all it was granted has been found to be allowed.
+    pub(crate) rights_generation: u64,
+    /// Nothing is sent to a client that has come back until that is by those in force.
+    pub(crate) is_unchecked: bool,
+    /// What the router knew subscriptions by whose right is gone, while messages wait whose topics only the store knows.
+    #[expect(clippy::box_collection, reason = "nearly all sessions have none, and pay a pointer")]
+    revoked: Option<Box<Vec<Arc<str>>>>,
 }
 
 /// The connected half of a session.
@@ -127,6 +137,8 @@ pub(crate) struct Connection {
     max_outbox_bytes: usize,
     /// The client's topics have a prefix it does not know of.
     has_mountpoint: bool,
+    /// What it may be sent, if that is limited.
+    pace: Option<Box<SendPace>>,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
     /// The channel stopped reading because its outbox is at its bound: it is woken once that holds less.
@@ -145,6 +157,13 @@ pub(crate) struct Connection {
         reason = "most connections wait for nothing, and pay a pointer"
     )]
     held: Option<Box<Vec<Dependency>>>,
+}
+
+/// The pace of messages to a client.
+struct SendPace {
+    allowance: Arc<Allowance>,
+    /// Nothing may be sent until then, on the monotonic clock.
+    until_ms: u64,
 }
 
 struct Aliases {
@@ -188,6 +207,7 @@ impl Connection {
             quota: limits.window,
             window: limits.window,
             max_packet_size: limits.max_packet_size,
+            pace: None,
             aliases,
             wants_room: false,
             stalled_at_ms: 0,
@@ -196,6 +216,27 @@ impl Connection {
             sent,
             held: None,
         }
+    }
+
+    /// Has its messages paced, if their number or bytes are limited.
+    pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
+        let limiting = allowance.filter(|allowance| allowance.limits_sending());
+        let pace = |allowance: &Arc<Allowance>| {
+            Box::new(SendPace { allowance: Arc::clone(allowance), until_ms: 0 })
+        };
+        Self { pace: limiting.map(pace), ..self }
+    }
+
+    /// True if nothing may be sent to it now: what can wait does, and its channel is woken to look when it may.
+    fn is_paced(&mut self, now_ms: u64) -> bool {
+        let Some(pace) = &mut self.pace else { return false };
+        if now_ms < pace.until_ms {
+            return true;
+        }
+        let Some(until_ms) = pace.allowance.wait_to_send(now_ms) else { return false };
+        pace.until_ms = until_ms;
+        self.sink.wake();
+        true
     }
 
     /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
@@ -267,6 +308,9 @@ impl Session {
             created_clean,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
+            rights_generation: 0,
+            is_unchecked: false,
+            revoked: None,
             client,
         };
         Self {
@@ -342,6 +386,9 @@ impl Session {
         state.disconnected_at_ms = i64::MAX;
         state.inflight.start_over();
         state.wake_for_held(out);
+        if let (true, Some(connection)) = (state.is_unchecked, &state.connection) {
+            connection.sink.wake();
+        }
         self.pump(state, out);
         self.touch(state, out);
     }
@@ -468,6 +515,15 @@ impl Session {
         self.lock().is_congested()
     }
 
+    /// Until when, on the monotonic clock, what waits for the connection does so for its limits; `None` if for
+    /// something else.
+    pub(crate) fn paced_until_ms(&self, connection: u64, now_ms: u64) -> Option<u64> {
+        let state = self.lock();
+        let current = state.connection.as_ref().filter(|c| c.id == connection)?;
+        let until_ms = current.pace.as_ref()?.until_ms;
+        (until_ms > now_ms && state.has_waiting()).then_some(until_ms)
+    }
+
     /// Since when, on the monotonic clock, the socket of the connection has taken no byte.
     ///
     /// `None` if it takes them; then the shell is woken when it refuses the next time.
@@ -498,11 +554,17 @@ impl Session {
         }
     }
 
-    /// Why the connection is asked to close, or that it serves the session no more.
-    pub(crate) fn close_request(&self, connection: u64) -> Option<CloseCause> {
-        match &self.lock().connection {
-            Some(current) if current.id == connection => current.close,
-            _ => Some(CloseCause::TakenOver),
+    /// Somebody has woken the connection: the rights by which the session was looked at last, or why it is to close.
+    pub(crate) fn look_at_wake(&self, connection: u64) -> Result<u64, Close> {
+        let state = self.lock();
+        match &state.connection {
+            Some(Connection { id, close: None, .. }) if *id == connection => {
+                Ok(state.rights_generation)
+            }
+            Some(Connection { id, close: Some(cause), .. }) if *id == connection => {
+                Err(Close::from(*cause))
+            }
+            _ => Err(Close::from(CloseCause::TakenOver)),
         }
     }
 

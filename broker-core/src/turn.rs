@@ -36,7 +36,8 @@ pub struct Turn {
     pub(crate) cache: MatchCache,
     pub(crate) out: Out,
     pub(crate) extensions: Arc<Extensions>,
-    pub(crate) extensions_generation: u64,
+    extensions_generation: u64,
+    pub(crate) rights_generation: u64,
     pub(crate) rewrite: Option<Arc<Rewrite>>,
     config_generation: u64,
     /// Packets for the client whose channel is at work; they join its outbox when its part is done.
@@ -124,7 +125,7 @@ const REPLAY_TOPICS: usize = 32 * 1024;
 
 impl Turn {
     pub(crate) fn new(broker: &Arc<Broker>) -> Self {
-        let (extensions, extensions_generation) = broker.extensions();
+        let (extensions, extensions_generation, rights_generation) = broker.extensions();
         let (rewrite, config_generation) = broker.rewrite();
         Self {
             now: Now::default(),
@@ -151,6 +152,7 @@ impl Turn {
             },
             extensions,
             extensions_generation,
+            rights_generation,
             rewrite,
             config_generation,
             reply: Reply::default(),
@@ -176,7 +178,12 @@ impl Turn {
         self.out.tracer.follow(self.broker.traces());
         self.routed = 0;
         if self.broker.extensions_generation() != self.extensions_generation {
-            (self.extensions, self.extensions_generation) = self.broker.extensions();
+            let rights_generation = self.rights_generation;
+            (self.extensions, self.extensions_generation, self.rights_generation) =
+                self.broker.extensions();
+            if self.rights_generation != rights_generation {
+                self.broker.rights.note_change(now.wall_ms);
+            }
             self.out.observed = self.extensions.observed();
         }
         if self.broker.config_generation() != self.config_generation {

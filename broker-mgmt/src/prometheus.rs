@@ -107,6 +107,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("mqtt_retained_refused_total", "", "Retained messages refused for want of room."),
     ("mqtt_publishes_denied_total", "", "PUBLISH packets that were refused, for whatever reason."),
     ("mqtt_publishes_unrecorded_total", "", "Those among them the store could not have kept."),
+    ("mqtt_subscriptions_revoked_total", "", "Subscriptions ended because their right was gone."),
     ("mqtt_messages_recorded_total", "", "Messages handed to the store."),
 ];
 
@@ -169,9 +170,11 @@ const fn family(metric: Metric) -> Option<(&'static str, &'static str)> {
         Metric::DroppedNoLocal => (deliveries, "no_local"),
         Metric::DroppedOffline => (deliveries, "qos0_offline"),
         Metric::DroppedDamaged => (deliveries, "damaged"),
+        Metric::DroppedRevoked => (deliveries, "revoked"),
         Metric::DroppedRetainedFull => ("mqtt_retained_refused_total", ""),
         Metric::PublishDenied => ("mqtt_publishes_denied_total", ""),
         Metric::PublishUnrecorded => ("mqtt_publishes_unrecorded_total", ""),
+        Metric::SubscriptionsRevoked => ("mqtt_subscriptions_revoked_total", ""),
         Metric::MessagesRecorded => ("mqtt_messages_recorded_total", ""),
     };
     Some(told)

@@ -186,6 +186,7 @@ impl Acceptor {
                         addr,
                         listener: Arc::clone(&opened.name),
                         zone: Arc::clone(zone),
+                        limits: opened.setup.limits().cloned(),
                         certificate_username: None,
                         certificate: None,
                         ws_cookies: None,

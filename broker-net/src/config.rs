@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use broker_core::config::{GroupLimits, Rate};
+
 /// One listener, `listener.<protocol>.<name>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerConfig {
@@ -21,6 +23,10 @@ pub struct ListenerConfig {
     pub max_connections: usize,
     /// `max_conn_rate` per second; 0 for no limit.
     pub max_conn_rate: u32,
+    /// `rate_limit`: bytes of MQTT that each connection may send.
+    pub rate_limit: Option<Rate>,
+    /// What all connections may send and be sent together; `max_connections` and `max_conn_rate` are above.
+    pub limits: GroupLimits,
     /// `max_half_open_per_ip`: connections of one address that have not finished CONNECT; 0 for no limit.
     pub max_half_open_per_ip: u32,
     /// `access`: the first rule that matches the peer's address decides; none matches: allowed.
@@ -199,6 +205,8 @@ impl ListenerConfig {
             acceptors: 8,
             max_connections: 1_024_000,
             max_conn_rate: 0,
+            rate_limit: None,
+            limits: GroupLimits::default(),
             max_half_open_per_ip: 4_096,
             access: Vec::new(),
             proxy_protocol: false,

@@ -153,6 +153,9 @@ impl Connection {
     }
 
     fn read(&mut self, scratch: &mut [u8], turn: &mut Turn) -> Result<Next, Close> {
+        if let Some(flow) = self.channel.recheck_rights(turn)? {
+            return Ok(Next::Ask(flow));
+        }
         // First what was left when the channel wanted no input.
         if !self.pending.is_empty()
             && let Some(flow) = self.handle_pending(turn)?
@@ -166,6 +169,11 @@ impl Connection {
             if turn.wants_flush() {
                 return Ok(Next::Again);
             }
+            let room = self.channel.read_room(turn).min(scratch.len());
+            if room == 0 {
+                return Ok(Next::Wait);
+            }
+            let scratch = &mut scratch[..room];
             match self.reader.read(&self.link.writer, scratch) {
                 Ok(ReadOutcome::Data { n, drained }) => {
                     self.finish_handshake()?;

@@ -56,8 +56,8 @@ impl AclFile {
         Ok(Self { path: path.to_owned(), rules: RwLock::new(Arc::new(rules)) })
     }
 
-    /// Reads the file again. Returns how many rules it has. Connections remember verdicts of the old ones until the
-    /// broker's [extensions change](broker_core::Broker::change_extensions).
+    /// Reads the file again. Returns how many rules it has. What the old ones said counts until the broker is told to
+    /// [forget it](broker_core::Broker::forget_rights).
     ///
     /// # Errors
     /// As [`load`](Self::load): the old rules stay.

@@ -42,8 +42,14 @@ impl Session {
         }
         let qos = state.effective_qos(terms, publication.qos);
         let retain = terms.retain_as_published && publication.retain;
-        if state.is_passed_on(qos) {
+        let is_paced = state.is_paced(out.now);
+        if state.is_passed_on(qos) && !is_paced {
             return self.deliver_now(state, terms, publication, retain, out);
+        }
+        if !state.keeps(qos) && is_paced {
+            out.counters.inc(Metric::DroppedOutboxFull);
+            state.note_refused(publication, DropReason::OutboxFull, out);
+            return false;
         }
         if !state.keeps(qos) {
             out.counters.inc(Metric::DroppedOffline);
@@ -175,6 +181,11 @@ impl State {
         terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
     }
 
+    /// True if its client has been sent as much as it may be for now.
+    fn is_paced(&mut self, now: Now) -> bool {
+        self.connection.as_mut().is_some_and(|connection| connection.is_paced(now.mono_ms))
+    }
+
     /// The QoS that a message which was published with another goes on with.
     pub(super) fn effective_qos(&self, terms: &Terms, published: QoS) -> QoS {
         if self.upgrades_qos { terms.qos } else { terms.qos.min(published) }
@@ -182,7 +193,10 @@ impl State {
 
     /// True if a message of that QoS goes straight into the outbox, or nowhere.
     pub(super) fn is_passed_on(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce && self.connection.is_some() && !self.queue.holds_qos0()
+        qos == QoS::AtMostOnce
+            && self.connection.is_some()
+            && !self.queue.holds_qos0()
+            && !self.is_unchecked
     }
 
     /// True if a message of that QoS may wait.
@@ -194,6 +208,7 @@ impl State {
     pub(super) fn has_room(&self, qos: QoS) -> bool {
         !self.inflight.is_resending()
             && self.queue.is_empty()
+            && !self.is_unchecked
             && self.connection.as_ref().is_some_and(|connection| {
                 !connection.is_outbox_full() && (connection.quota > 0 || qos == QoS::AtMostOnce)
             })
@@ -221,7 +236,10 @@ impl State {
     pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
         // What another session gives back has waited there.
         delivery.queued_ms = 0;
-        if delivery.message.here().is_some() && self.has_room(delivery.qos) {
+        if delivery.message.here().is_some()
+            && self.has_room(delivery.qos)
+            && !self.is_paced(out.now)
+        {
             self.send(delivery, Order::Free, out);
             return;
         }
@@ -356,12 +374,17 @@ impl State {
 
     fn send_waiting(&mut self, out: &mut Out) {
         self.replays_rest = false;
+        if self.is_unchecked {
+            return;
+        }
         if self.inflight.has_held() {
             self.send_held(out);
         }
         loop {
-            let Some(connection) = &self.connection else { return };
-            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
+            let Some(connection) = &mut self.connection else { return };
+            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES)
+                || connection.is_paced(out.now.mono_ms)
+            {
                 return;
             }
             let has_quota = connection.quota > 0;
@@ -379,7 +402,11 @@ impl State {
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
-                } else if !next.may_be_recorded_as_sent(connection, out) {
+                } else if self.revoked.as_ref().is_some_and(|it| self.is_revoked(next, it)) {
+                    self.drop_next(Removal::Revoked, Some(REVOKED), out);
+                } else if let Some(connection) = &self.connection
+                    && !next.may_be_recorded_as_sent(connection, out)
+                {
                     return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
                     if let Some(mut delivery) = self.queue.pop() {
@@ -389,8 +416,11 @@ impl State {
                 } else {
                     return;
                 }
-            } else if !self.send_retained(has_quota, out) {
-                return;
+            } else {
+                self.revoked = None;
+                if !self.send_retained(has_quota, out) {
+                    return;
+                }
             }
         }
     }
@@ -623,9 +653,10 @@ fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: 
 /// How these losses are counted.
 const EXPIRED: (Metric, DropReason) = (Metric::MessagesExpired, DropReason::Expired);
 const DAMAGED: (Metric, DropReason) = (Metric::DroppedDamaged, DropReason::Damaged);
+const REVOKED: (Metric, DropReason) = (Metric::DroppedRevoked, DropReason::Revoked);
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
-pub(super) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+pub(crate) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
     if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 

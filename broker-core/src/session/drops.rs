@@ -29,6 +29,8 @@ pub enum DropReason {
     Expired,
     /// It cannot be read back from the store.
     Damaged,
+    /// The right to the subscription it came by was taken back while it waited.
+    Revoked,
 }
 
 impl DropReason {
@@ -41,6 +43,7 @@ impl DropReason {
         Self::QueueFull,
         Self::Expired,
         Self::Damaged,
+        Self::Revoked,
     ];
 
     /// The word for it, as the label values of the metrics.
@@ -54,6 +57,7 @@ impl DropReason {
             Self::QueueFull => "queue_full",
             Self::Expired => "expired",
             Self::Damaged => "damaged",
+            Self::Revoked => "revoked",
         }
     }
 }

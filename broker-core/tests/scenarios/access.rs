@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use broker_codec::{Auth, Packet, Properties, Property, Subscribe, SubscriptionRequest};
+use broker_core::config::Rate;
 use broker_core::extension::{
     Action, Answer, AuthExchange, AuthMethod, AuthStep, Authentication, Authenticator, Authorizer,
     Credentials, Extensions, Interceptor, PublishDraft, SubscribeDraft, Verdict,
@@ -53,11 +54,25 @@ impl Authenticator for Passwords {
 pub struct Topics {
     gate: Option<Arc<AtomicBool>>,
     asked: Mutex<Vec<String>>,
+    last_client: Mutex<Option<Arc<ClientInfo>>>,
+}
+
+impl Topics {
+    /// What it was asked about, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+
+    /// Whom it was asked about last.
+    pub fn last_client(&self) -> Arc<ClientInfo> {
+        self.last_client.lock().clone().expect("it was asked")
+    }
 }
 
 impl Authorizer for Topics {
-    fn authorize(&self, _: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
+    fn authorize(&self, client: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
         self.asked.lock().push(topic.to_owned());
+        *self.last_client.lock() = Some(Arc::clone(client));
         let verdict = match topic.split('/').next() {
             Some("open") => Verdict::Allow,
             Some("shut") => Verdict::Deny,
@@ -71,7 +86,7 @@ impl Authorizer for Topics {
 }
 
 pub fn with_topics(gate: Option<Arc<AtomicBool>>) -> (Arc<Topics>, Extensions) {
-    let topics = Arc::new(Topics { gate, asked: Mutex::default() });
+    let topics = Arc::new(Topics { gate, asked: Mutex::default(), last_client: Mutex::default() });
     let extensions = Extensions {
         authorizers: vec![Arc::clone(&topics) as Arc<dyn Authorizer>],
         ..Extensions::default()
@@ -427,7 +442,8 @@ fn a_failed_verdict_denies_and_is_not_remembered() {
 fn a_publish_that_waits_is_counted_once_against_its_limit() {
     let gate = Arc::new(AtomicBool::new(true));
     let (_, extensions) = with_topics(Some(gate));
-    let mut rig = Rig::build(|_, zone| zone.publish_limit = Some((2, 1_000)), extensions, None);
+    let limit = Some(Rate { amount: 2, interval_ms: 1_000 });
+    let mut rig = Rig::build(|_, zone| zone.publish_limit = limit, extensions, None);
     let c = rig.client("c");
     for id in 1..=3 {
         rig.publish(c, &format!("open/{id}/later"), "x", Q1, id);

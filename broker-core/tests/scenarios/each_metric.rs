@@ -1,11 +1,13 @@
 //! Each metric, moved by exactly one, or by so many bytes, where its description says.
 
 use broker_codec::{Packet, Property, Publish};
+use broker_core::extension::Action;
 use broker_core::store::Condition;
 use broker_core::{Metric, ReasonCode};
 
 use crate::access::{auth, toy, toy_hello};
 use crate::rig::*;
+use crate::rights_change::board;
 
 /// What moves a metric: a world, made ready, the one act, and by how much.
 struct Case {
@@ -197,6 +199,21 @@ fn case_of(metric: Metric) -> Option<Case> {
                 rig.lose(c);
             }
             case(rig, move |rig| rig.publish(p, "t", "x", Q1, 1))
+        }
+        Metric::SubscriptionsRevoked => {
+            let (board, mut rig) = board();
+            let s = rig.client("s");
+            rig.subscribed(s, "t", Q0);
+            case(rig, move |rig| board.deny(Action::Subscribe, "t", rig))
+        }
+        Metric::DroppedRevoked => {
+            let (board, mut rig) = board();
+            let p = rig.client("p");
+            let s = rig.join(Hello::v5("s").with(Property::ReceiveMaximum(1)));
+            rig.subscribed(s, "t", Q1);
+            rig.publish(p, "t", "x", Q1, 1);
+            rig.publish(p, "t", "x", Q1, 2);
+            case(rig, move |rig| board.deny(Action::Subscribe, "t", rig))
         }
         Metric::PublishDenied => case(pair(), |rig| rig.publish(P, "$SYS/x", "x", Q0, 0)),
     })

@@ -97,6 +97,7 @@ fn credentials_of(
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },

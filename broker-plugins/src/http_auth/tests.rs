@@ -99,6 +99,7 @@ fn credentials(client_id: &str, username: Option<&str>) -> Arc<Credentials> {
             listener: "mqtt:tcp:external".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },

@@ -94,6 +94,7 @@ fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentia
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },

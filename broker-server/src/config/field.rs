@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use broker_codec::{QoS, topic};
-use broker_core::config::{RewriteRule, SharedStrategy, WillsKeep};
+use broker_core::config::{Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, PeerCertField};
 use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
-use super::value::{Value, parse_duration, quote, show_duration};
+use super::value::{Value, parse_duration, parse_size, quote, show_duration};
 use super::{LogFormat, LogTarget};
 use crate::auth::scram::Verifier;
 
@@ -132,7 +132,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck);
-word_field!(Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
+word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -379,6 +379,24 @@ impl Word for Pair {
     }
 }
 
+/// `1000,1s`, `1MB,10s`: an amount and its time.
+impl Word for Rate {
+    fn to_word(&self) -> String {
+        format!("{},{}", self.amount, show_duration(self.interval_ms))
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        let (amount, interval) = word.split_once(',').ok_or("has no comma")?;
+        let amount = parse_size(amount).filter(|amount| *amount > 0);
+        let interval_ms = parse_duration(interval).filter(|interval| *interval > 0);
+        match (amount, interval_ms) {
+            (Some(amount), Some(interval_ms)) => Ok(Self { amount, interval_ms }),
+            (None, _) => Err("the amount is no whole number above 0".into()),
+            (_, None) => Err("the interval is no duration above 0".into()),
+        }
+    }
+}
+
 /// `mqueue_priorities`: `topic=priority` with commas between.
 impl Field for BTreeMap<String, u8> {
     fn show(&self) -> Value {
@@ -513,6 +531,11 @@ mod tests {
         check_word::<Pair>("10, 1m", Ok("10,1m"));
         check_word::<Pair>("10", Err("has no comma"));
         check_word::<Pair>("0,1m", Err("the count is no whole number above 0"));
+        check_word::<Rate>("10, 1m", Ok("10,1m"));
+        check_word::<Rate>("1MB,10s", Ok("1048576,10s"));
+        check_word::<Rate>("10", Err("has no comma"));
+        check_word::<Rate>("0,1m", Err("the amount is no whole number above 0"));
+        check_word::<Rate>("1,1", Err("the interval is no duration above 0"));
         check_word::<Pair>("1,1", Err("the interval is no duration above 0"));
         let parse = |text: &str| BTreeMap::<String, u8>::parse(Value::Text(text.into()));
         assert_eq!(parse("a/b=1, c=255").unwrap().show(), Value::Text("a/b=1,c=255".into()));

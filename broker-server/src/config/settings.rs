@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 use broker_core::config::{
-    AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
+    AutoSubscription, BrokerConfig, FlappingConfig, GroupLimits, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
@@ -78,7 +78,6 @@ pub(crate) struct Zone {
     pub(crate) detect_flapping: bool,
     pub(crate) flapping_threshold: Pair,
     pub(crate) flapping_banned_ms: u64,
-    pub(crate) publish_limit: Option<Pair>,
 }
 
 /// A listener that may be off, or lack an address as long as not all is read.
@@ -164,7 +163,6 @@ impl Zone {
             detect_flapping: config.flapping.is_some(),
             flapping_threshold: Pair(flapping.count, flapping.window_ms),
             flapping_banned_ms: flapping.banned_ms,
-            publish_limit: config.publish_limit.map(|(count, ms)| Pair(count, ms)),
             config,
         }
     }
@@ -172,11 +170,7 @@ impl Zone {
     fn into_config(self) -> ZoneConfig {
         let Pair(count, window_ms) = self.flapping_threshold;
         let flapping = FlappingConfig { count, window_ms, banned_ms: self.flapping_banned_ms };
-        ZoneConfig {
-            flapping: self.detect_flapping.then_some(flapping),
-            publish_limit: self.publish_limit.map(|Pair(count, ms)| (count, ms)),
-            ..self.config
-        }
+        ZoneConfig { flapping: self.detect_flapping.then_some(flapping), ..self.config }
     }
 }
 
@@ -212,6 +206,8 @@ impl Listener {
                 acceptors,
                 max_connections,
                 max_conn_rate: 0,
+                rate_limit: None,
+                limits: GroupLimits::default(),
                 max_half_open_per_ip: 4_096,
                 access: if open {
                     vec![AccessRule { allow: true, peer: None }]

@@ -7,6 +7,7 @@ mod auth;
 mod auth_http;
 mod dashboard;
 mod ignored;
+mod limits;
 mod listener;
 mod live;
 mod management;
@@ -157,6 +158,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(plugins::KEYS)
         .chain(rules::KEYS)
         .chain(monitors::KEYS)
+        .chain(limits::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)

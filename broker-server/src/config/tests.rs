@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use broker_codec::QoS;
-use broker_core::config::{BrokerConfig, SharedStrategy, SlowSubscribersConfig, WillsKeep};
+use broker_core::config::{
+    BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
+};
 use broker_core::store::Level;
 use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol};
 use log::LevelFilter;
@@ -166,7 +168,7 @@ fn zones_override_mqtt() {
     assert_eq!(iot.mqueue_default_priority, 0);
     let flapping = iot.flapping.unwrap();
     assert_eq!((flapping.count, flapping.window_ms, flapping.banned_ms), (3, 10_000, 3_600_000));
-    assert_eq!(iot.publish_limit, Some((10, 60_000)));
+    assert_eq!(iot.publish_limit, Some(Rate { amount: 10, interval_ms: 60_000 }));
     assert_eq!(iot.mountpoint.as_deref(), Some("dev/%c/"));
 }
 
@@ -753,6 +755,46 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
 }
 
 #[test]
+fn limits_are_those_of_listener_zone_user_and_address() {
+    let config = config(
+        r#"
+        [listener.tcp.external]
+        rate_limit = "1024,4096"
+        messages_in = "100,1s"
+        [listener.tcp.internal]
+        rate_limit = "100KB,10s"
+        [zone.external]
+        bytes_in = "1MB,1m"
+        [limits.user]
+        max_connections = 3
+        max_conn_rate = 2
+        [limits.ip]
+        messages_out = "5,1s"
+        "#,
+    );
+    let rate = |amount, interval_ms| Some(Rate { amount, interval_ms });
+    let (external, internal) = (
+        listener(&config, Protocol::Tcp, "external"),
+        listener(&config, Protocol::Tcp, "internal"),
+    );
+    assert_eq!(external.rate_limit, rate(4_096, 4_000));
+    assert_eq!(external.limits.messages_in, rate(100, 1_000));
+    assert_eq!(internal.rate_limit, rate(102_400, 10_000));
+    assert_eq!(config.broker.zones["external"].limits.bytes_in, rate(1 << 20, 60_000));
+    let user = GroupLimits { max_connections: 3, max_conn_rate: 2, ..GroupLimits::default() };
+    assert_eq!(config.broker.user_limits, user);
+    let address = GroupLimits { messages_out: rate(5, 1_000), ..GroupLimits::default() };
+    assert_eq!(config.broker.address_limits, address);
+    check_errors(
+        "[listener.tcp.external]\nrate_limit = \"0,5\"\n[limits.ip]\nbytes_in = \"fast\"\n",
+        &[
+            "broker.toml:2:14: listener.tcp.external.rate_limit = \"0,5\": the amount is no whole number above 0; must be a size and an interval, such as \"100KB,10s\", or bytes per second and at once, such as \"1024,4096\", or \"none\"",
+            "broker.toml:4:12: limits.ip.bytes_in = \"fast\": has no comma; must be a size and an interval, such as \"1MB,10s\", or \"none\"",
+        ],
+    );
+}
+
+#[test]
 fn a_printed_configuration_reads_back_to_the_same() {
     check_round_trip("", &[]);
     check_round_trip(include_str!("../../tests/emqx-3.1.toml"), &[]);
@@ -768,6 +810,9 @@ fn a_printed_configuration_reads_back_to_the_same() {
         mqueue_priorities = "a=1,b=2"
         [zone.1]
         publish_limit = "10, 90s"
+        rate_limit_action = "disconnect"
+        max_connections = 7
+        bytes_out = "1MB,10s"
         [listener.unix.1]
         bind = "/run/a \"b\".sock"
         [listener.ssl.x]

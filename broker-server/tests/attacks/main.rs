@@ -15,6 +15,7 @@ mod wire;
 mod before_connect;
 mod connections;
 mod messages;
+mod rates;
 mod retained;
 mod sessions;
 mod slow_readers;

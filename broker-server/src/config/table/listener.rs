@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use broker_core::config::Rate;
 use broker_net::config::{Bind, CrlCheck, Protocol, TlsConfig, WebSocketConfig};
 use broker_rules::http::HttpEndpoint;
 
 use super::super::field::{Field, Refusal, parse_address, refuse};
 use super::super::settings::Listener;
-use super::super::value::{Kind, Value};
+use super::super::value::{Kind, Value, parse_size};
+use super::limits::{BYTE_RATE, MESSAGE_RATE};
 use super::{Access, Goes, Key, field};
 use crate::revocation::fetch_options;
 
@@ -87,6 +89,43 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Number(0, u32::MAX as u64),
         field!(config.max_conn_rate),
         "Connections that are accepted per second; 0 for no limit.",
+    ),
+    optional_key(
+        "rate_limit",
+        ALL,
+        Kind::Text(
+            "a size and an interval, such as \"100KB,10s\", or bytes per second and at once, such as \"1024,4096\"",
+        ),
+        RATE_LIMIT,
+        "Bytes that each connection may send; more are read later.",
+    ),
+    optional_key(
+        "messages_in",
+        ALL,
+        MESSAGE_RATE,
+        field!(config.limits.messages_in),
+        "PUBLISH packets that the clients of the listener may send together; more are read later.",
+    ),
+    optional_key(
+        "bytes_in",
+        ALL,
+        BYTE_RATE,
+        field!(config.limits.bytes_in),
+        "Bytes that the clients of the listener may send together; more are read later.",
+    ),
+    optional_key(
+        "messages_out",
+        ALL,
+        MESSAGE_RATE,
+        field!(config.limits.messages_out),
+        "PUBLISH packets that the clients of the listener are sent together; more wait in their queues.",
+    ),
+    optional_key(
+        "bytes_out",
+        ALL,
+        BYTE_RATE,
+        field!(config.limits.bytes_out),
+        "Bytes of PUBLISH packets that the clients of the listener are sent together; more wait in their queues.",
     ),
     key(
         "max_half_open_per_ip",
@@ -285,6 +324,24 @@ const BIND: Access<Listener> = Access {
         } else {
             parse_address(&text).or_else(refuse)?
         });
+        Ok(())
+    },
+};
+
+/// The original has a rate and what may come at once instead of an amount and its time.
+const RATE_LIMIT: Access<Listener> = Access {
+    read: |listener| listener.config.rate_limit.show(),
+    write: |listener, value| {
+        let burst = |text: &str| {
+            let (per_second, at_once) = text.split_once(',')?;
+            let (per_second, amount) = (parse_size(per_second)?, parse_size(at_once)?);
+            let interval_ms = amount.checked_mul(1_000)?.checked_div(per_second)?;
+            (amount > 0).then_some(Rate { amount, interval_ms: interval_ms.max(1) })
+        };
+        listener.config.rate_limit = match &value {
+            Value::Text(text) if let Some(rate) = burst(text) => Some(rate),
+            _ => Field::parse(value)?,
+        };
         Ok(())
     },
 };

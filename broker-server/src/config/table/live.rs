@@ -67,6 +67,18 @@ const LIVE: &[&str] = &[
     "os_mon.disk_high_watermark",
     "vm_mon.process_high_watermark",
     "vm_mon.process_low_watermark",
+    "limits.user.max_connections",
+    "limits.user.max_conn_rate",
+    "limits.user.messages_in",
+    "limits.user.bytes_in",
+    "limits.user.messages_out",
+    "limits.user.bytes_out",
+    "limits.ip.max_connections",
+    "limits.ip.max_conn_rate",
+    "limits.ip.messages_in",
+    "limits.ip.bytes_in",
+    "limits.ip.messages_out",
+    "limits.ip.bytes_out",
 ];
 
 #[cfg(test)]
