@@ -11,7 +11,7 @@ use broker_core::extension::Extensions;
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::config::ListenerConfig;
-use broker_net::{Server, ServerOptions};
+use broker_net::{FetchedCrls, Server, ServerOptions};
 
 use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::ScramSha256;
@@ -19,6 +19,7 @@ use crate::facts::Facts;
 use crate::live_config::LiveConfig;
 use crate::monitor::Monitor;
 use crate::plugins::Plugins;
+use crate::revocation::Revocation;
 use crate::rules::Rules;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -66,7 +67,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
     let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
+    let fetched_crls = FetchedCrls::default();
     let options = ServerOptions {
+        fetched_crls: fetched_crls.clone(),
         listeners: config.listeners,
         io_threads: config.node.io_threads,
         data_dir: config.node.data_dir.clone(),
@@ -91,9 +94,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         usernames: plugins.usernames(),
         rules: rules.engine(),
     };
-    let management =
-        management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
+    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched_crls)?;
+    let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
+    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched_crls)?;
     if let Some(management) = &management {
         rules.spare(management);
     }
@@ -112,7 +116,12 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_deref(), acl.as_deref(), &live),
+            Signal::Reload => {
+                reload(&server, management.as_deref(), acl.as_deref(), &live);
+                if let Some(revocation) = &revocation {
+                    revocation.refresh();
+                }
+            }
             Signal::Stop => break,
         }
     }
@@ -122,6 +131,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         storage.cancel_backups();
     }
     drop(monitor);
+    drop(revocation);
     drop(management);
     let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
     let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));

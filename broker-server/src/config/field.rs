@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use broker_codec::{QoS, topic};
 use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Bind, Cidr, PeerCertField};
+use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, PeerCertField};
 use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
 use log::LevelFilter;
 
@@ -151,7 +151,7 @@ macro_rules! word_field {
         }
     )+};
 }
-word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair);
+word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck);
 word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
 
 impl<T: Word> Field for Vec<T> {
@@ -272,6 +272,7 @@ macro_rules! enum_words {
     };
 }
 enum_words!(LogFormat: Text = "text", Json = "json");
+enum_words!(CrlCheck: Chain = "chain", Peer = "peer", BestEffort = "best_effort");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(HttpMethod: Get = "get", Post = "post");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",

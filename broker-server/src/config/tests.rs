@@ -7,7 +7,7 @@ use broker_core::config::{
     Anonymous, BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
 };
 use broker_core::store::Level;
-use broker_net::config::{Bind, PeerCertField, Protocol};
+use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol};
 use log::LevelFilter;
 use proptest::prelude::*;
 
@@ -675,6 +675,41 @@ fn columns_count_characters() {
         &[
             r#"broker.toml:1:17: node.name = "ü": is no name@host; must be a name and a host, such as "emqx@127.0.0.1""#,
             "broker.toml:1:22: node.nam: unknown key; did you mean node.name?",
+        ],
+    );
+}
+
+#[test]
+fn revocation_lists_are_named_where_certificates_are_checked() {
+    let tls = |text: &str| {
+        let config = config(text);
+        listener(&config, Protocol::Wss, "external").tls.clone().unwrap()
+    };
+    let plain = tls("");
+    assert!(!plain.has_crls() && plain.crl_check == CrlCheck::Chain);
+    let checked = tls(r#"
+        [listener.wss.external]
+        verify = "verify_peer"
+        cacertfile = "ca.pem"
+        crlfile = "ca.crl"
+        crl_url = ["http://crl.example/ca.crl", "https://crl.example/ca.crl"]
+        crl_refresh = "10m"
+        crl_check = "peer"
+        "#);
+    assert!(checked.has_crls() && checked.crl_check == CrlCheck::Peer);
+    assert_eq!((checked.crl_url.len(), checked.crl_refresh_ms), (2, 600_000));
+    check_errors(
+        r#"[listener.ssl.external]
+crlfile = "ca.crl"
+[listener.wss.external]
+crl_url = ["http://crl.example/", "ftp://crl.example/"]
+[management.listener.https]
+crl_url = ["http://crl.example/"]
+"#,
+        &[
+            r#"broker.toml:2:1: listener.ssl.external.crlfile = ["ca.crl"]: needs listener.ssl.external.verify = "verify_peer""#,
+            r#"broker.toml:4:35: listener.wss.external.crl_url = "ftp://crl.example/": is no URL to fetch; must be an http or https URL"#,
+            r#"broker.toml:6:1: management.listener.https.crl_url = ["http://crl.example/"]: needs management.listener.https.verify = "verify_peer""#,
         ],
     );
 }
