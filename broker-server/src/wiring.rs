@@ -1,18 +1,19 @@
 //! Wiring: the one place where the parts meet.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
-use broker_core::extension::Extensions;
+use broker_core::extension::{AuthMethod, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::{FetchedCrls, Server, ServerOptions};
 
 use crate::acl::{Acl, Reloadable};
-use crate::auth::scram::ScramSha256;
+use crate::auth::scram::{self, Scram};
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
 use crate::monitor::Monitor;
@@ -38,11 +39,8 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     make_data_dir(&config.node.data_dir)?;
     log::debug!("store {:?}", config.store);
     let mut extensions = Extensions::default();
-    if !config.scram_users.is_empty() {
-        let method = ScramSha256::new(config.scram_users)
-            .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
-        extensions.auth_methods.push(Arc::new(method));
-    }
+    extensions.auth_methods.extend(scram_method(config.scram_users)?);
+    extensions.auth_methods.extend(scram_method(config.scram_512_users)?);
     let acl = config.acl_file.as_deref().map(Acl::load).transpose().context("acl_file")?;
     extensions.authorizers.extend(acl.as_ref().map(Acl::authorizer));
     let mut settings = config.broker;
@@ -139,6 +137,18 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// The method for these users; without any it is not offered.
+fn scram_method<H: scram::Hash>(
+    users: BTreeMap<String, scram::Verifier<H>>,
+) -> anyhow::Result<Option<Arc<dyn AuthMethod>>> {
+    if users.is_empty() {
+        return Ok(None);
+    }
+    let method = Scram::new(users)
+        .map_err(|_| anyhow!("{}: the system gives no random numbers", H::METHOD))?;
+    Ok(Some(Arc::new(method)))
 }
 
 /// What SIGHUP asks for: certificates, access rules and log levels. What cannot be read leaves the old in force.

@@ -14,7 +14,7 @@ use log::LevelFilter;
 use super::store::{OnDamage, OnFailure};
 use super::value::{Value, parse_duration, parse_size, quote, show_duration};
 use super::{LogFormat, LogTarget};
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Hash, Verifier};
 
 /// Why a field does not take a value.
 #[derive(Debug, PartialEq)]
@@ -174,7 +174,7 @@ impl<T: Word> Field for BTreeMap<String, T> {
     }
 }
 
-impl Word for Verifier {
+impl<H: Hash> Word for Verifier<H> {
     /// The stored form: no password is ever shown.
     fn to_word(&self) -> String {
         self.to_text()

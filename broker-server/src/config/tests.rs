@@ -743,9 +743,12 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             rules,
             acl_file,
             scram_users,
+            scram_512_users,
             notes: _,
         } = config;
-        let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
+        let users = scram_users.iter().map(|(name, user)| (name, user.to_text()));
+        let users_512 = scram_512_users.iter().map(|(name, user)| (name, user.to_text()));
+        let users: Vec<_> = users.chain(users_512).collect();
         let rest = format!(
             "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{users:#?}"
         );
@@ -835,6 +838,8 @@ fn a_printed_configuration_reads_back_to_the_same() {
         plain = "off"
         [auth.scram_sha_256.users]
         "a.b" = "secret"
+        [auth.scram_sha_512.users]
+        "a.b" = "secret"
         [durability]
         topics = ["a b/#  written", "c memory"]
         on_failure = "exit"
@@ -847,10 +852,12 @@ fn a_printed_configuration_reads_back_to_the_same() {
 
 #[test]
 fn passwords_are_not_printed() {
-    let text = "[auth.scram_sha_256.users]\nalice = \"pencil\"";
-    let printed = print::toml(&settings(text, &[]).unwrap());
-    assert!(printed.contains("alice = \"SCRAM-SHA-256$4096:"), "{printed}");
-    assert!(!printed.contains("pencil"));
+    for method in ["256", "512"] {
+        let text = format!("[auth.scram_sha_{method}.users]\nalice = \"pencil\"");
+        let printed = print::toml(&settings(&text, &[]).unwrap());
+        assert!(printed.contains(&format!("alice = \"SCRAM-SHA-{method}$4096:")), "{printed}");
+        assert!(!printed.contains("pencil"));
+    }
 }
 
 /// A password that was written wrongly is a password still.
@@ -859,6 +866,7 @@ fn errors_do_not_repeat_secrets() {
     for (text, env) in [
         ("[auth.scram_sha_256]\nusers = \"pencil\"", None),
         ("[auth.scram_sha_256]\nusers = [\"pencil\"]", None),
+        ("[auth.scram_sha_512.users]\nalice = \"SCRAM-SHA-512$pencil\"", None),
         ("[auth.scram_sha_256.users]\nalice = [\"pencil\"]", None),
         ("[auth.scram_sha_256.users]\nalice = { password = \"pencil\" }", None),
         ("[auth.scram_sha_256.users]\nalice = \"SCRAM-SHA-256$pencil\"", None),
