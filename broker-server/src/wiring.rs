@@ -10,7 +10,7 @@ use broker_core::Broker;
 use broker_core::extension::{AuthMethod, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
-use broker_net::{FetchedCrls, Server, ServerOptions};
+use broker_net::{Fetched, Server, ServerOptions};
 
 use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::{self, Scram};
@@ -61,9 +61,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
-    let fetched_crls = FetchedCrls::default();
+    let fetched = Fetched::default();
     let options = ServerOptions {
-        fetched_crls: fetched_crls.clone(),
+        fetched: fetched.clone(),
         listeners: config.listeners,
         io_threads: config.node.io_threads,
         data_dir: config.node.data_dir.clone(),
@@ -85,10 +85,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         usernames: plugins.usernames(),
         rules: rules.engine(),
     };
-    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched_crls)?;
+    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched)?;
     let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
-    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched_crls)?;
+    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched)?;
     if let Some(management) = &management {
         rules.spare(management);
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use broker_codec::{QoS, topic};
 use broker_core::config::{Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, PeerCertField};
+use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, OcspStapling, PeerCertField};
 use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
 use log::LevelFilter;
 
@@ -131,7 +131,7 @@ macro_rules! word_field {
         }
     )+};
 }
-word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck);
+word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
 word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
 
 impl<T: Word> Field for Vec<T> {
@@ -202,6 +202,19 @@ impl Word for PathBuf {
 
     fn from_word(word: &str) -> Result<Self, String> {
         if word.is_empty() { Err("is empty".into()) } else { Ok(word.into()) }
+    }
+}
+
+impl Word for OcspStapling {
+    fn to_word(&self) -> String {
+        match self {
+            Self::Fetch => "fetch".into(),
+            Self::File(path) => path.to_word(),
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        if word == "fetch" { Ok(Self::Fetch) } else { PathBuf::from_word(word).map(Self::File) }
     }
 }
 
