@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
+use broker_core::config::{Anonymous, BrokerConfig};
 use broker_core::extension::{AuthMethod, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
+use broker_net::config::ListenerConfig;
 use broker_net::{Fetched, Server, ServerOptions};
 
 use crate::acl::{Acl, Reloadable};
@@ -36,6 +38,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     let mut signals = Incoming::new()?;
     raise_file_limit();
+    dump_no_core();
     make_data_dir(&config.node.data_dir)?;
     log::debug!("store {:?}", config.store);
     let mut extensions = Extensions::default();
@@ -61,6 +64,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
+    let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
     let fetched = Fetched::default();
     let options = ServerOptions {
         fetched: fetched.clone(),
@@ -71,6 +75,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let server = Server::start(&broker, options)?;
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
+    }
+    if let Some(line) = who_is_let_in {
+        log::info!("{line}");
     }
     let ports = Ports {
         broker: Arc::clone(&broker),
@@ -151,6 +158,26 @@ fn scram_method<H: scram::Hash>(
     Ok(Some(Arc::new(method)))
 }
 
+/// Whom listeners that others can reach let in without a user, and what to do about it.
+fn who_is_let_in(listeners: &[ListenerConfig], config: &BrokerConfig) -> Option<&'static str> {
+    let reachable = listeners.iter().filter(|it| match it.bind.socket_addr() {
+        Some(address) => !address.ip().is_loopback(),
+        None => false,
+    });
+    let zones: Vec<_> = reachable.filter_map(|it| config.zones.get(&it.zone)).collect();
+    let any = |who| zones.iter().any(|zone| zone.allow_anonymous == who);
+    if any(Anonymous::All) {
+        Some("clients without a user are let in from everywhere: allow_anonymous = true")
+    } else if any(Anonymous::Local) {
+        Some(
+            "clients without a user are let in from this machine only: 'broker-cli users add NAME' makes a \
+             user, allow_anonymous = true lets everybody in",
+        )
+    } else {
+        None
+    }
+}
+
 /// What SIGHUP asks for: certificates, access rules and log levels. What cannot be read leaves the old in force.
 fn reload(
     server: &Server,
@@ -182,6 +209,16 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Passwords and keys are in memory, and a dump of it lies where others may read it. `prlimit` turns them on again
+/// for a process that is to be looked into.
+fn dump_no_core() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        log::warn!("core dumps stay on: {error}");
     }
 }
 

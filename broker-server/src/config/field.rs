@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use broker_codec::{QoS, topic};
-use broker_core::config::{Rate, RewriteRule, SharedStrategy, WillsKeep};
+use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, OcspStapling, PeerCertField};
 use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
@@ -53,6 +53,26 @@ impl Field for bool {
 
     fn parse(value: Value) -> Result<Self, Vec<Refusal>> {
         if let Value::Flag(flag) = value { Ok(flag) } else { mismatch() }
+    }
+}
+
+/// Not set, it is the machine's own clients.
+impl Field for Anonymous {
+    fn show(&self) -> Value {
+        match self {
+            Self::All => Value::Flag(true),
+            Self::Nobody => Value::Flag(false),
+            Self::Local => Value::Unset,
+        }
+    }
+
+    fn parse(value: Value) -> Result<Self, Vec<Refusal>> {
+        match value {
+            Value::Flag(true) => Ok(Self::All),
+            Value::Flag(false) => Ok(Self::Nobody),
+            Value::Unset => Ok(Self::Local),
+            _ => mismatch(),
+        }
     }
 }
 

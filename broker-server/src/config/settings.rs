@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 use broker_core::config::{
-    AutoSubscription, BrokerConfig, FlappingConfig, GroupLimits, RewriteRule, ZoneConfig,
+    Anonymous, AutoSubscription, BrokerConfig, FlappingConfig, GroupLimits, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
@@ -62,6 +62,7 @@ pub(crate) struct Settings {
     pub(crate) count_topics: Option<bool>,
     pub(crate) topic_metrics: Vec<String>,
     pub(crate) acl_file: Option<PathBuf>,
+    pub(crate) compat_emqx31: bool,
     pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
     pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// Which keys were given, with place and value, for what is said about them.
@@ -129,6 +130,7 @@ impl Default for Settings {
             jwt: JwtConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
+            compat_emqx31: false,
             scram_users: BTreeMap::new(),
             scram_512_users: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -266,6 +268,9 @@ impl Settings {
         for entry in base.into_iter().chain(own) {
             settings.apply(entry, errors);
         }
+        if settings.compat_emqx31 {
+            settings.open_as_emqx31();
+        }
         settings.broker.node_name = settings.node.name.clone();
         settings.store.dir = settings.node.data_dir.clone();
         // In the original this listener is there as soon as it has an address.
@@ -274,6 +279,19 @@ impl Settings {
             settings.management.https.listener.enabled = true;
         }
         settings
+    }
+
+    /// What the configuration does not decide is as open as in the original.
+    fn open_as_emqx31(&mut self) {
+        if self.given.contains_key("allow_anonymous") {
+            return;
+        }
+        self.base.config.allow_anonymous = Anonymous::All;
+        for (name, zone) in &mut self.zones {
+            if !self.given.contains_key(&format!("zone.{name}.allow_anonymous")) {
+                zone.config.allow_anonymous = Anonymous::All;
+            }
+        }
     }
 
     fn apply(&mut self, entry: &Entry, errors: &mut Vec<ConfigError>) {
