@@ -18,6 +18,7 @@ mod jwt;
 mod password;
 mod plugin;
 mod states;
+mod web_hook;
 mod workers;
 
 pub use accounts::{AccountError, Accounts, AccountsConfig, ConfiguredAccount, Subject};
@@ -30,4 +31,5 @@ pub use jwt::{Jwt, JwtConfig, TokenFrom};
 pub use password::stored::AccountHash;
 pub use password::{PasswordForm, Unusable};
 pub use plugin::{Parts, Plugin, Ready, ServedElsewhere};
+pub use web_hook::{HookEvent, HookRule, PayloadEncoding, WebHook, WebHookConfig};
 pub use workers::Workers;

@@ -8,7 +8,7 @@ use broker_codec::{QoS, topic};
 use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
 use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, OcspStapling, PeerCertField};
-use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
+use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
@@ -152,7 +152,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
-word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
+word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -288,6 +288,7 @@ enum_words!(LogFormat: Text = "text", Json = "json");
 enum_words!(CrlCheck: Chain = "chain", Peer = "peer", BestEffort = "best_effort");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(HttpMethod: Get = "get", Post = "post");
+enum_words!(PayloadEncoding: Text = "undefined", Base64 = "base64");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",
     Hash = "hash", HashTopic = "hash_topic");
 enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");
@@ -464,6 +465,16 @@ impl Field for BTreeMap<String, u8> {
             }
         }
         Ok(priorities)
+    }
+}
+
+impl Word for HookRule {
+    fn to_word(&self) -> String {
+        serde_json::to_string(self).expect("two texts are JSON")
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        serde_json::from_str(word).map_err(|error| error.to_string())
     }
 }
 

@@ -10,7 +10,7 @@ use broker_core::config::{
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
-    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject,
+    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject, WebHookConfig,
 };
 use log::LevelFilter;
 
@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     pub(crate) jwt: JwtConfig,
+    pub(crate) web_hook: WebHookConfig,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
     /// `[mqtt]`.
@@ -128,6 +129,7 @@ impl Default for Settings {
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             jwt: JwtConfig::default(),
+            web_hook: WebHookConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
             compat_emqx31: false,
@@ -371,6 +373,7 @@ impl Settings {
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         plugins.auth_jwt = self.jwt;
+        plugins.web_hook = self.web_hook;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
                 Subject::ClientId => &mut plugins.auth_clientid.accounts,
@@ -417,6 +420,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
         auth_jwt: JwtConfig::default(),
+        web_hook: WebHookConfig::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! stays within a stated bound.
 //!
 //! Each test has a broker process of its own, so that its memory can be measured; one runs at a time. The
-//! names are those of the list of attack cases: `a..` before, `b..` after CONNECT, `e..` faults of the system.
+//! names are those of the list of attack cases: `a..` before, `b..` after CONNECT, `d..` on the management API, `e..` faults of the system.
 
 mod broker;
 #[path = "../conformance/client.rs"]
@@ -14,6 +14,7 @@ mod wire;
 
 mod before_connect;
 mod connections;
+mod management_plane;
 mod messages;
 mod rates;
 mod retained;
