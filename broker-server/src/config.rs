@@ -49,7 +49,7 @@ pub(crate) use self::rows::rows;
 pub(crate) use self::rules::RulesConfig;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Sha256, Sha512, Verifier};
 
 /// Everything a start of the server needs.
 #[derive(Debug)]
@@ -75,7 +75,9 @@ pub(crate) struct ServerConfig {
     /// `acl_file`.
     pub(crate) acl_file: Option<PathBuf>,
     /// `auth.scram_sha_256.users`.
-    pub(crate) scram_users: BTreeMap<String, Verifier>,
+    pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
+    /// `auth.scram_sha_512.users`.
+    pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// What the operator should know though it stops nothing; to be logged as warnings.
     pub(crate) notes: Vec<String>,
 }

@@ -29,7 +29,7 @@ use super::value::{Kind, Value, bare_or_quoted};
 use super::{
     LogConfig, LogFormat, LogTarget, ManagementConfig, NodeConfig, ServerConfig, StoreConfig,
 };
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Sha256, Sha512, Verifier};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -64,7 +64,8 @@ pub(crate) struct Settings {
     pub(crate) topic_metrics: Vec<String>,
     pub(crate) acl_file: Option<PathBuf>,
     pub(crate) compat_emqx31: bool,
-    pub(crate) scram_users: BTreeMap<String, Verifier>,
+    pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
+    pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
     /// Zones, listeners and subscriptions by dotted key: where they are first named.
@@ -133,6 +134,7 @@ impl Default for Settings {
             acl_file: None,
             compat_emqx31: false,
             scram_users: BTreeMap::new(),
+            scram_512_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
             ignored: Vec::new(),
@@ -395,6 +397,7 @@ impl Settings {
             rules: self.rules,
             acl_file: self.acl_file,
             scram_users: self.scram_users,
+            scram_512_users: self.scram_512_users,
             notes,
         }
     }

@@ -19,6 +19,14 @@ pub(super) static KEYS: &[Key] = &[
         "Users of the authentication method SCRAM-SHA-256 of MQTT 5.0 by name; without any it is not offered.",
     ),
     key(
+        "auth.scram_sha_512.users",
+        Kind::Map(
+            "a password, or the stored form \"SCRAM-SHA-512$<iterations>:<salt>$<StoredKey>:<ServerKey>\"",
+        ),
+        field!(scram_512_users),
+        "The same for SCRAM-SHA-512; who is to have the choice stands in both.",
+    ),
+    key(
         "auth.client.password_hash",
         Kind::Word(&AccountHash::WORDS),
         field!(client_hash),
