@@ -21,7 +21,7 @@ mod states;
 mod workers;
 
 pub use accounts::{AccountError, Accounts, AccountsConfig, ConfiguredAccount, Subject};
-pub use acl_file::{AclFile, AclFileError};
+pub use acl_file::{AclFile, AclFileError, Asker};
 pub use config::{ConfigSource, PluginsConfig};
 pub use core_switches::{DelayedPublish, Retainer};
 pub use host::{PluginError, PluginHost, PluginStatus, State};
