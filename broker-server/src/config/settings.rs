@@ -62,6 +62,7 @@ pub(crate) struct Settings {
     pub(crate) count_topics: Option<bool>,
     pub(crate) topic_metrics: Vec<String>,
     pub(crate) acl_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
     pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
@@ -128,6 +129,7 @@ impl Default for Settings {
             jwt: JwtConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
+            password_file: None,
             scram_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -373,6 +375,7 @@ impl Settings {
             plugins,
             rules: self.rules,
             acl_file: self.acl_file,
+            password_file: self.password_file,
             scram_users: self.scram_users,
             notes,
         }

@@ -707,12 +707,13 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             plugins,
             rules,
             acl_file,
+            password_file,
             scram_users,
             notes: _,
         } = config;
         let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
         let rest = format!(
-            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{users:#?}"
+            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{password_file:?}{users:#?}"
         );
         format!("{node:#?}{log:#?}{broker:#?}{store:#?}{monitor:#?}{rest}")
     };
