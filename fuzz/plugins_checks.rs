@@ -109,6 +109,7 @@ fn login() -> Arc<dyn Authenticator> {
         auth_username: AccountsConfig::default(),
         auth_http: HttpAuthConfig::default(),
         auth_jwt: JwtConfig { secret, leeway_s: 1, ..JwtConfig::default() },
+        web_hook: broker_plugins::WebHookConfig::default(),
     };
     let jwt = Jwt::new();
     let ready = jwt.prepare(&config).expect("nothing is read that could fail");

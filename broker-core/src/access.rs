@@ -305,7 +305,7 @@ pub(crate) fn run_authenticators(
     authenticators: &[Arc<dyn Authenticator>],
     credentials: &Arc<Credentials>,
 ) -> Answer<Admission> {
-    let otherwise = if !credentials.peer.zone.allow_anonymous {
+    let otherwise = if !credentials.peer.zone.allow_anonymous.admits(&credentials.peer) {
         Admission::Refused(ReasonCode::NotAuthorized)
     } else if credentials.username.is_none() && credentials.password.is_none() {
         return Answer::Now(Admission::admitted(false));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 
+use crate::client::Peer;
 use crate::store::Level;
 
 /// Settings of the whole broker.
@@ -196,8 +197,8 @@ pub struct ZoneConfig {
     pub strict_mode: bool,
     /// `idle_timeout` in milliseconds: from accept to a whole CONNECT.
     pub idle_timeout_ms: u64,
-    /// `allow_anonymous`: what stands when no authentication source decides.
-    pub allow_anonymous: bool,
+    /// `allow_anonymous`: who may connect when no authentication source decides.
+    pub allow_anonymous: Anonymous,
     /// `acl_nomatch`: true allows what no rule matched.
     pub acl_nomatch_allow: bool,
     /// `enable_acl`.
@@ -273,6 +274,30 @@ pub enum SharedStrategy {
     Hash,
     /// By hash of the Topic Name.
     HashTopic,
+}
+
+/// Who may connect when no authentication source decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Everybody, as in EMQ X 3.1.
+    All,
+    /// Whoever is on this machine: its address is a loopback one, or it came by a Unix socket.
+    Local,
+    /// Nobody.
+    Nobody,
+}
+
+impl Anonymous {
+    /// Whether `peer` is let in.
+    #[must_use]
+    pub fn admits(self, peer: &Peer) -> bool {
+        match self {
+            Self::All => true,
+            // An IPv4 address may come as an IPv6 one, on a listener for both.
+            Self::Local => peer.addr.is_none_or(|addr| addr.ip().to_canonical().is_loopback()),
+            Self::Nobody => false,
+        }
+    }
 }
 
 /// Limits of the retained store.
@@ -385,7 +410,7 @@ impl Default for ZoneConfig {
             ignore_loop_deliver: false,
             strict_mode: false,
             idle_timeout_ms: 15_000,
-            allow_anonymous: true,
+            allow_anonymous: Anonymous::Local,
             acl_nomatch_allow: true,
             enable_acl: true,
             acl_deny_disconnect: false,

@@ -115,6 +115,14 @@ pub struct TlsConfig {
     pub keyfile: Option<PathBuf>,
     /// `cacertfile`: PEM, who may sign client certificates.
     pub cacertfile: Option<PathBuf>,
+    /// `crlfile`: PEM or DER, what those authorities have revoked.
+    pub crlfile: Vec<PathBuf>,
+    /// `crl_url`: the same from web servers; whoever starts the server fetches them.
+    pub crl_url: Vec<String>,
+    /// `crl_refresh` in milliseconds: how often both are read again.
+    pub crl_refresh_ms: u64,
+    /// `crl_check`.
+    pub crl_check: CrlCheck,
     /// `verify = verify_peer`: a client certificate is asked for and checked.
     pub verify_peer: bool,
     /// `fail_if_no_peer_cert`: it must be there.
@@ -127,6 +135,17 @@ pub struct TlsConfig {
     pub handshake_timeout_ms: u64,
     /// `peer_cert_as_username`.
     pub peer_cert_as_username: Option<PeerCertField>,
+}
+
+/// Which certificates have to be on no revocation list, where one is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrlCheck {
+    /// The client's and those between it and the root: for each a list of its issuer must be there, and in date.
+    Chain,
+    /// The same for the client's alone.
+    Peer,
+    /// As far as there are lists; those that are out of date count as well.
+    BestEffort,
 }
 
 /// What of a client certificate becomes the user name.
@@ -153,6 +172,13 @@ pub struct WebSocketConfig {
     pub proxy_address_header: Option<String>,
     /// `proxy_port_header`, likewise.
     pub proxy_port_header: Option<String>,
+}
+
+impl TlsConfig {
+    /// Whether client certificates are held against revocation lists.
+    pub const fn has_crls(&self) -> bool {
+        self.verify_peer && !(self.crlfile.is_empty() && self.crl_url.is_empty())
+    }
 }
 
 impl Default for TcpOptions {

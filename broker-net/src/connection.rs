@@ -250,6 +250,10 @@ impl Connection {
         if is_proxied && self.admission.readmit(info.addr.map(|addr| addr.ip())).is_err() {
             return Err(Close::from(CloseCause::ConnectionLost));
         }
+        // The handshake may have begun before the list came in that the others were held against.
+        if self.is_revoked() {
+            return Err(Close::from(CloseCause::CredentialsExpired));
+        }
         self.channel.set_peer(|peer| {
             peer.addr = info.addr;
             peer.certificate_username = info.username_from_cert.as_deref().map(Into::into);
@@ -369,8 +373,26 @@ impl Connection {
         self.admission.setup().count_shutdown(cause);
     }
 
-    /// True if its listener was stopped and it has not been closed yet.
-    pub(crate) fn is_to_go(&self) -> bool {
-        !self.is_lingering() && self.admission.setup().is_stopped()
+    /// True if [`Self::why_to_go`] is worth asking.
+    pub(crate) fn may_have_to_go(&self) -> bool {
+        let setup = self.admission.setup();
+        !self.is_lingering() && (setup.is_stopped() || setup.has_crls())
+    }
+
+    /// Why it is to be closed, if it is and has not been yet: its listener was stopped, or the client's certificate
+    /// revoked.
+    pub(crate) fn why_to_go(&self) -> Option<CloseCause> {
+        if self.is_lingering() {
+            return None;
+        }
+        if self.admission.setup().is_stopped() {
+            return Some(CloseCause::Kicked);
+        }
+        self.is_revoked().then_some(CloseCause::CredentialsExpired)
+    }
+
+    fn is_revoked(&self) -> bool {
+        let setup = self.admission.setup();
+        setup.has_crls() && self.link.writer.has_peer_chain(|chain| setup.is_revoked(chain))
     }
 }

@@ -1,5 +1,7 @@
 //! From the TLS keys of a listener to what rustls wants, and the certificate made at first start.
 
+mod clients;
+mod crl;
 mod reloadable;
 
 use std::fs;
@@ -20,6 +22,9 @@ use rustls::server::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use self::clients::{ClientVerifier, Mandatory};
+use self::crl::Crls;
+pub use self::crl::{CRL_BYTES_MAX, CrlError, FetchedCrls};
 pub use self::reloadable::ReloadableTls;
 use crate::config::TlsConfig;
 
@@ -47,6 +52,8 @@ enum Cause {
     Tls(#[from] rustls::Error),
     #[error("not usable to verify clients: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    #[error("{0}")]
+    Crl(#[from] CrlError),
     #[error("must be given as well")]
     Missing,
     #[error("making a certificate: {0}")]
@@ -62,60 +69,152 @@ impl From<pem::Error> for Cause {
     }
 }
 
-/// What is read from the files, and the key of session tickets that goes with it.
+/// Where what a listener's TLS needs is read from.
 #[derive(Debug, Clone)]
-struct Material {
+pub(crate) struct TlsSource {
+    pub(crate) config: TlsConfig,
+    /// `listener.ssl.external`.
+    pub(crate) key: String,
+    /// Where the certificate is made if none is configured.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) fetched: FetchedCrls,
+}
+
+/// What is read from there, and the key of session tickets that goes with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Material {
     certified_key: Arc<CertifiedKey>,
-    verifier: Arc<dyn ClientCertVerifier>,
-    /// A fresh key for each: it ends sessions that an earlier list of authorities had let in.
+    /// `None` asks no client for a certificate.
+    clients: Option<Arc<ClientVerifier>>,
+    /// A fresh key for each: it ends sessions that earlier authorities and lists had let in.
     ticketer: Arc<dyn ProducesTickets>,
 }
 
-/// Reads the files and builds the configuration. `key` is `listener.ssl.external`; `data_dir` is
-/// where the certificate is made if none is configured.
-pub(crate) fn load(
-    config: &TlsConfig,
-    key: &str,
-    data_dir: &Path,
-) -> Result<Arc<ServerConfig>, TlsSetupError> {
-    let Material { certified_key, verifier, ticketer } = read(config, key, data_dir)?;
-    let resolver = Arc::new(SingleCertAndKey::from(certified_key));
-    build(config, verifier, resolver, ticketer).map_err(|error| unusable(config, key, error))
+/// A listener's revocation lists as they are in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrlState {
+    /// `listener.ssl.external`.
+    pub key: String,
+    /// `crl_url`.
+    pub urls: Vec<String>,
+    /// `crl_refresh` in milliseconds.
+    pub refresh_ms: u64,
+    /// When the first of them is out of date, in seconds since the Unix epoch.
+    pub next_update_s: Option<u64>,
 }
 
-fn read(config: &TlsConfig, key: &str, data_dir: &Path) -> Result<Material, TlsSetupError> {
-    let error = |name: &str, value: &Path, cause: Cause| TlsSetupError {
-        key: format!("{key}.{name}"),
-        value: value.display().to_string(),
-        cause,
-    };
-    let (certfile, keyfile) = match (&config.certfile, &config.keyfile) {
-        (Some(certfile), Some(keyfile)) => (certfile.clone(), keyfile.clone()),
-        (Some(_), None) => return Err(error("keyfile", Path::new(""), Cause::Missing)),
-        (None, Some(_)) => return Err(error("certfile", Path::new(""), Cause::Missing)),
-        (None, None) => {
-            let folder = data_dir.join("certs");
-            self_signed(&folder).map_err(|cause| error("certfile", &folder, cause))?
-        }
-    };
-    let chain =
-        read_certificates(&certfile).map_err(|cause| error("certfile", &certfile, cause))?;
-    let private_key = PrivateKeyDer::from_pem_file(&keyfile).map_err(|cause| {
-        let cause = match cause {
-            pem::Error::NoItemsFound => Cause::NoKey,
-            other => other.into(),
+impl TlsSource {
+    pub(crate) fn read(&self) -> Result<Material, TlsSetupError> {
+        let Self { config, data_dir, .. } = self;
+        let (certfile, keyfile) = match (&config.certfile, &config.keyfile) {
+            (Some(certfile), Some(keyfile)) => (certfile.clone(), keyfile.clone()),
+            (Some(_), None) => return Err(self.error("keyfile", Path::new(""), Cause::Missing)),
+            (None, Some(_)) => return Err(self.error("certfile", Path::new(""), Cause::Missing)),
+            (None, None) => {
+                let folder = data_dir.join("certs");
+                self_signed(&folder).map_err(|cause| self.error("certfile", &folder, cause))?
+            }
         };
-        error("keyfile", &keyfile, cause)
-    })?;
-    let verifier = verifier(config).map_err(|cause| {
-        let path = config.cacertfile.as_deref().unwrap_or_else(|| Path::new(""));
-        error("cacertfile", path, cause)
-    })?;
-    let certified_key = CertifiedKey::from_der(chain, private_key, &ring::default_provider())
-        .map_err(|cause| error("certfile", &certfile, cause.into()))?;
-    let ticketer =
-        ring::Ticketer::new().map_err(|cause| error("certfile", &certfile, cause.into()))?;
-    Ok(Material { certified_key: Arc::new(certified_key), verifier, ticketer })
+        let unusable = |cause| self.error("certfile", &certfile, cause);
+        let chain = read_certificates(&certfile).map_err(unusable)?;
+        let private_key = PrivateKeyDer::from_pem_file(&keyfile).map_err(|cause| {
+            let cause = match cause {
+                pem::Error::NoItemsFound => Cause::NoKey,
+                other => other.into(),
+            };
+            self.error("keyfile", &keyfile, cause)
+        })?;
+        let certified_key = CertifiedKey::from_der(chain, private_key, &ring::default_provider())
+            .map_err(|cause| unusable(cause.into()))?;
+        let clients = self.clients()?.map(Arc::new);
+        let ticketer = ring::Ticketer::new().map_err(|cause| unusable(cause.into()))?;
+        Ok(Material { certified_key: Arc::new(certified_key), clients, ticketer })
+    }
+
+    /// Reads the revocation lists again; `None` if they are those of `old`.
+    pub(crate) fn read_crls(&self, old: &Material) -> Result<Option<Material>, TlsSetupError> {
+        let Some(clients) = &old.clients else { return Ok(None) };
+        let Some(crls) = self.crls()? else { return Ok(None) };
+        if clients.crls().is_some_and(|old| old.is_same(&crls)) {
+            return Ok(None);
+        }
+        let clients = Arc::new(clients.with_crls(crls));
+        let ticketer = ring::Ticketer::new().map_err(|cause| self.unusable(cause))?;
+        let certified_key = Arc::clone(&old.certified_key);
+        Ok(Some(Material { certified_key, clients: Some(clients), ticketer }))
+    }
+
+    pub(crate) fn server_config(
+        &self,
+        material: &Material,
+    ) -> Result<Arc<ServerConfig>, TlsSetupError> {
+        let resolver = SingleCertAndKey::from(Arc::clone(&material.certified_key));
+        build(&self.config, material.verifier(), Arc::new(resolver), material.ticketer.clone())
+            .map_err(|error| self.unusable(error))
+    }
+
+    pub(crate) fn crl_state(&self, material: &Material) -> Option<CrlState> {
+        let crls = material.clients.as_ref()?.crls()?;
+        Some(CrlState {
+            key: self.key.clone(),
+            urls: self.config.crl_url.clone(),
+            refresh_ms: self.config.crl_refresh_ms,
+            next_update_s: crls.next_update_s(),
+        })
+    }
+
+    fn clients(&self) -> Result<Option<ClientVerifier>, TlsSetupError> {
+        let Self { config, .. } = self;
+        if !config.verify_peer {
+            return Ok(None);
+        }
+        let cacertfile = config.cacertfile.as_deref().unwrap_or_else(|| Path::new(""));
+        let roots = match &config.cacertfile {
+            Some(path) => read_roots(path),
+            None => Err(Cause::Missing),
+        };
+        let roots = roots.map_err(|cause| self.error("cacertfile", cacertfile, cause))?;
+        let is_mandatory = if config.fail_if_no_peer_cert { Mandatory::Yes } else { Mandatory::No };
+        ClientVerifier::new(roots, is_mandatory, config.crl_check, self.crls()?)
+            .map(Some)
+            .map_err(|cause| self.error("cacertfile", cacertfile, cause.into()))
+    }
+
+    /// `None` where none is configured.
+    fn crls(&self) -> Result<Option<Crls>, TlsSetupError> {
+        let Self { config, fetched, .. } = self;
+        if !config.has_crls() {
+            return Ok(None);
+        }
+        Crls::read(&config.crlfile, &config.crl_url, fetched)
+            .map(Some)
+            .map_err(|(path, cause)| self.error("crlfile", &path, cause.into()))
+    }
+
+    fn error(&self, name: &str, value: &Path, cause: Cause) -> TlsSetupError {
+        let (key, value) = (format!("{}.{name}", self.key), value.display().to_string());
+        TlsSetupError { key, value, cause }
+    }
+
+    /// What no file is to blame for.
+    fn unusable(&self, error: rustls::Error) -> TlsSetupError {
+        let certfile = self.config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
+        self.error("certfile", certfile, error.into())
+    }
+}
+
+impl Material {
+    pub(crate) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        match &self.clients {
+            Some(clients) => Arc::clone(clients) as Arc<dyn ClientCertVerifier>,
+            None => WebPkiClientVerifier::no_client_auth(),
+        }
+    }
+
+    /// Whether one of the certificates that somebody came in with has been revoked since.
+    pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.is_revoked(chain))
+    }
 }
 
 fn build(
@@ -136,36 +235,18 @@ fn build(
     Ok(Arc::new(server))
 }
 
-/// What no file is to blame for.
-fn unusable(config: &TlsConfig, key: &str, error: rustls::Error) -> TlsSetupError {
-    let certfile = config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
-    TlsSetupError {
-        key: format!("{key}.certfile"),
-        value: certfile.display().to_string(),
-        cause: error.into(),
-    }
-}
-
 fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     let tls13 = config.tls13.then_some(&rustls::version::TLS13);
     let tls12 = config.tls12.then_some(&rustls::version::TLS12);
     tls13.into_iter().chain(tls12).collect()
 }
 
-fn verifier(config: &TlsConfig) -> Result<Arc<dyn ClientCertVerifier>, Cause> {
-    if !config.verify_peer {
-        return Ok(WebPkiClientVerifier::no_client_auth());
-    }
-    let cacertfile = config.cacertfile.as_deref().ok_or(Cause::Missing)?;
+fn read_roots(path: &Path) -> Result<RootCertStore, Cause> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(cacertfile)? {
+    for certificate in read_certificates(path)? {
         roots.add(certificate)?;
     }
-    let provider = Arc::new(ring::default_provider());
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder =
-        if config.fail_if_no_peer_cert { builder } else { builder.allow_unauthenticated() };
-    Ok(builder.build()?)
+    Ok(roots)
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
@@ -230,6 +311,7 @@ pub(crate) mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::config::CrlCheck;
 
     /// An empty folder of its own for a test, removed with it.
     pub(crate) struct Folder(pub(crate) PathBuf);
@@ -262,6 +344,10 @@ pub(crate) mod tests {
             certfile: None,
             keyfile: None,
             cacertfile: None,
+            crlfile: Vec::new(),
+            crl_url: Vec::new(),
+            crl_refresh_ms: 3_600_000,
+            crl_check: CrlCheck::Chain,
             verify_peer: false,
             fail_if_no_peer_cert: false,
             tls12: true,
@@ -271,20 +357,29 @@ pub(crate) mod tests {
         }
     }
 
-    fn error(config: &TlsConfig, folder: &Folder) -> String {
-        load(config, "listener.ssl.external", &folder.0).unwrap_err().to_string()
+    pub(super) fn source(config: TlsConfig, folder: &Folder) -> TlsSource {
+        TlsSource {
+            config,
+            key: "listener.ssl.external".to_owned(),
+            data_dir: folder.0.clone(),
+            fetched: FetchedCrls::default(),
+        }
+    }
+
+    fn error(config: TlsConfig, folder: &Folder) -> String {
+        source(config, folder).read().unwrap_err().to_string()
     }
 
     #[test]
     fn a_certificate_is_made_once_and_kept_private() {
         let folder = Folder::new();
-        load(&config(), "listener.ssl.external", &folder.0).unwrap();
+        source(config(), &folder).read().unwrap();
         let mode =
             |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("certs"), 0o700);
         assert_eq!(mode("certs/server.key"), 0o600);
         let first = fs::read(folder.0.join("certs/server.crt")).unwrap();
-        load(&config(), "listener.ssl.external", &folder.0).unwrap();
+        source(config(), &folder).read().unwrap();
         assert_eq!(fs::read(folder.0.join("certs/server.crt")).unwrap(), first);
         assert_eq!(fs::read_dir(folder.0.join("certs")).unwrap().count(), 2);
     }
@@ -292,13 +387,13 @@ pub(crate) mod tests {
     #[test]
     fn errors_name_key_and_file() {
         let folder = Folder::new();
-        load(&config(), "listener.ssl.external", &folder.0).unwrap();
+        source(config(), &folder).read().unwrap();
         let (cert, key) = (folder.0.join("certs/server.crt"), folder.0.join("certs/server.key"));
         let missing = folder.0.join("missing.pem");
         let good =
             TlsConfig { certfile: Some(cert.clone()), keyfile: Some(key.clone()), ..config() };
         let check = |config: TlsConfig, start: String| {
-            let found = error(&config, &folder);
+            let found = error(config, &folder);
             assert!(found.starts_with(&start), "{found} does not start with {start}");
         };
         check(
@@ -320,6 +415,16 @@ pub(crate) mod tests {
         check(
             TlsConfig { verify_peer: true, ..good.clone() },
             "listener.ssl.external.cacertfile = : must be given".into(),
+        );
+        let crlfile = vec![cert.clone()];
+        check(
+            TlsConfig {
+                verify_peer: true,
+                cacertfile: Some(cert.clone()),
+                crlfile,
+                ..good.clone()
+            },
+            format!("listener.ssl.external.crlfile = {}: holds no revocation list", cert.display()),
         );
         let foreign = rcgen::KeyPair::generate().unwrap();
         let foreign = folder.write("foreign.key", "PRIVATE KEY", foreign.serialized_der());

@@ -19,6 +19,7 @@ mod mosquitto_passwords;
 mod password;
 mod plugin;
 mod states;
+mod web_hook;
 mod workers;
 
 pub use accounts::{AccountError, Accounts, AccountsConfig, ConfiguredAccount, Subject};
@@ -32,4 +33,5 @@ pub use mosquitto_passwords::{MosquittoPasswords, PasswordFileError};
 pub use password::stored::AccountHash;
 pub use password::{PasswordForm, Unusable};
 pub use plugin::{Parts, Plugin, Ready, ServedElsewhere};
+pub use web_hook::{HookEvent, HookRule, PayloadEncoding, WebHook, WebHookConfig};
 pub use workers::Workers;

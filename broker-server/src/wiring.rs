@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
+use broker_core::config::{Anonymous, BrokerConfig};
 use broker_core::extension::{Authenticator, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
-use broker_net::{Server, ServerOptions};
+use broker_net::config::ListenerConfig;
+use broker_net::{FetchedCrls, Server, ServerOptions};
 use broker_plugins::MosquittoPasswords;
 
 use crate::acl::{Acl, Reloadable};
@@ -18,6 +20,7 @@ use crate::facts::Facts;
 use crate::live_config::LiveConfig;
 use crate::monitor::Monitor;
 use crate::plugins::Plugins;
+use crate::revocation::Revocation;
 use crate::rules::Rules;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -35,6 +38,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     let mut signals = Incoming::new()?;
     raise_file_limit();
+    dump_no_core();
     make_data_dir(&config.node.data_dir)?;
     log::debug!("store {:?}", config.store);
     let mut extensions = Extensions::default();
@@ -67,7 +71,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
+    let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
+    let fetched_crls = FetchedCrls::default();
     let options = ServerOptions {
+        fetched_crls: fetched_crls.clone(),
         listeners: config.listeners,
         io_threads: config.node.io_threads,
         data_dir: config.node.data_dir.clone(),
@@ -75,6 +82,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let server = Server::start(&broker, options)?;
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
+    }
+    if let Some(line) = who_is_let_in {
+        log::info!("{line}");
     }
     let ports = Ports {
         broker: Arc::clone(&broker),
@@ -89,9 +99,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         usernames: plugins.usernames(),
         rules: rules.engine(),
     };
-    let management =
-        management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
+    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched_crls)?;
+    let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
+    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched_crls)?;
     if let Some(management) = &management {
         rules.spare(management);
     }
@@ -113,6 +124,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
             Signal::Reload => {
                 reload_passwords(passwords.as_deref());
                 reload(&server, management.as_deref(), acl.as_deref(), &live);
+                if let Some(revocation) = &revocation {
+                    revocation.refresh();
+                }
             }
             Signal::Stop => break,
         }
@@ -123,6 +137,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         storage.cancel_backups();
     }
     drop(monitor);
+    drop(revocation);
     drop(management);
     let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
     let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));
@@ -137,6 +152,26 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// Whom listeners that others can reach let in without a user, and what to do about it.
+fn who_is_let_in(listeners: &[ListenerConfig], config: &BrokerConfig) -> Option<&'static str> {
+    let reachable = listeners.iter().filter(|it| match it.bind.socket_addr() {
+        Some(address) => !address.ip().is_loopback(),
+        None => false,
+    });
+    let zones: Vec<_> = reachable.filter_map(|it| config.zones.get(&it.zone)).collect();
+    let any = |who| zones.iter().any(|zone| zone.allow_anonymous == who);
+    if any(Anonymous::All) {
+        Some("clients without a user are let in from everywhere: allow_anonymous = true")
+    } else if any(Anonymous::Local) {
+        Some(
+            "clients without a user are let in from this machine only: 'broker-cli users add NAME' makes a \
+             user, allow_anonymous = true lets everybody in",
+        )
+    } else {
+        None
+    }
 }
 
 /// What SIGHUP asks for: certificates, access rules and log levels. What cannot be read leaves the old in force.
@@ -178,6 +213,16 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Passwords and keys are in memory, and a dump of it lies where others may read it. `prlimit` turns them on again
+/// for a process that is to be looked into.
+fn dump_no_core() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        log::warn!("core dumps stay on: {error}");
     }
 }
 

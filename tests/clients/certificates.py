@@ -13,6 +13,7 @@ class Authority:
     """Files are `<name>.crt` and `<name>.key` in `folder`; `ca.crt` is the authority's own."""
 
     def __init__(self, folder):
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self._root("ca", "/CN=Test authority")
         self._root("stranger", "/O=Elsewhere/CN=alice")
@@ -47,6 +48,34 @@ class Authority:
             *("-CA", self.crt("ca"), "-CAkey", self.key("ca"), "-CAcreateserial"),
             *("-out", self.crt(name)),
         )
+
+    def revoke(self, name):
+        """Takes a certificate back; the lists made from then on say so."""
+        openssl("ca", "-config", self._database(), "-revoke", self.crt(name))
+
+    def crl(self, name="list", *times):
+        """Writes a revocation list, PEM, in date for a day unless `times` are options of openssl ca; its path."""
+        path = self.folder / f"{name}.crl"
+        times = times or ("-crldays", 1)
+        unfinished = path.with_suffix(".new")
+        openssl("ca", "-config", self._database(), "-gencrl", *times, "-out", unfinished)
+        unfinished.rename(path)
+        return path
+
+    def _database(self):
+        """What openssl ca keeps of who is revoked, made at the first use."""
+        config = self.folder / "ca.cnf"
+        if not config.exists():
+            (self.folder / "index.txt").write_text("")
+            (self.folder / "crlnumber").write_text("01\n")
+            lines = [
+                *("[ca]", "default_ca = ours", "[ours]", "default_md = sha256"),
+                f"database = {self.folder}/index.txt",
+                f"crlnumber = {self.folder}/crlnumber",
+                *(f"certificate = {self.crt('ca')}", f"private_key = {self.key('ca')}"),
+            ]
+            config.write_text("\n".join(lines) + "\n")
+        return config
 
     def listener(self, name="server", **keys):
         """Keys of a TLS listener that shows the certificate of that name."""

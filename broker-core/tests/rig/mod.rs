@@ -19,7 +19,7 @@ use broker_codec::{
     Ack, Connect, Decoder, Disconnect, Packet, PacketId, Properties, PropertiesBuf, Property,
     Publish, Subscribe, SubscriptionRequest, Unsubscribe, Will,
 };
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::{Anonymous, BrokerConfig, ZoneConfig};
 use broker_core::extension::{Extensions, Store};
 use broker_core::restore::Restored;
 use broker_core::{
@@ -211,6 +211,11 @@ pub fn packet_id(id: u16) -> PacketId {
     PacketId::new(id).expect("tests use identifiers above zero")
 }
 
+/// A zone that lets everybody in.
+pub fn open_zone() -> ZoneConfig {
+    ZoneConfig { allow_anonymous: Anonymous::All, ..ZoneConfig::default() }
+}
+
 impl Rig {
     pub fn new() -> Self {
         Self::with_zone(|_| {})
@@ -230,7 +235,7 @@ impl Rig {
         store: Option<Arc<dyn Store>>,
     ) -> Self {
         let mut config = BrokerConfig { sys_interval_ms: 0, ..BrokerConfig::default() };
-        let mut zone = ZoneConfig::default();
+        let mut zone = open_zone();
         change(&mut config, &mut zone);
         // Sessions that are restored find their zone by its name.
         config.zones.insert(zone.name.clone(), Arc::new(zone.clone()));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use broker_codec::{Auth, Packet, Properties, Property, Subscribe, SubscriptionRequest};
-use broker_core::config::Rate;
+use broker_core::config::{Anonymous, Rate, ZoneConfig};
 use broker_core::extension::{
     Action, Answer, AuthExchange, AuthMethod, AuthStep, Authentication, Authenticator, Authorizer,
     Credentials, Extensions, Interceptor, PublishDraft, SubscribeDraft, Verdict,
@@ -110,9 +110,9 @@ fn login<'a>(
 
 #[test]
 fn a_password_decides_and_anonymous_is_a_setting() {
-    for allow in [true, false] {
-        let mut rig =
-            Rig::build(|_, zone| zone.allow_anonymous = allow, authentication(None), None);
+    for (anonymous, allow) in [(Anonymous::All, true), (Anonymous::Nobody, false)] {
+        let change = |_: &mut _, zone: &mut ZoneConfig| zone.allow_anonymous = anonymous;
+        let mut rig = Rig::build(change, authentication(None), None);
         rig.join(login("c", "bob", b"secret", V5));
         let c = rig.hello(login("c2", "bob", b"wrong", V5));
         rig.check(c, &["CONNACK present=0 0x86"]);
@@ -121,6 +121,33 @@ fn a_password_decides_and_anonymous_is_a_setting() {
         rig.check(c, &["CONNACK present=0 0x86"]);
         let c = rig.hello(Hello::v5("c3"));
         rig.check(c, &[if allow { "CONNACK present=0 0x00" } else { "CONNACK present=0 0x87" }]);
+    }
+}
+
+/// Without a source that decides, and without a word in the configuration, a network is not let in.
+#[test]
+fn clients_of_this_machine_alone_need_no_user() {
+    for (address, code) in [
+        ("127.0.0.1:50000", "0x00"),
+        ("127.8.9.10:50000", "0x00"),
+        ("[::1]:50000", "0x00"),
+        ("[::ffff:127.0.0.1]:50000", "0x00"),
+        ("192.0.2.1:50000", "0x87"),
+        ("172.17.0.1:50000", "0x87"),
+        ("[2001:db8::1]:50000", "0x87"),
+        ("[::ffff:10.0.0.1]:50000", "0x87"),
+        ("[::]:50000", "0x87"),
+    ] {
+        let local = |zone: &mut ZoneConfig| {
+            zone.allow_anonymous = ZoneConfig::default().allow_anonymous;
+        };
+        let mut rig = Rig::with_zone(local);
+        rig.address = address.parse().unwrap();
+        let c = rig.hello(Hello::v5("c"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+        // A name that nobody checks is no better than none.
+        let c = rig.hello(Hello::v5("d").user("bob"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
     }
 }
 
@@ -145,10 +172,11 @@ fn says(answers: &[Authentication]) -> (Vec<Arc<Says>>, Extensions) {
 /// Where `allow_anonymous` says so, who brings neither name nor password is asked about nowhere.
 #[test]
 fn who_brings_nothing_is_asked_about_only_where_he_needs_it() {
-    for (allow, asked, code) in [(true, 0, "0x00"), (false, 1, "0x86")] {
+    let [all, nobody] = [Anonymous::All, Anonymous::Nobody];
+    for (anonymous, asked, code) in [(all, 0, "0x00"), (nobody, 1, "0x86")] {
         let (sources, extensions) =
             says(&[Authentication::Deny(ReasonCode::BadUserNameOrPassword)]);
-        let mut rig = Rig::build(|_, zone| zone.allow_anonymous = allow, extensions, None);
+        let mut rig = Rig::build(|_, zone| zone.allow_anonymous = anonymous, extensions, None);
         let c = rig.hello(Hello::v5("c"));
         rig.check(c, &[&format!("CONNACK present=0 {code}")]);
         assert_eq!(sources[0].1.load(Ordering::Relaxed), asked);

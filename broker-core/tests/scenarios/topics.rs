@@ -11,7 +11,7 @@ use broker_core::{CloseCause, Message, Metric, ReasonCode, SubscriptionOptions};
 use crate::rig::*;
 
 fn mounted(mountpoint: &str) -> Arc<ZoneConfig> {
-    Arc::new(ZoneConfig { mountpoint: Some(mountpoint.into()), ..ZoneConfig::default() })
+    Arc::new(ZoneConfig { mountpoint: Some(mountpoint.into()), ..open_zone() })
 }
 
 /// `mountpoint`: clients of a zone live behind its prefix and never see it.

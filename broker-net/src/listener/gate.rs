@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use broker_core::{Bucket, CloseCause, ListenerLimits, ReasonCode, per_second, subscriber_line};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 
-use crate::config::ListenerConfig;
-use crate::tls_setup::{self, TlsSetupError};
+use crate::config::{ListenerConfig, TlsConfig};
+use crate::tls_setup::{CrlState, FetchedCrls, Material, TlsSetupError, TlsSource};
 
 /// One listener: its configuration and what changes while it runs.
 #[derive(Debug)]
 pub(crate) struct ListenerSetup {
     config: Arc<ListenerConfig>,
-    data_dir: PathBuf,
-    /// What new connections get; `None` without TLS.
-    tls: Option<RwLock<Arc<ServerConfig>>>,
+    /// `None` without TLS.
+    tls: Option<ListenerTls>,
     n_connections: AtomicUsize,
     /// `max_conn_rate`
     rate: Option<Bucket>,
@@ -28,6 +28,27 @@ pub(crate) struct ListenerSetup {
     shutdown_counts: Mutex<BTreeMap<Ended, u64>>,
     /// Its connections are to go.
     is_stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+struct ListenerTls {
+    source: TlsSource,
+    /// What new connections get, and what it was made of.
+    loaded: RwLock<(Material, Arc<ServerConfig>)>,
+}
+
+impl ListenerTls {
+    fn load(source: TlsSource) -> Result<Self, TlsSetupError> {
+        let material = source.read()?;
+        let server = source.server_config(&material)?;
+        Ok(Self { loaded: RwLock::new((material, server)), source })
+    }
+
+    fn set(&self, material: Material) -> Result<(), TlsSetupError> {
+        let server = self.source.server_config(&material)?;
+        *self.loaded.write() = (material, server);
+        Ok(())
+    }
 }
 
 /// Why a connection ended or was not let in, as EMQ X 3.1 counts it.
@@ -92,16 +113,22 @@ impl Refused {
 
 impl ListenerSetup {
     /// Loads the certificates; `data_dir` is where one is made if none is configured.
-    pub(crate) fn new(config: ListenerConfig, data_dir: &Path) -> Result<Self, TlsSetupError> {
-        let tls = match &config.tls {
-            Some(tls) => Some(RwLock::new(tls_setup::load(tls, &config.key(), data_dir)?)),
-            None => None,
+    pub(crate) fn new(
+        config: ListenerConfig,
+        data_dir: &Path,
+        fetched: &FetchedCrls,
+    ) -> Result<Self, TlsSetupError> {
+        let source = |tls: &TlsConfig| TlsSource {
+            config: tls.clone(),
+            key: config.key(),
+            data_dir: data_dir.to_owned(),
+            fetched: fetched.clone(),
         };
+        let tls = config.tls.as_ref().map(source).map(ListenerTls::load).transpose()?;
         Ok(Self {
             rate: per_second(config.max_conn_rate).map(Bucket::full),
             limits: ListenerLimits::new(config.rate_limit, &config.limits),
             config: Arc::new(config),
-            data_dir: data_dir.to_owned(),
             tls,
             n_connections: AtomicUsize::new(0),
             half_open: Mutex::default(),
@@ -110,19 +137,39 @@ impl ListenerSetup {
         })
     }
 
-    /// Reads certificates, key and authorities again, for connections to come. On an error the old
-    /// ones stay.
+    /// Reads certificates, key, authorities and revocation lists again, for connections to come. On an error the
+    /// old ones stay.
     pub(crate) fn reload(&self) -> Result<(), TlsSetupError> {
-        if let (Some(tls), Some(config)) = (&self.tls, &self.config.tls) {
-            let loaded = tls_setup::load(config, &self.config.key(), &self.data_dir)?;
-            *tls.write() = loaded;
-        }
-        Ok(())
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.set(tls.source.read()?))
+    }
+
+    /// Takes the revocation lists again; returns whether they have changed. On an error the old ones stay.
+    pub(crate) fn reload_crls(&self) -> Result<bool, TlsSetupError> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        let old = tls.loaded.read().0.clone();
+        let Some(material) = tls.source.read_crls(&old)? else { return Ok(false) };
+        tls.set(material).map(|()| true)
+    }
+
+    /// The revocation lists in force; `None` without.
+    pub(crate) fn crl_state(&self) -> Option<CrlState> {
+        let tls = self.tls.as_ref()?;
+        tls.source.crl_state(&tls.loaded.read().0)
+    }
+
+    /// Whether its clients' certificates may be revoked while they are connected.
+    pub(crate) fn has_crls(&self) -> bool {
+        self.config.tls.as_ref().is_some_and(TlsConfig::has_crls)
+    }
+
+    /// Whether one of the certificates that a client came in with has been revoked since.
+    pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.loaded.read().0.is_revoked(chain))
     }
 
     /// The TLS configuration of a new connection.
     pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.as_ref().map(|tls| Arc::clone(&tls.read()))
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.loaded.read().1))
     }
 
     /// How long everything before MQTT may take, in milliseconds; `None` when nothing comes before.
@@ -348,7 +395,7 @@ mod tests {
     fn setup(change: impl FnOnce(&mut ListenerConfig)) -> Arc<ListenerSetup> {
         let mut config = config();
         change(&mut config);
-        Arc::new(ListenerSetup::new(config, Path::new("")).unwrap())
+        Arc::new(ListenerSetup::new(config, Path::new(""), &FetchedCrls::default()).unwrap())
     }
 
     fn ip(text: &str) -> Option<IpAddr> {

@@ -38,6 +38,7 @@ fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> Plu
         auth_http: HttpAuthConfig::default(),
         auth_username,
         auth_jwt: JwtConfig::default(),
+        web_hook: crate::WebHookConfig::default(),
     }
 }
 

@@ -85,6 +85,7 @@ fn config(loaded: &[&str]) -> PluginsConfig {
         auth_http: HttpAuthConfig::default(),
         auth_username,
         auth_jwt: JwtConfig::default(),
+        web_hook: crate::WebHookConfig::default(),
     }
 }
 

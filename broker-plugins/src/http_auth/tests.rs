@@ -84,6 +84,7 @@ fn prepared(plugin: &HttpAuth, config: HttpAuthConfig) -> Result<Parts, String> 
         auth_http: config,
         auth_username: AccountsConfig::default(),
         auth_jwt: JwtConfig::default(),
+        web_hook: crate::WebHookConfig::default(),
     };
     Ok(plugin.prepare(&config)?())
 }

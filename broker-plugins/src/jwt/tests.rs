@@ -70,6 +70,7 @@ fn prepared(config: JwtConfig) -> Result<Arc<dyn Authenticator>, String> {
         auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
         auth_jwt: config,
+        web_hook: crate::WebHookConfig::default(),
     };
     let jwt = Jwt::new();
     let parts = jwt.prepare(&config)?();

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use broker_codec::{QoS, topic};
-use broker_core::config::{Rate, RewriteRule, SharedStrategy, WillsKeep};
+use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Bind, Cidr, PeerCertField};
-use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
+use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, PeerCertField};
+use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
@@ -53,6 +53,26 @@ impl Field for bool {
 
     fn parse(value: Value) -> Result<Self, Vec<Refusal>> {
         if let Value::Flag(flag) = value { Ok(flag) } else { mismatch() }
+    }
+}
+
+/// Not set, it is the machine's own clients.
+impl Field for Anonymous {
+    fn show(&self) -> Value {
+        match self {
+            Self::All => Value::Flag(true),
+            Self::Nobody => Value::Flag(false),
+            Self::Local => Value::Unset,
+        }
+    }
+
+    fn parse(value: Value) -> Result<Self, Vec<Refusal>> {
+        match value {
+            Value::Flag(true) => Ok(Self::All),
+            Value::Flag(false) => Ok(Self::Nobody),
+            Value::Unset => Ok(Self::Local),
+            _ => mismatch(),
+        }
     }
 }
 
@@ -131,8 +151,8 @@ macro_rules! word_field {
         }
     )+};
 }
-word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair);
-word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
+word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck);
+word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -252,8 +272,10 @@ macro_rules! enum_words {
     };
 }
 enum_words!(LogFormat: Text = "text", Json = "json");
+enum_words!(CrlCheck: Chain = "chain", Peer = "peer", BestEffort = "best_effort");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(HttpMethod: Get = "get", Post = "post");
+enum_words!(PayloadEncoding: Text = "undefined", Base64 = "base64");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",
     Hash = "hash", HashTopic = "hash_topic");
 enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");
@@ -430,6 +452,16 @@ impl Field for BTreeMap<String, u8> {
             }
         }
         Ok(priorities)
+    }
+}
+
+impl Word for HookRule {
+    fn to_word(&self) -> String {
+        serde_json::to_string(self).expect("two texts are JSON")
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        serde_json::from_str(word).map_err(|error| error.to_string())
     }
 }
 

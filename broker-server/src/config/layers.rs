@@ -165,7 +165,7 @@ impl Layers {
             return Err(refused(format!("there is no {table} in the configuration file")));
         }
         if !key.is_live() {
-            let when = if key.is_of_login() { RELOAD } else { RESTART };
+            let when = if key.is_of_file_alone() { RELOAD } else { RESTART };
             return Err(refused(when.into()));
         }
         if item.is_some() {

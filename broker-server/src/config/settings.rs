@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 use broker_core::config::{
-    AutoSubscription, BrokerConfig, FlappingConfig, GroupLimits, RewriteRule, ZoneConfig,
+    Anonymous, AutoSubscription, BrokerConfig, FlappingConfig, GroupLimits, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
-    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject,
+    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject, WebHookConfig,
 };
 use log::LevelFilter;
 
@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     pub(crate) jwt: JwtConfig,
+    pub(crate) web_hook: WebHookConfig,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
     /// `[mqtt]`.
@@ -63,6 +64,7 @@ pub(crate) struct Settings {
     pub(crate) topic_metrics: Vec<String>,
     pub(crate) acl_file: Option<PathBuf>,
     pub(crate) password_file: Option<PathBuf>,
+    pub(crate) compat_emqx31: bool,
     pub(crate) scram_users: BTreeMap<String, Verifier>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
@@ -127,9 +129,11 @@ impl Default for Settings {
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             jwt: JwtConfig::default(),
+            web_hook: WebHookConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
             password_file: None,
+            compat_emqx31: false,
             scram_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -266,6 +270,9 @@ impl Settings {
         for entry in base.into_iter().chain(own) {
             settings.apply(entry, errors);
         }
+        if settings.compat_emqx31 {
+            settings.open_as_emqx31();
+        }
         settings.broker.node_name = settings.node.name.clone();
         settings.store.dir = settings.node.data_dir.clone();
         // In the original this listener is there as soon as it has an address.
@@ -274,6 +281,19 @@ impl Settings {
             settings.management.https.listener.enabled = true;
         }
         settings
+    }
+
+    /// What the configuration does not decide is as open as in the original.
+    fn open_as_emqx31(&mut self) {
+        if self.given.contains_key("allow_anonymous") {
+            return;
+        }
+        self.base.config.allow_anonymous = Anonymous::All;
+        for (name, zone) in &mut self.zones {
+            if !self.given.contains_key(&format!("zone.{name}.allow_anonymous")) {
+                zone.config.allow_anonymous = Anonymous::All;
+            }
+        }
     }
 
     fn apply(&mut self, entry: &Entry, errors: &mut Vec<ConfigError>) {
@@ -353,6 +373,7 @@ impl Settings {
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         plugins.auth_jwt = self.jwt;
+        plugins.web_hook = self.web_hook;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
                 Subject::ClientId => &mut plugins.auth_clientid.accounts,
@@ -399,6 +420,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
         auth_jwt: JwtConfig::default(),
+        web_hook: WebHookConfig::default(),
     }
 }
 

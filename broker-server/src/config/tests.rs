@@ -4,10 +4,10 @@ use std::path::Path;
 
 use broker_codec::QoS;
 use broker_core::config::{
-    BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
+    Anonymous, BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
 };
 use broker_core::store::Level;
-use broker_net::config::{Bind, PeerCertField, Protocol};
+use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol};
 use log::LevelFilter;
 use proptest::prelude::*;
 
@@ -124,6 +124,25 @@ fn a_file_of_the_original_loads() {
     assert!(log_to.ends_with("log.to = \"both\": no file is written, lines go to the console"));
 }
 
+/// What is decided stays decided; the rest is as open as in EMQ X 3.1.
+#[test]
+fn the_originals_defaults_are_one_switch() {
+    use Anonymous::{All, Local, Nobody};
+    for (file, external, internal) in [
+        ("", Local, Local),
+        ("compat.emqx31 = true", All, All),
+        ("compat.emqx31 = true\nallow_anonymous = false", Nobody, Nobody),
+        ("compat.emqx31 = true\nallow_anonymous = \"local\"", Local, Local),
+        ("compat.emqx31 = true\nzone.internal.allow_anonymous = false", All, Nobody),
+        ("allow_anonymous = true", All, All),
+        ("zone.external.allow_anonymous = \"on\"", All, Local),
+    ] {
+        let zones = config(file).broker.zones;
+        let of = |name: &str| zones[name].allow_anonymous;
+        assert_eq!((of("external"), of("internal")), (external, internal), "{file}");
+    }
+}
+
 #[test]
 fn zones_override_mqtt() {
     let config = config(
@@ -157,11 +176,12 @@ fn zones_override_mqtt() {
     assert_eq!(packets, [("external", two), ("internal", two), ("iot", 1_000), ("plain", two)]);
     assert_eq!(zones["external"].max_inflight, 7);
     assert_eq!(zones["internal"].max_inflight, 5);
-    assert!(!zones["external"].allow_anonymous);
+    assert_eq!(zones["external"].allow_anonymous, Anonymous::Nobody);
     assert!(!zones["internal"].enable_acl, "the zone's own default stays");
     let iot = &zones["iot"];
     assert_eq!(iot.name, "iot");
-    assert!(iot.allow_anonymous && !iot.acl_nomatch_allow && iot.acl_deny_disconnect);
+    assert_eq!(iot.allow_anonymous, Anonymous::All);
+    assert!(!iot.acl_nomatch_allow && iot.acl_deny_disconnect);
     assert_eq!(iot.server_keep_alive_s, Some(60));
     assert_eq!(iot.max_session_expiry_interval_s, 86_400);
     assert_eq!(iot.mqueue_priorities, [("a/b".into(), 10), ("c".into(), 2)].into());
@@ -335,7 +355,7 @@ shared_subscription_strategy = "best"
 cpu_high_watermark = "80"
 "#,
         &[
-            r#"broker.toml:2:19: allow_anonymous = "maybe": must be true or false (or "on" or "off")"#,
+            r#"broker.toml:2:19: allow_anonymous = "maybe": must be true or false (or "on" or "off"), or "local""#,
             r#"broker.toml:4:8: node.name = "broker": is no name@host; must be a name and a host, such as "emqx@127.0.0.1""#,
             r#"broker.toml:6:19: mqtt.max_packet_size = "300MB": must be a size from 1B to 268435460B, such as "1MB" (units B, KB, MB, GB)"#,
             r#"broker.toml:7:19: mqtt.max_qos_allowed = 3: must be a whole number from 0 to 2"#,
@@ -660,6 +680,41 @@ fn columns_count_characters() {
 }
 
 #[test]
+fn revocation_lists_are_named_where_certificates_are_checked() {
+    let tls = |text: &str| {
+        let config = config(text);
+        listener(&config, Protocol::Wss, "external").tls.clone().unwrap()
+    };
+    let plain = tls("");
+    assert!(!plain.has_crls() && plain.crl_check == CrlCheck::Chain);
+    let checked = tls(r#"
+        [listener.wss.external]
+        verify = "verify_peer"
+        cacertfile = "ca.pem"
+        crlfile = "ca.crl"
+        crl_url = ["http://crl.example/ca.crl", "https://crl.example/ca.crl"]
+        crl_refresh = "10m"
+        crl_check = "peer"
+        "#);
+    assert!(checked.has_crls() && checked.crl_check == CrlCheck::Peer);
+    assert_eq!((checked.crl_url.len(), checked.crl_refresh_ms), (2, 600_000));
+    check_errors(
+        r#"[listener.ssl.external]
+crlfile = "ca.crl"
+[listener.wss.external]
+crl_url = ["http://crl.example/", "ftp://crl.example/"]
+[management.listener.https]
+crl_url = ["http://crl.example/"]
+"#,
+        &[
+            r#"broker.toml:2:1: listener.ssl.external.crlfile = ["ca.crl"]: needs listener.ssl.external.verify = "verify_peer""#,
+            r#"broker.toml:4:35: listener.wss.external.crl_url = "ftp://crl.example/": is no URL to fetch; must be an http or https URL"#,
+            r#"broker.toml:6:1: management.listener.https.crl_url = ["http://crl.example/"]: needs management.listener.https.verify = "verify_peer""#,
+        ],
+    );
+}
+
+#[test]
 fn notes_tell_what_has_no_effect() {
     let text = r#"
         [listener.ssl.external]
@@ -763,7 +818,9 @@ fn limits_are_those_of_listener_zone_user_and_address() {
 #[test]
 fn a_printed_configuration_reads_back_to_the_same() {
     check_round_trip("", &[]);
-    check_round_trip(include_str!("../../tests/emqx-3.1.toml"), &[]);
+    // But for its secret, which is not printed.
+    let original = include_str!("../../tests/emqx-3.1.toml");
+    check_round_trip(&original.replace("application.default_secret", "# application"), &[]);
     check_round_trip(
         r#"
         acl_nomatch = "deny"
@@ -799,8 +856,6 @@ fn a_printed_configuration_reads_back_to_the_same() {
         [log.targets]
         "broker_net::tls" = "warning"
         plain = "off"
-        [auth.scram_sha_256.users]
-        "a.b" = "secret"
         [durability]
         topics = ["a b/#  written", "c memory"]
         on_failure = "exit"
@@ -813,10 +868,36 @@ fn a_printed_configuration_reads_back_to_the_same() {
 
 #[test]
 fn passwords_are_not_printed() {
-    let text = "[auth.scram_sha_256.users]\nalice = \"pencil\"";
-    let printed = print::toml(&settings(text, &[]).unwrap());
-    assert!(printed.contains("alice = \"SCRAM-SHA-256$4096:"), "{printed}");
-    assert!(!printed.contains("pencil"));
+    let text = r#"
+        [management.application]
+        default_secret = "pencil"
+        [auth.scram_sha_256.users]
+        alice = "pencil"
+        [auth.user.1]
+        username = "bob"
+        password = "pencil"
+        [auth.jwt]
+        secret = "pencil"
+        [auth.http.auth_req]
+        url = "http://127.0.0.1/?key=pencil"
+        [auth.http.headers]
+        authorization = "pencil"
+        [dashboard.default_user]
+        password = "pencil"
+        "#;
+    let all = settings(text, &[]).unwrap();
+    let printed = print::toml(&all);
+    for name in ["default_secret", "users", "password", "secret", "url", "headers"] {
+        assert!(
+            printed.contains(&format!("\n# {name} is set, and a secret: put it here.\n")),
+            "{name}"
+        );
+    }
+    assert!(!printed.contains("pencil") && !printed.contains("SCRAM-SHA-256$4096"), "{printed}");
+    assert!(printed.contains("username = \"bob\""));
+    // Nor is it in what a log line or a panic may say of them.
+    let debug = format!("{all:?}{:?}", all.clone().into_server_config());
+    assert!(!debug.contains("pencil"), "{debug}");
 }
 
 /// A password that was written wrongly is a password still.

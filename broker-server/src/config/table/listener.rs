@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use broker_core::config::Rate;
-use broker_net::config::{Bind, Protocol, TlsConfig, WebSocketConfig};
+use broker_net::config::{Bind, CrlCheck, Protocol, TlsConfig, WebSocketConfig};
+use broker_rules::http::HttpEndpoint;
 
-use super::super::field::{Field, parse_address, refuse};
+use super::super::field::{Field, Refusal, parse_address, refuse};
 use super::super::settings::Listener;
 use super::super::value::{Kind, Value, parse_size};
 use super::limits::{BYTE_RATE, MESSAGE_RATE};
 use super::{Access, Goes, Key, field};
+use crate::revocation::fetch_options;
 
 /// Access to a field of the TLS part.
 macro_rules! tls {
@@ -213,6 +215,10 @@ pub(super) static KEYS: &[Key] = &[
         tls!(cacertfile),
         "Who may sign client certificates, PEM.",
     ),
+    key("crlfile", TLS, Kind::List(PATH), tls!(crlfile), CRLFILE),
+    key("crl_url", TLS, Kind::List(URL), CRL_URL, CRL_URL_HELP),
+    key("crl_refresh", TLS, CRL_REFRESH, tls!(crl_refresh_ms), CRL_REFRESH_HELP),
+    key("crl_check", TLS, CRL_CHECK, tls!(crl_check), CRL_CHECK_HELP),
     key(
         "verify",
         TLS,
@@ -379,6 +385,27 @@ const TLS_VERSIONS: Access<Listener> = Access {
     },
 };
 
+const CRL_URL: Access<Listener> = Access {
+    read: |listener| listener.config.tls.as_ref().map_or(Value::Unset, |tls| tls.crl_url.show()),
+    write: |listener, value| {
+        let urls = parse_urls(value)?;
+        if let Some(tls) = &mut listener.config.tls {
+            tls.crl_url = urls;
+        }
+        Ok(())
+    },
+};
+
+/// URLs to fetch something from; who is asked for it sees no name and password.
+pub(super) fn parse_urls(value: Value) -> Result<Vec<String>, Vec<Refusal>> {
+    let urls: Vec<String> = Field::parse(value)?;
+    let is_bad = |url: &String| HttpEndpoint::new(url, [], &fetch_options()).is_err();
+    match urls.iter().position(is_bad) {
+        Some(at) => Err(vec![Refusal { item: Some(at), detail: "is no URL to fetch".into() }]),
+        None => Ok(urls),
+    }
+}
+
 fn check_path(path: &str) -> Result<(), String> {
     let printable = path.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'));
     if path.starts_with('/') && printable { Ok(()) } else { Err("is no path".into()) }
@@ -396,6 +423,10 @@ pub(crate) fn parts(protocol: Protocol) -> (Option<TlsConfig>, Option<WebSocketC
         certfile: None,
         keyfile: None,
         cacertfile: None,
+        crlfile: Vec::new(),
+        crl_url: Vec::new(),
+        crl_refresh_ms: HOUR_MS,
+        crl_check: CrlCheck::Chain,
         verify_peer: false,
         fail_if_no_peer_cert: false,
         tls12: true,
@@ -418,5 +449,13 @@ const ALL: &[Protocol] =
 const INET: &[Protocol] = &[Protocol::Tcp, Protocol::Ssl, Protocol::Ws, Protocol::Wss];
 const TLS: &[Protocol] = &[Protocol::Ssl, Protocol::Wss];
 const WEB: &[Protocol] = &[Protocol::Ws, Protocol::Wss];
-const PATH: &str = "the path of a file";
+pub(super) const CRLFILE: &str = "Revocation lists of those authorities, PEM or DER: a client whose certificate is on one is refused, and cut off if it is connected; with verify_peer.";
+pub(super) const CRL_URL_HELP: &str =
+    "The same from web servers; until a list has come, its clients are refused as crl_check says.";
+pub(super) const CRL_REFRESH: Kind = Kind::Duration(1_000, 24 * HOUR_MS);
+pub(super) const CRL_REFRESH_HELP: &str = "How often revocation lists are read and fetched again.";
+pub(super) const CRL_CHECK: Kind = Kind::Word(&["chain", "peer", "best_effort"]);
+pub(super) const CRL_CHECK_HELP: &str = "Where there are revocation lists: chain wants one that is in date for every certificate up to the root, peer for the client's own, best_effort goes by those there are, in date or not.";
+pub(super) const URL: &str = "an http or https URL";
+pub(super) const PATH: &str = "the path of a file";
 const HOUR_MS: u64 = 3_600_000;

@@ -18,6 +18,12 @@ pub(super) static KEYS: &[Key] = &[
         help: "Rules of who may publish and subscribe to what, as EMQ X's acl.conf has them, as TOML (.toml) or as Mosquitto has them (.acl); asked when no plugin has an answer. Read at the start, at SIGHUP and by the API.",
     },
     key(
+        "compat.emqx31",
+        Kind::Flag,
+        field!(compat_emqx31),
+        "Whether defaults that are stricter than EMQ X 3.1's are as there: allow_anonymous, which is true then.",
+    ),
+    key(
         "node.name",
         Kind::Text("a name and a host, such as \"emqx@127.0.0.1\""),
         checked!(check_node_name, node.name),

@@ -73,12 +73,13 @@ pub(super) static KEYS: &[Key] = &[
         field!(config.idle_timeout_ms),
         "Time from the accepted connection to a whole CONNECT.",
     ),
-    fallback_key(
-        "allow_anonymous",
-        Kind::Flag,
-        field!(config.allow_anonymous),
-        "Whether clients may connect when no source of authentication decides.",
-    ),
+    Key {
+        name: "allow_anonymous",
+        kind: Kind::Flag,
+        unset: Some("local"),
+        goes: Goes::Zone { access: field!(config.allow_anonymous), in_mqtt: false },
+        help: "Whether clients may connect when no source of authentication decides; local: those of this machine, by a loopback address or a Unix socket.",
+    },
     fallback_key(
         "acl_nomatch",
         Kind::Word(&["allow", "deny"]),
