@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker_codec::topic;
 
 use crate::broker::Broker;
-use crate::message::Message;
+use crate::message::{Message, Spares};
 use crate::turn::Turn;
 
 /// Messages in the order they were handed over.
@@ -18,6 +18,7 @@ pub(crate) struct FollowUps {
     taken_bytes: usize,
     /// One of them is being published.
     is_busy: bool,
+    spares: Spares,
 }
 
 /// Why a follow-up is not taken.
@@ -44,7 +45,8 @@ impl FollowUps {
         }
         self.taken += 1;
         self.taken_bytes = bytes;
-        self.waiting.push_back(Arc::new(message));
+        let message = self.spares.renew(message);
+        self.waiting.push_back(message);
         Ok(())
     }
 }
@@ -81,6 +83,7 @@ impl Turn {
             if let Err(error) = broker.publish_in_place(&message, self) {
                 log::warn!("message of an observer lost: {error}");
             }
+            self.follow_ups.spares.give(message);
         }
         let FollowUps { taken, taken_bytes, is_busy, .. } = &mut self.follow_ups;
         (*taken, *taken_bytes, *is_busy) = (0, 0, false);

@@ -124,8 +124,10 @@ pub enum Publisher {
 pub struct Relay {
     /// Who published the first message, or caused the event.
     pub origin: Publisher,
-    /// Names of the observers it has gone through, in order. A store does not keep them.
-    pub trail: Box<[Arc<str>]>,
+    /// Name of the observer. A store does not keep it.
+    pub name: Arc<str>,
+    /// Where the message comes from that the observer has seen, if another observer made that.
+    pub before: Option<Arc<Self>>,
 }
 
 impl Publisher {
@@ -149,12 +151,16 @@ impl Publisher {
         }
     }
 
-    /// Names of the observers the message has gone through, in order.
-    #[must_use]
-    pub fn trail(&self) -> &[Arc<str>] {
+    /// Names of the observers the message has gone through, the last of them first.
+    pub fn trail(&self) -> impl Iterator<Item = &Arc<str>> {
+        let relays = std::iter::successors(self.relay(), |relay| relay.before.as_ref());
+        relays.map(|relay| &relay.name)
+    }
+
+    const fn relay(&self) -> Option<&Arc<Relay>> {
         match self {
-            Self::Relayed(relay) => &relay.trail,
-            Self::Client(_) | Self::Broker(_) | Self::Former(_) => &[],
+            Self::Relayed(relay) => Some(relay),
+            Self::Client(_) | Self::Broker(_) | Self::Former(_) => None,
         }
     }
 
@@ -165,8 +171,8 @@ impl Publisher {
             Self::Relayed(relay) => relay.origin.clone(),
             other => other.clone(),
         };
-        let trail = self.trail().iter().chain([name]).cloned().collect();
-        Self::Relayed(Arc::new(Relay { origin, trail }))
+        let before = self.relay().cloned();
+        Self::Relayed(Arc::new(Relay { origin, name: Arc::clone(name), before }))
     }
 
     /// User Name of the publisher, if it is a client that has one.

@@ -258,10 +258,12 @@ impl Recorder {
         self.begin_message();
     }
 
-    /// Records that a session is through with a message. Nobody waits for it.
+    /// Records that a session is through with a message. Nobody waits for it. `shown_until` is the step that its last
+    /// snapshot stands for.
     pub(crate) fn removed(
         &mut self,
         session: u64,
+        shown_until: u64,
         next_step: impl FnOnce() -> u64,
         why: Removal,
         message: u64,
@@ -269,10 +271,11 @@ impl Recorder {
         if !self.is_on() {
             return;
         }
-        // One step for the run: a message that came to the session after its beginning starts another.
-        let goes_on = self
-            .removed
-            .is_some_and(|run| run.session == session && run.why == why && message < run.step);
+        // One step for the run: a message that came to the session after its beginning starts another, and so does a
+        // snapshot, which knows of the run's beginning only.
+        let goes_on = self.removed.is_some_and(|run| {
+            run.session == session && run.why == why && message < run.step && shown_until < run.step
+        });
         if !goes_on {
             self.flush_removed();
             self.removed = Some(Run { session, step: next_step(), why });

@@ -277,7 +277,7 @@ impl Restoring<'_> {
         };
         let Some(message) = message else {
             let (number, next) = (state.number(), state.next_step());
-            self.recorder.removed(number, || next, Removal::Damaged, step);
+            self.recorder.removed(number, 0, || next, Removal::Damaged, step);
             return;
         };
         let group = entry

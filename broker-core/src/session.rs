@@ -105,6 +105,8 @@ pub(crate) struct State {
     pub(crate) is_will_recorded: bool,
     /// Bodies are needed that only the store has.
     wants_bodies: bool,
+    /// The step that the last snapshot of the session stands for.
+    pub(crate) shown_until: u64,
     /// They are being read.
     is_fetching: bool,
     /// Clean Start of the CONNECT that created the session.
@@ -304,6 +306,7 @@ impl Session {
             is_durable: false,
             is_will_recorded: false,
             wants_bodies: false,
+            shown_until: 0,
             is_fetching: false,
             created_clean,
             upgrades_qos: client.zone.upgrade_qos,

@@ -17,6 +17,8 @@ use crate::store::{BodyPlace, State, TurnsUnderWay};
 
 /// Bytes of a block after which it is handed on.
 const BLOCK_BYTES: usize = 256 * 1024;
+/// Queued messages that are written while a session is locked: some 200 us.
+const SLICE: u64 = 2000;
 
 impl State for Broker {
     fn prepare_snapshot(&self) {
@@ -43,8 +45,12 @@ impl State for Broker {
         for shard in 0.. {
             let Some(sessions) = self.sessions.snapshot(shard) else { break };
             for session in sessions {
-                snapshot.session(self, &session);
+                let mut rest = snapshot.session(self, &session);
                 snapshot.hand_on(BLOCK_BYTES, block)?;
+                while let Some(place) = rest {
+                    rest = snapshot.rest(&session, place);
+                    snapshot.hand_on(BLOCK_BYTES, block)?;
+                }
             }
         }
         let mut result = Ok(());
@@ -95,6 +101,17 @@ impl State for Broker {
     }
 }
 
+/// How far a session has been written.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Messages up to this step were in flight when it was begun, and stand in the snapshot as that.
+    sent: u64,
+    /// Those after this one stand in the log.
+    until: u64,
+    /// Number in the queue of the next message.
+    at: u64,
+}
+
 /// A snapshot under construction.
 struct Snapshot {
     records: Vec<u8>,
@@ -134,10 +151,11 @@ impl Snapshot {
         }
     }
 
-    fn session(&mut self, broker: &Broker, session: &Arc<Session>) {
+    /// Writes a session, but of a long queue only the beginning. Returns where the rest begins.
+    fn session(&mut self, broker: &Broker, session: &Arc<Session>) -> Option<Place> {
         let mut state = session.lock();
         if state.ended || !(state.is_durable || state.is_will_recorded) {
-            return;
+            return None;
         }
         let (number, until) = (session.number(), state.steps);
         let peer = state.client.peer.map(|peer| peer.to_string());
@@ -147,13 +165,14 @@ impl Snapshot {
         if !state.is_durable {
             // Its Will is all that survives.
             Record::StepsUntil { session: number, step: until }.encode(&mut self.records);
-            return;
+            return None;
         }
         for subscription in state.subscriptions.iter() {
             subscription.record(number, 0).encode(&mut self.records);
         }
-        let SessionState { inflight, queue, received, .. } = &mut *state;
-        for entry in inflight.iter() {
+        state.shown_until = until;
+        let mut sent = 0;
+        for entry in state.inflight.iter() {
             let packet_id = entry.packet_id;
             match &entry.phase {
                 Phase::Released => {
@@ -163,16 +182,15 @@ impl Snapshot {
                 Phase::Published(delivery) if delivery.step > 0 => {
                     self.delivery(number, delivery);
                     let of = delivery.step;
+                    sent = sent.max(of);
                     Record::Sent { session: number, step: 0, of, packet_id }
                         .encode(&mut self.records);
                 }
                 Phase::Published(_) => {}
             }
         }
-        for delivery in queue.iter().filter(|d| d.step > 0 && d.qos > QoS::AtMostOnce) {
-            self.delivery(number, delivery);
-        }
-        for (packet_id, _) in received.ids().filter(|(_, entry)| entry.is_recorded) {
+        let rest = self.queue(number, &state, Place { sent, until, at: 0 });
+        for (packet_id, _) in state.received.ids().filter(|(_, entry)| entry.is_recorded) {
             Record::Received { session: number, step: 0, packet_id }.encode(&mut self.records);
         }
         if state.connection.is_none() {
@@ -182,6 +200,45 @@ impl Snapshot {
                 .encode(&mut self.records);
         }
         Record::StepsUntil { session: number, step: until }.encode(&mut self.records);
+        rest
+    }
+
+    /// Writes more of a queue, as it was when the session was begun: the log tells what has become of a message since.
+    fn rest(&mut self, session: &Session, place: Place) -> Option<Place> {
+        let state = session.lock();
+        if state.ended || !state.is_durable {
+            return None;
+        }
+        // What has left the queue meanwhile, and is not acknowledged.
+        let steps = place.sent + 1..=place.until;
+        for entry in state.inflight.iter() {
+            if let Phase::Published(delivery) = &entry.phase
+                && steps.contains(&delivery.step)
+            {
+                self.delivery(session.number(), delivery);
+            }
+        }
+        self.queue(session.number(), &state, place)
+    }
+
+    /// Writes what is queued from a place on. Returns where the rest begins.
+    fn queue(&mut self, session: u64, state: &SessionState, place: Place) -> Option<Place> {
+        let (at, queued) = state.queue.from(place.at);
+        // With priorities they are in no order, and the queue is written as a whole.
+        let is_in_order = state.queue.is_in_order();
+        for (number, delivery) in (at..).zip(queued) {
+            if is_in_order && delivery.step > place.until {
+                return None;
+            }
+            if is_in_order && number - at == SLICE {
+                return Some(Place { at: number, ..place });
+            }
+            let is_recorded = (1..=place.until).contains(&delivery.step);
+            if is_recorded && delivery.qos > QoS::AtMostOnce {
+                self.delivery(session, delivery);
+            }
+        }
+        None
     }
 
     fn delivery(&mut self, session: u64, delivery: &Delivery) {

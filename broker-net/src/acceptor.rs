@@ -289,15 +289,14 @@ mod tests {
     use super::*;
     use crate::config::ListenerConfig;
     use crate::listener;
-    use crate::tls_setup::FetchedCrls;
+    use crate::tls_setup::Fetched;
 
     fn opened() -> (Opened, socket2::Socket) {
         let config = ListenerConfig::tcp("external", "127.0.0.1:0".parse().unwrap());
         let listener = listener::bind(&config).unwrap();
         let Listener::Tcp(tcp) = &listener else { panic!("a socket of TCP") };
         let same = tcp.as_fd().try_clone_to_owned().unwrap().into();
-        let setup =
-            Arc::new(ListenerSetup::new(config, "".as_ref(), &FetchedCrls::default()).unwrap());
+        let setup = Arc::new(ListenerSetup::new(config, "".as_ref(), &Fetched::default()).unwrap());
         (Opened { name: "mqtt:tcp:external".into(), listener, setup }, same)
     }
 

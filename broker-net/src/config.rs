@@ -123,6 +123,8 @@ pub struct TlsConfig {
     pub crl_refresh_ms: u64,
     /// `crl_check`.
     pub crl_check: CrlCheck,
+    /// `ocsp_stapling`: clients are shown that the certificate has not been revoked.
+    pub ocsp_stapling: Option<OcspStapling>,
     /// `verify = verify_peer`: a client certificate is asked for and checked.
     pub verify_peer: bool,
     /// `fail_if_no_peer_cert`: it must be there.
@@ -146,6 +148,15 @@ pub enum CrlCheck {
     Peer,
     /// As far as there are lists; those that are out of date count as well.
     BestEffort,
+}
+
+/// Where the answer of an OCSP responder about the server's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OcspStapling {
+    /// The responder that the certificate names; whoever starts the server asks it.
+    Fetch,
+    /// A file, DER.
+    File(PathBuf),
 }
 
 /// What of a client certificate becomes the user name.

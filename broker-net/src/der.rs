@@ -24,6 +24,13 @@ impl<'a> Der<'a> {
         Some((tag, content))
     }
 
+    /// The next element with its tag and length.
+    pub(crate) fn whole(&mut self) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.next()?;
+        Some(&before[..before.len() - self.0.len()])
+    }
+
     /// The next element, which must have this tag.
     pub(crate) fn expect(&mut self, expected: u8) -> Option<Self> {
         self.next().filter(|(tag, _)| *tag == expected).map(|(_, content)| Self(content))
@@ -39,6 +46,22 @@ impl<'a> Der<'a> {
         let (tag, text) = self.next()?;
         seconds(tag, text)
     }
+}
+
+/// One element whose content are these parts.
+pub(crate) fn encode(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut out = vec![tag];
+    if let Ok(short @ 0..0x80) = u8::try_from(len) {
+        out.push(short);
+    } else {
+        let bytes = len.to_be_bytes();
+        let bytes = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
+        out.push(0x80 | bytes.len() as u8);
+        out.extend_from_slice(bytes);
+    }
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`.
@@ -77,11 +100,14 @@ fn seconds(tag: u8, text: &[u8]) -> Option<u64> {
 }
 
 pub(crate) const TAG_INTEGER: u8 = 0x02;
+pub(crate) const TAG_BIT_STRING: u8 = 0x03;
+pub(crate) const TAG_OCTET_STRING: u8 = 0x04;
 pub(crate) const TAG_OID: u8 = 0x06;
+pub(crate) const TAG_ENUMERATED: u8 = 0x0a;
 pub(crate) const TAG_SEQUENCE: u8 = 0x30;
 pub(crate) const TAG_SET: u8 = 0x31;
 /// Element 0 of a SEQUENCE that says so: the version of a certificate.
-pub(crate) const TAG_VERSION: u8 = 0xa0;
+pub(crate) const TAG_EXPLICIT_0: u8 = 0xa0;
 const TAG_UTC_TIME: u8 = 0x17;
 const TAG_GENERALIZED_TIME: u8 = 0x18;
 /// From the 1st of March of year 0.
@@ -119,6 +145,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_encoded_reads_back(
+            tag: u8,
+            content in prop::collection::vec(any::<u8>(), 0..70_000),
+        ) {
+            let der = encode(tag, &[&content, &content]);
+            let mut read = Der(&der);
+            prop_assert_eq!(read.whole(), Some(&der[..]));
+            prop_assert_eq!(Der(&der).next(), Some((tag, &[&content[..], &content].concat()[..])));
+        }
+
         #[test]
         fn any_bytes_are_walked_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut der = Der(&bytes);

@@ -30,7 +30,10 @@ mod transport;
 
 pub use listener_set::{ListenerSet, ListenerView};
 pub use server::{Server, ServerOptions, StartError};
-pub use tls_setup::{CRL_BYTES_MAX, CrlError, CrlState, FetchedCrls, ReloadableTls, TlsSetupError};
+pub use tls_setup::{
+    CRL_BYTES_MAX, CrlError, Fetched, OCSP_BYTES_MAX, OcspError, OcspQuestion, ReloadableTls,
+    RevocationState, StapleState, TlsSetupError,
+};
 
 /// The parsers of outside bytes, for the fuzz targets only.
 #[doc(hidden)]

@@ -13,7 +13,7 @@ use crate::config::{Bind, ListenerConfig};
 use crate::io_loop::{Command, LoopHandle};
 use crate::listener::{self, ListenerSetup};
 use crate::server::StartError;
-use crate::tls_setup::{CrlState, FetchedCrls};
+use crate::tls_setup::{Fetched, Lists, RevocationState};
 
 /// One listener as it stands.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct ListenerSet {
     /// Not held: the broker knows this set.
     broker: Weak<Broker>,
     data_dir: PathBuf,
-    fetched_crls: FetchedCrls,
+    fetched: Fetched,
     acceptor: AcceptorHandle,
     loops: Vec<Arc<LoopHandle>>,
     entries: Mutex<Vec<Entry>>,
@@ -58,13 +58,13 @@ struct Entry {
 impl ListenerSet {
     pub(crate) fn new(
         broker: &Arc<Broker>,
-        (data_dir, fetched_crls): (PathBuf, FetchedCrls),
+        (data_dir, fetched): (PathBuf, Fetched),
         acceptor: AcceptorHandle,
         loops: Vec<Arc<LoopHandle>>,
     ) -> Self {
         let broker = Arc::downgrade(broker);
         let (entries, orders) = (Mutex::default(), Mutex::default());
-        Self { broker, data_dir, fetched_crls, acceptor, loops, entries, orders }
+        Self { broker, data_dir, fetched, acceptor, loops, entries, orders }
     }
 
     pub(crate) fn stop_accepting(&self) {
@@ -147,7 +147,7 @@ impl ListenerSet {
         let _one = self.orders.lock();
         let config = self.find(name)?;
         let setup =
-            ListenerSetup::new(ListenerConfig::clone(&config), &self.data_dir, &self.fetched_crls)?;
+            ListenerSetup::new(ListenerConfig::clone(&config), &self.data_dir, &self.fetched)?;
         self.close(name);
         let listener = listener::bind(&config)?;
         self.run(Opened { name: name.into(), listener, setup: Arc::new(setup) });
@@ -168,7 +168,7 @@ impl ListenerSet {
             return Err(StartError::Running { name: name.to_string() });
         }
         let broker = self.broker.upgrade().ok_or(StartError::Ended)?;
-        self.run(open(&broker, config, &self.data_dir, &self.fetched_crls)?);
+        self.run(open(&broker, config, &self.data_dir, &self.fetched)?);
         Ok(())
     }
 
@@ -210,17 +210,17 @@ impl ListenerSet {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Takes the revocation lists of all listeners again, those of files and those fetched; whom they revoke is
-    /// closed. Where one cannot be read, the old ones stay in force.
+    /// Takes revocation lists and stapled answers of all listeners again, those of files and those fetched; whom lists
+    /// revoke is closed. Where one cannot be read, the old ones stay in force.
     ///
     /// # Errors
     /// What could not be read, by the key of the listener.
-    pub fn reload_crls(&self) -> Result<(), Vec<(String, String)>> {
+    pub fn refresh(&self) -> Result<(), Vec<(String, String)>> {
         let entries = self.entries.lock();
         let (mut errors, mut has_changed) = (Vec::new(), false);
         for entry in &*entries {
-            match entry.setup.reload_crls() {
-                Ok(is_new) => has_changed |= is_new,
+            match entry.setup.refresh() {
+                Ok(lists) => has_changed |= lists == Lists::New,
                 Err(error) => errors.push((entry.setup.config().key(), error.to_string())),
             }
         }
@@ -230,10 +230,10 @@ impl ListenerSet {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// The revocation lists of those listeners that have some.
+    /// What those listeners know about revocation that are to.
     #[must_use]
-    pub fn crl_states(&self) -> Vec<CrlState> {
-        self.entries.lock().iter().filter_map(|entry| entry.setup.crl_state()).collect()
+    pub fn revocation_states(&self) -> Vec<RevocationState> {
+        self.entries.lock().iter().filter_map(|entry| entry.setup.revocation_state()).collect()
     }
 
     fn close_unwanted(&self) {
@@ -290,7 +290,7 @@ pub(crate) fn open(
     broker: &Arc<Broker>,
     config: ListenerConfig,
     data_dir: &Path,
-    fetched: &FetchedCrls,
+    fetched: &Fetched,
 ) -> Result<Opened, StartError> {
     if !broker.config().zones.contains_key(&config.zone) {
         return Err(StartError::Zone { key: config.key(), zone: config.zone });

@@ -2,10 +2,12 @@
 
 mod clients;
 mod crl;
+mod fetched;
+mod ocsp;
 mod reloadable;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
@@ -24,9 +26,12 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use self::clients::{ClientVerifier, Mandatory};
 use self::crl::Crls;
-pub use self::crl::{CRL_BYTES_MAX, CrlError, FetchedCrls};
+pub use self::crl::{CRL_BYTES_MAX, CrlError};
+pub use self::fetched::Fetched;
+use self::ocsp::Good;
+pub use self::ocsp::{OCSP_BYTES_MAX, OcspError, OcspQuestion};
 pub use self::reloadable::ReloadableTls;
-use crate::config::TlsConfig;
+use crate::config::{OcspStapling, TlsConfig};
 
 /// What is wrong with the TLS of a listener; the operator's to fix.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,12 @@ enum Cause {
     Verifier(#[from] rustls::server::VerifierBuilderError),
     #[error("{0}")]
     Crl(#[from] CrlError),
+    #[error("{0}")]
+    Ocsp(#[from] OcspError),
+    #[error("must hold the issuer's certificate as well, for ocsp_stapling")]
+    NoIssuer,
+    #[error("the certificate names no OCSP responder")]
+    NoResponder,
     #[error("must be given as well")]
     Missing,
     #[error("making a certificate: {0}")]
@@ -77,30 +88,45 @@ pub(crate) struct TlsSource {
     pub(crate) key: String,
     /// Where the certificate is made if none is configured.
     pub(crate) data_dir: PathBuf,
-    pub(crate) fetched: FetchedCrls,
+    pub(crate) fetched: Fetched,
 }
 
 /// What is read from there, and the key of session tickets that goes with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Material {
+    /// With the answer that is stapled to it.
     certified_key: Arc<CertifiedKey>,
+    staple_until_s: Option<u64>,
     /// `None` asks no client for a certificate.
     clients: Option<Arc<ClientVerifier>>,
     /// A fresh key for each: it ends sessions that earlier authorities and lists had let in.
     ticketer: Arc<dyn ProducesTickets>,
 }
 
-/// A listener's revocation lists as they are in force.
+/// What a listener knows about revocation, as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrlState {
+pub struct RevocationState {
     /// `listener.ssl.external`.
     pub key: String,
     /// `crl_url`.
     pub urls: Vec<String>,
     /// `crl_refresh` in milliseconds.
     pub refresh_ms: u64,
-    /// When the first of them is out of date, in seconds since the Unix epoch.
+    /// When the first of its lists is out of date, in seconds since the Unix epoch.
     pub next_update_s: Option<u64>,
+    /// `None` without `ocsp_stapling`.
+    pub staple: Option<StapleState>,
+}
+
+/// What is stapled to a listener's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StapleState {
+    /// What has to be asked; `None` where the answer comes from a file.
+    pub question: Option<OcspQuestion>,
+    /// Whether there is an answer in date.
+    pub is_there: bool,
+    /// Until when, in seconds since the Unix epoch.
+    pub until_s: Option<u64>,
 }
 
 impl TlsSource {
@@ -124,24 +150,73 @@ impl TlsSource {
             };
             self.error("keyfile", &keyfile, cause)
         })?;
-        let certified_key = CertifiedKey::from_der(chain, private_key, &ring::default_provider())
-            .map_err(|cause| unusable(cause.into()))?;
+        let mut certified_key =
+            CertifiedKey::from_der(chain, private_key, &ring::default_provider())
+                .map_err(|cause| unusable(cause.into()))?;
+        let staple_until_s = self.staple(&mut certified_key)?;
         let clients = self.clients()?.map(Arc::new);
         let ticketer = ring::Ticketer::new().map_err(|cause| unusable(cause.into()))?;
-        Ok(Material { certified_key: Arc::new(certified_key), clients, ticketer })
+        Ok(Material { certified_key: Arc::new(certified_key), staple_until_s, clients, ticketer })
     }
 
-    /// Reads the revocation lists again; `None` if they are those of `old`.
-    pub(crate) fn read_crls(&self, old: &Material) -> Result<Option<Material>, TlsSetupError> {
-        let Some(clients) = &old.clients else { return Ok(None) };
-        let Some(crls) = self.crls()? else { return Ok(None) };
-        if clients.crls().is_some_and(|old| old.is_same(&crls)) {
-            return Ok(None);
+    /// Reads revocation lists and the stapled answer again; `None` if all of it is as in `old`.
+    pub(crate) fn read_refreshed(
+        &self,
+        old: &Material,
+    ) -> Result<Option<Refreshed>, TlsSetupError> {
+        let mut material = old.clone();
+        let mut lists = Lists::Same;
+        if let (Some(clients), Some(crls)) = (&old.clients, self.crls()?)
+            && !clients.crls().is_some_and(|old| old.is_same(&crls))
+        {
+            material.clients = Some(Arc::new(clients.with_crls(crls)));
+            material.ticketer = ring::Ticketer::new().map_err(|cause| self.unusable(cause))?;
+            lists = Lists::New;
         }
-        let clients = Arc::new(clients.with_crls(crls));
-        let ticketer = ring::Ticketer::new().map_err(|cause| self.unusable(cause))?;
-        let certified_key = Arc::clone(&old.certified_key);
-        Ok(Some(Material { certified_key, clients: Some(clients), ticketer }))
+        let mut certified_key = CertifiedKey::clone(&old.certified_key);
+        material.staple_until_s = self.staple(&mut certified_key)?;
+        let is_stapled_alike = certified_key.ocsp == old.certified_key.ocsp;
+        material.certified_key = Arc::new(certified_key);
+        let is_same = lists == Lists::Same && is_stapled_alike;
+        Ok((!is_same).then_some(Refreshed { material, lists }))
+    }
+
+    /// Staples the answer that there is to the certificate, or none; returns until when it holds.
+    fn staple(&self, certified: &mut CertifiedKey) -> Result<Option<u64>, TlsSetupError> {
+        let good = match &self.config.ocsp_stapling {
+            Some(stapling) => self.answer(stapling, &certified.cert)?,
+            None => None,
+        };
+        let until_s = good.as_ref().and_then(|good| good.next_update_s);
+        certified.ocsp = good.map(|good| good.response);
+        Ok(until_s)
+    }
+
+    /// An answer that is out of date is none: that a server of files or a responder is late stops no listener.
+    fn answer(
+        &self,
+        stapling: &OcspStapling,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Option<Good>, TlsSetupError> {
+        let certfile = self.config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
+        let question = OcspQuestion::about(chain)
+            .ok_or_else(|| self.error("certfile", certfile, Cause::NoIssuer))?;
+        let now_s = UnixTime::now().as_secs();
+        let (place, answer) = match stapling {
+            OcspStapling::Fetch if question.responder().is_none() => {
+                (Path::new("fetch"), Err(Cause::NoResponder))
+            }
+            OcspStapling::Fetch => return Ok(self.fetched.answer(&question, now_s)),
+            OcspStapling::File(path) => {
+                let read = read_bounded(path, OCSP_BYTES_MAX).map_err(Cause::from);
+                let good = read.and_then(|bytes| match question.check(&bytes, now_s) {
+                    Err(OcspError::OutOfDate) => Ok(None),
+                    checked => Ok(Some(checked?)),
+                });
+                (path.as_path(), good)
+            }
+        };
+        answer.map_err(|cause| self.error("ocsp_stapling", place, cause))
     }
 
     pub(crate) fn server_config(
@@ -153,13 +228,27 @@ impl TlsSource {
             .map_err(|error| self.unusable(error))
     }
 
-    pub(crate) fn crl_state(&self, material: &Material) -> Option<CrlState> {
-        let crls = material.clients.as_ref()?.crls()?;
-        Some(CrlState {
+    /// `None` where neither lists nor stapling are configured.
+    pub(crate) fn revocation_state(&self, material: &Material) -> Option<RevocationState> {
+        let config = &self.config;
+        if !config.has_crls() && config.ocsp_stapling.is_none() {
+            return None;
+        }
+        let staple = config.ocsp_stapling.as_ref().map(|stapling| StapleState {
+            question: match stapling {
+                OcspStapling::Fetch => OcspQuestion::about(&material.certified_key.cert),
+                OcspStapling::File(_) => None,
+            },
+            is_there: material.certified_key.ocsp.is_some(),
+            until_s: material.staple_until_s,
+        });
+        let crls = material.clients.as_ref().and_then(|clients| clients.crls());
+        Some(RevocationState {
             key: self.key.clone(),
-            urls: self.config.crl_url.clone(),
-            refresh_ms: self.config.crl_refresh_ms,
-            next_update_s: crls.next_update_s(),
+            urls: if crls.is_some() { config.crl_url.clone() } else { Vec::new() },
+            refresh_ms: config.crl_refresh_ms,
+            next_update_s: crls.and_then(Crls::next_update_s),
+            staple,
         })
     }
 
@@ -201,6 +290,19 @@ impl TlsSource {
         let certfile = self.config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
         self.error("certfile", certfile, error.into())
     }
+}
+
+/// What was read again and differs.
+pub(crate) struct Refreshed {
+    pub(crate) material: Material,
+    pub(crate) lists: Lists,
+}
+
+/// Whether revocation lists have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lists {
+    Same,
+    New,
 }
 
 impl Material {
@@ -247,6 +349,16 @@ fn read_roots(path: &Path) -> Result<RootCertStore, Cause> {
         roots.add(certificate)?;
     }
     Ok(roots)
+}
+
+/// At most so many bytes; who has more has none of it.
+fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!("longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
@@ -348,6 +460,7 @@ pub(crate) mod tests {
             crl_url: Vec::new(),
             crl_refresh_ms: 3_600_000,
             crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
             verify_peer: false,
             fail_if_no_peer_cert: false,
             tls12: true,
@@ -362,7 +475,7 @@ pub(crate) mod tests {
             config,
             key: "listener.ssl.external".to_owned(),
             data_dir: folder.0.clone(),
-            fetched: FetchedCrls::default(),
+            fetched: Fetched::default(),
         }
     }
 

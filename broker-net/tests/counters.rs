@@ -140,6 +140,7 @@ impl Pki {
             crl_url: Vec::new(),
             crl_refresh_ms: 3_600_000,
             crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
             verify_peer: true,
             fail_if_no_peer_cert: true,
             tls12: true,

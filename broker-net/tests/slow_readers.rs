@@ -241,6 +241,7 @@ impl TlsServer {
             crl_url: Vec::new(),
             crl_refresh_ms: 3_600_000,
             crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
             verify_peer: false,
             fail_if_no_peer_cert: false,
             tls12: true,

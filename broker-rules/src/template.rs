@@ -85,10 +85,8 @@ impl Template {
     /// The text filled; what is missing becomes `undefined`. One value and nothing else is not copied.
     #[must_use]
     pub fn render(&self, output: &Map) -> Bytes {
-        if let [Part::Path(path)] = &*self.0
-            && let Value::Str(bytes) = &*look_up(output, path)
-        {
-            return bytes.clone();
+        if let [Part::Path(path)] = &*self.0 {
+            return text::of(&look_up(output, path));
         }
         let mut out = Vec::new();
         for part in &self.0 {

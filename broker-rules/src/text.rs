@@ -6,13 +6,19 @@ use serde_json::Value as Json;
 use crate::limits::Limits;
 use crate::value::{Map, Value, json, text};
 
+/// A value as a template shows it.
+pub(crate) fn of(value: &Value) -> Bytes {
+    // Without a bound it does not fail.
+    text::of(value, usize::MAX).unwrap_or_default()
+}
+
 /// Appends a value as a template shows it: strings as they are, maps and arrays as JSON.
 pub(crate) fn append(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Str(bytes) => out.extend_from_slice(bytes),
         // Without a bound neither fails.
         Value::Array(_) | Value::Map(_) => json::append(value, out, usize::MAX).unwrap_or_default(),
-        other => out.extend_from_slice(&text::of(other, usize::MAX).unwrap_or_default()),
+        other => out.extend_from_slice(&of(other)),
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) use self::rows::rows;
 pub(crate) use self::rules::RulesConfig;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Sha256, Sha512, Verifier};
 
 /// Everything a start of the server needs.
 #[derive(Debug)]
@@ -77,7 +77,9 @@ pub(crate) struct ServerConfig {
     /// `auth.mosquitto.password_file`.
     pub(crate) password_file: Option<PathBuf>,
     /// `auth.scram_sha_256.users`.
-    pub(crate) scram_users: BTreeMap<String, Verifier>,
+    pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
+    /// `auth.scram_sha_512.users`.
+    pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// What the operator should know though it stops nothing; to be logged as warnings.
     pub(crate) notes: Vec<String>,
 }

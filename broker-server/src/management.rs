@@ -9,7 +9,7 @@ use broker_mgmt::{
     DefaultUser, ListenerOptions, Management, ManagementOptions, Secret, TlsOptions,
 };
 use broker_net::config::Bind;
-use broker_net::{FetchedCrls, ReloadableTls, TlsSetupError};
+use broker_net::{Fetched, ReloadableTls, TlsSetupError};
 
 use crate::config::{DashboardConfig, HttpListener, ManagementConfig};
 
@@ -17,7 +17,7 @@ use crate::config::{DashboardConfig, HttpListener, ManagementConfig};
 pub(crate) fn load_tls(
     config: &ManagementConfig,
     data_dir: &Path,
-    fetched: &FetchedCrls,
+    fetched: &Fetched,
 ) -> Result<Option<Arc<ReloadableTls>>, TlsSetupError> {
     if !config.https.listener.enabled {
         return Ok(None);

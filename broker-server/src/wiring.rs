@@ -1,5 +1,6 @@
 //! Wiring: the one place where the parts meet.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,15 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
 use broker_core::config::{Anonymous, BrokerConfig};
-use broker_core::extension::{Authenticator, Extensions};
+use broker_core::extension::{AuthMethod, Authenticator, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::config::ListenerConfig;
-use broker_net::{FetchedCrls, Server, ServerOptions};
+use broker_net::{Fetched, Server, ServerOptions};
 use broker_plugins::MosquittoPasswords;
 
 use crate::acl::{Acl, Reloadable};
-use crate::auth::scram::ScramSha256;
+use crate::auth::scram::{self, Scram};
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
 use crate::monitor::Monitor;
@@ -42,11 +43,8 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     make_data_dir(&config.node.data_dir)?;
     log::debug!("store {:?}", config.store);
     let mut extensions = Extensions::default();
-    if !config.scram_users.is_empty() {
-        let method = ScramSha256::new(config.scram_users)
-            .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
-        extensions.auth_methods.push(Arc::new(method));
-    }
+    extensions.auth_methods.extend(scram_method(config.scram_users)?);
+    extensions.auth_methods.extend(scram_method(config.scram_512_users)?);
     let acl = config.acl_file.as_deref().map(Acl::load).transpose().context("acl_file")?;
     extensions.authorizers.extend(acl.as_ref().map(Acl::authorizer));
     let passwords = config.password_file.as_deref().map(MosquittoPasswords::load).transpose();
@@ -72,9 +70,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
     let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
-    let fetched_crls = FetchedCrls::default();
+    let fetched = Fetched::default();
     let options = ServerOptions {
-        fetched_crls: fetched_crls.clone(),
+        fetched: fetched.clone(),
         listeners: config.listeners,
         io_threads: config.node.io_threads,
         data_dir: config.node.data_dir.clone(),
@@ -99,10 +97,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         usernames: plugins.usernames(),
         rules: rules.engine(),
     };
-    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched_crls)?;
+    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched)?;
     let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
-    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched_crls)?;
+    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched)?;
     if let Some(management) = &management {
         rules.spare(management);
     }
@@ -152,6 +150,18 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// The method for these users; without any it is not offered.
+fn scram_method<H: scram::Hash>(
+    users: BTreeMap<String, scram::Verifier<H>>,
+) -> anyhow::Result<Option<Arc<dyn AuthMethod>>> {
+    if users.is_empty() {
+        return Ok(None);
+    }
+    let method = Scram::new(users)
+        .map_err(|_| anyhow!("{}: the system gives no random numbers", H::METHOD))?;
+    Ok(Some(Arc::new(method)))
 }
 
 /// Whom listeners that others can reach let in without a user, and what to do about it.

@@ -36,12 +36,16 @@ class Authority:
             *("-days", "30", "-out", self.crt(name)),
         )
 
-    def sign(self, name, subject):
-        """Makes a key and a certificate for localhost and 127.0.0.1, over those of that name."""
+    def sign(self, name, subject, *more):
+        """Makes a key and a certificate for localhost and 127.0.0.1, over those of that name.
+
+        `more` are further extensions, as openssl's files have them.
+        """
         self._new_key(name)
         request = self.folder / f"{name}.csr"
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text("subjectAltName = DNS:localhost, IP:127.0.0.1\n")
+        lines = ["subjectAltName = DNS:localhost, IP:127.0.0.1", *more]
+        extensions.write_text("\n".join(lines) + "\n")
         openssl("req", "-new", "-key", self.key(name), "-subj", subject, "-out", request)
         openssl(
             *("x509", "-req", "-in", request, "-days", "30", "-extfile", extensions),
@@ -52,6 +56,27 @@ class Authority:
     def revoke(self, name):
         """Takes a certificate back; the lists made from then on say so."""
         openssl("ca", "-config", self._database(), "-revoke", self.crt(name))
+
+    def enter(self, name):
+        """Has the responder know a certificate, as a good one."""
+        openssl("ca", "-config", self._database(), "-valid", self.crt(name))
+
+    def answer(self, request, signer="ca", minutes=60):
+        """What an OCSP responder says of a request, both DER."""
+        asked, said = self.folder / "ocsp.req", self.folder / "ocsp.resp"
+        asked.write_bytes(request)
+        openssl(
+            *("ocsp", "-index", self.folder / "index.txt", "-CA", self.crt("ca"), "-nmin", minutes),
+            *("-rsigner", self.crt(signer), "-rkey", self.key(signer)),
+            *("-reqin", asked, "-respout", said),
+        )
+        return said.read_bytes()
+
+    def question(self, name):
+        """An OCSP request about a certificate."""
+        path = self.folder / "question.der"
+        openssl("ocsp", "-issuer", self.crt("ca"), "-cert", self.crt(name), "-reqout", path, "-no_nonce")
+        return path.read_bytes()
 
     def crl(self, name="list", *times):
         """Writes a revocation list, PEM, in date for a day unless `times` are options of openssl ca; its path."""

@@ -22,6 +22,17 @@ impl Spares {
         self.0.pop()
     }
 
+    /// The message to be shared, in the place of another one if there is one.
+    pub(crate) fn renew(&mut self, message: Message) -> Arc<Message> {
+        if let Some(mut spare) = self.take()
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = message;
+            return spare;
+        }
+        Arc::new(message)
+    }
+
     /// Takes a message back, unless somebody else has it too.
     pub(crate) fn give(&mut self, message: Arc<Message>) {
         // Whether nobody else has it is asked again before it is written to, and for good.

@@ -73,8 +73,7 @@ impl Session {
         true
     }
 
-    /// Gives the session a message of another one that only the store has. Returns false if it was not
-    /// taken.
+    /// Gives the session a message of another one that only the store has. Returns false if it has ended.
     pub(crate) fn deliver_stored(
         self: &Arc<Self>,
         mut delivery: Delivery,
@@ -83,13 +82,16 @@ impl Session {
     ) -> bool {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if state.ended || !state.is_durable {
+        if state.ended {
             return false;
         }
+        // What is read back is known by its step, in a session that is not recorded too.
         delivery.step = state.next_step();
-        let at = (state.number, delivery.step);
-        out.records.reference_stored(place, at, &delivery.terms());
-        delivery.frame = out.records.frame_of(delivery.qos);
+        if state.is_durable {
+            let at = (state.number, delivery.step);
+            out.records.reference_stored(place, at, &delivery.terms());
+            delivery.frame = out.records.frame_of(delivery.qos);
+        }
         state.accept(delivery, out);
         self.pump(state, out);
         self.touch(state, out);

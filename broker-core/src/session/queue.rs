@@ -103,6 +103,8 @@ struct Waiting {
     /// By priority, as long as all are equal in one queue.
     lanes: Lanes,
     len: usize,
+    /// How many have left the front of the one queue.
+    taken: u64,
     bytes: usize,
     /// Messages of QoS 0 among them.
     qos0: usize,
@@ -155,7 +157,7 @@ impl Queue {
         self.waiting.get_or_insert_default().push(delivery, zone)
     }
 
-    /// Puts a message back that the store had, whatever the limits are now.
+    /// Puts a message back that was there before, whatever the limits are now.
     pub(crate) fn restore(&mut self, delivery: Delivery, zone: &ZoneConfig) {
         self.waiting.get_or_insert_default().add(delivery, zone);
     }
@@ -186,6 +188,23 @@ impl Queue {
             None => Box::new(std::iter::empty()),
             Some(Lanes::One(lane)) => Box::new(lane.iter()),
             Some(Lanes::Many(lanes)) => Box::new(lanes.values().rev().flatten()),
+        }
+    }
+
+    /// True if the steps of its recorded messages rise from its front to its end.
+    pub(crate) fn is_in_order(&self) -> bool {
+        !matches!(self.waiting.as_ref().map(|waiting| &waiting.lanes), Some(Lanes::Many(_)))
+    }
+
+    /// Messages from that number on, and the number of the first: they are counted as they came, so that others may
+    /// leave the front meanwhile. All of them if they are in no order.
+    pub(crate) fn from(&self, number: u64) -> (u64, Box<dyn Iterator<Item = &Delivery> + '_>) {
+        match self.waiting.as_deref() {
+            Some(Waiting { lanes: Lanes::One(lane), taken, .. }) => {
+                let at = number.saturating_sub(*taken).min(lane.len() as u64);
+                (taken + at, Box::new(lane.range(at as usize..)))
+            }
+            _ => (0, self.iter()),
         }
     }
 
@@ -266,7 +285,7 @@ impl Queue {
         let (taken, kept): (Vec<_>, Vec<_>) =
             std::iter::from_fn(|| self.pop()).partition(|delivery| filter(delivery));
         for delivery in kept {
-            self.push(delivery, zone);
+            self.restore(delivery, zone);
         }
         taken
     }
@@ -315,6 +334,7 @@ impl Waiting {
         let delivery = match &mut self.lanes {
             Lanes::One(lane) => {
                 let delivery = lane.pop_front()?;
+                self.taken += 1;
                 if lane.is_empty() && lane.capacity() > KEPT_CAPACITY {
                     *lane = VecDeque::new();
                 }
@@ -366,4 +386,51 @@ fn priority(zone: &ZoneConfig, delivery: &Delivery) -> u8 {
 
 fn here_bytes(message: &Kept) -> usize {
     message.here().map_or(0, |message| message.weight())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(step: u64) -> Delivery {
+        Delivery {
+            message: Kept::Lost,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            identifiers: None,
+            group: None,
+            step,
+            is_copy: false,
+            frame: None,
+            queued_ms: 0,
+        }
+    }
+
+    fn steps<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> Vec<u64> {
+        deliveries.map(|delivery| delivery.step).collect()
+    }
+
+    #[test]
+    fn what_is_not_extracted_stays_whatever_the_limit_is() {
+        let zone = ZoneConfig { max_mqueue_len: 2, ..ZoneConfig::default() };
+        let mut queue = Queue::default();
+        (1..=5).for_each(|step| queue.restore(delivery(step), &zone));
+        let taken = queue.extract(|delivery| delivery.step == 3, &zone);
+        assert_eq!((steps(taken.iter()), steps(queue.iter())), (vec![3], vec![1, 2, 4, 5]));
+    }
+
+    #[test]
+    fn a_message_keeps_its_number_while_others_leave() {
+        let zone = ZoneConfig::default();
+        let mut queue = Queue::default();
+        assert_eq!(queue.from(7).1.count(), 0);
+        (1..=5).for_each(|step| queue.restore(delivery(step), &zone));
+        queue.pop();
+        let (number, rest) = queue.from(3);
+        assert_eq!((number, steps(rest)), (3, vec![4, 5]));
+        (0..3).for_each(|_| drop(queue.pop()));
+        let (number, rest) = queue.from(3);
+        assert_eq!((number, steps(rest)), (4, vec![5]));
+        assert_eq!(queue.from(9).1.count(), 0);
+    }
 }

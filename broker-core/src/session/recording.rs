@@ -62,16 +62,23 @@ impl State {
             out.records.put(&subscription.record(number, next_step()));
         }
         let mut record = |delivery: &mut Delivery, out: &mut Out| {
-            let Kept::Here(message) = &delivery.message else { return };
-            if delivery.qos > QoS::AtMostOnce {
-                let step = next_step();
-                out.records.begin_message();
-                let publication = Publication::of(message);
-                let (at, terms) = ((number, step), delivery.terms());
-                let is_recorded = out.records.reference(&publication, at, &terms);
-                delivery.step = if is_recorded { step } else { 0 };
-                delivery.frame = out.records.frame_of(delivery.qos).filter(|_| is_recorded);
+            if delivery.qos == QoS::AtMostOnce {
+                return;
             }
+            let step = next_step();
+            out.records.begin_message();
+            let (at, terms) = ((number, step), delivery.terms());
+            let is_recorded = match &delivery.message {
+                Kept::Here(message) => out.records.reference(&Publication::of(message), at, &terms),
+                Kept::Stored(place) => {
+                    out.records.reference_stored(place, at, &terms);
+                    true
+                }
+                Kept::Lost => false,
+            };
+            // A body that is only stored is known by its step, whether that is recorded or not.
+            delivery.step = if is_recorded { step } else { 0 };
+            delivery.frame = out.records.frame_of(delivery.qos).filter(|_| is_recorded);
         };
         let mut begun = Vec::new();
         for entry in self.inflight.iter_mut() {
@@ -154,8 +161,8 @@ impl State {
     /// The session is through with a message, if that is recorded at all.
     pub(crate) fn record_removed(&mut self, message: u64, why: Removal, out: &mut Out) {
         if message > 0 && self.is_durable {
-            let number = self.number;
-            out.records.removed(number, || self.next_step(), why, message);
+            let (number, shown_until) = (self.number, self.shown_until);
+            out.records.removed(number, shown_until, || self.next_step(), why, message);
         }
     }
 

@@ -209,12 +209,18 @@ impl Disk {
     /// Writes one. It may count only once the turns that are under way now are over, and everything they
     /// have appended is synced.
     pub fn write_snapshot(&self, broker: &Broker) -> Snapshot {
+        self.write_snapshot_beside(broker, || {})
+    }
+
+    /// The same, and something else happens whenever a block has been written.
+    pub fn write_snapshot_beside(&self, broker: &Broker, mut beside: impl FnMut()) -> Snapshot {
         broker.prepare_snapshot();
         let from = self.0.lock().end;
         let mut blocks = Vec::new();
         broker
             .write_snapshot(&mut |block| {
                 blocks.push(block.to_vec());
+                beside();
                 Ok(())
             })
             .expect("memory takes all");

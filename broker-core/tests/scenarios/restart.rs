@@ -1,6 +1,7 @@
 //! What comes back after a crash of the process (docs/durability.md).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use broker_codec::{Packet, Properties, Property, Publish, SubscriptionOptions, Unsubscribe};
 use broker_core::config::{BrokerConfig, WillsKeep, ZoneConfig};
@@ -116,6 +117,157 @@ fn a_snapshot_stands_for_the_log_before_it() {
     assert_eq!(payloads, ["before 1", "before 2", "before 3", "kept", "after"]);
     rig.pass_s(60);
     rig.check(s, &["PUBLISH q1 #6 later=later"]);
+}
+
+/// A long queue is written in slices, between which its session lives on: what has left it meanwhile without an
+/// acknowledgement is there after a crash, what was acknowledged is not, and what came is in the log.
+#[test]
+fn a_session_goes_on_while_its_queue_is_written() {
+    let mut rig = rig_with(|_, zone| {
+        (zone.max_mqueue_len, zone.max_mqueue_bytes, zone.max_inflight) = (0, 0, 0);
+    });
+    let s = rig.lasting("s", "#", Q1);
+    rig.lose(s);
+    let p = rig.client("p");
+    // References for more than one block.
+    let queued = 30_000;
+    for n in 1..=queued {
+        rig.publish(p, "t", &n.to_string(), Q1, n);
+        if n % 50 == 0 {
+            rig.settle();
+            rig.sync();
+        }
+    }
+    let (disk, broker) = (rig.disk(), Arc::clone(&rig.broker));
+    let acknowledged = 25_000;
+    let mut blocks = 0;
+    let snapshot = disk.write_snapshot_beside(&broker, || {
+        blocks += 1;
+        if blocks == 1 {
+            let s = rig.back("s");
+            // CONNACK, and all of them.
+            let mut packets = rig.out(s).len();
+            for _ in 0..queued {
+                rig.writable(s);
+                packets += rig.out(s).len();
+            }
+            assert_eq!(packets, 1 + usize::from(queued));
+            (1..=acknowledged).for_each(|id| rig.puback(s, id));
+            rig.publish(p, "t", "after", Q1, 1);
+        }
+    });
+    rig.sync();
+    disk.publish(snapshot);
+    let restored = rig.crash();
+    assert_eq!((restored.lost, restored.queued), (0, usize::from(queued - acknowledged) + 1));
+    assert!(blocks > 1, "it was written as a whole");
+    let s = rig.back("s");
+    let out = rig.out(s);
+    let payloads = out[1..].iter().map(|line| line.rsplit('=').next().unwrap());
+    let left = (acknowledged + 1..=queued).map(|n| n.to_string());
+    assert!(payloads.eq(left.chain(["after".to_owned()])));
+}
+
+/// What was in flight when a session was begun is in the snapshot once, with its identifier.
+#[test]
+fn what_is_in_flight_keeps_its_identifier_beside_a_long_queue() {
+    let mut rig = rig_with(|_, zone| (zone.max_mqueue_len, zone.max_mqueue_bytes) = (0, 0));
+    let s = rig.lasting("s", "#", Q2);
+    let p = rig.client("p");
+    rig.publish(p, "a", "lost", Q2, 1);
+    rig.publish(p, "a", "begun", Q2, 2);
+    rig.settle();
+    rig.sync();
+    rig.check(s, &["PUBLISH q2 #1 a=lost", "PUBLISH q2 #2 a=begun"]);
+    // The queue is longer than what is written of it at once, and nothing of it recorded.
+    rig.lose(s);
+    (0..2_001).for_each(|n| rig.publish(p, "b", &n.to_string(), Q0, 0));
+    rig.settle();
+    rig.disk().snapshot(&rig.broker);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    let out = ["PUBLISH dup q2 #1 a=lost", "PUBLISH dup q2 #2 a=begun"];
+    assert_eq!(rig.out(s)[1..], out);
+}
+
+/// A snapshot comes between two acknowledgements that one record tells of.
+#[test]
+fn an_acknowledgement_after_a_snapshot_stands_behind_it() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q1);
+    let p = rig.client("p");
+    (1..=3).for_each(|id| rig.publish(p, "a", &id.to_string(), Q1, id));
+    rig.settle();
+    rig.sync();
+    let mut turn = rig.broker.turn();
+    for id in [1, 2] {
+        rig.post(s, &Packet::PubAck(ack(id)));
+        rig.feed_in(&mut turn, s);
+        if id == 1 {
+            rig.disk().snapshot(&rig.broker);
+        }
+    }
+    turn.finish();
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    rig.check(s, &["CONNACK present=1 0x00", "PUBLISH dup q1 #3 a=3"]);
+}
+
+/// The queue is in the store alone when its session ends, and who is left of its group is a session without expiry.
+#[test]
+fn a_fleeting_member_of_a_group_takes_over_what_only_the_store_has() {
+    let mut rig = rig();
+    let d = rig.lasting("d", "$share/g/t", Q1);
+    rig.lose(d);
+    let p = rig.client("p");
+    (1..=3).for_each(|id| rig.publish(p, "t", &id.to_string(), Q1, id));
+    rig.settle();
+    rig.sync();
+    rig.crash();
+    let m = rig.client("m");
+    rig.subscribe(m, "$share/g/t", Q1);
+    rig.sync();
+    rig.out(m);
+    rig.hello(Hello::v5("d"));
+    rig.sync();
+    rig.check(m, &["PUBLISH q1 #1 t=1", "PUBLISH q1 #2 t=2", "PUBLISH q1 #3 t=3"]);
+    // It becomes a session that lasts, and loses none of that.
+    let m = rig.hello(Hello::v5("m").lasting(1000));
+    rig.sync();
+    rig.lose(m);
+    rig.sync();
+    rig.crash();
+    let m = rig.back("m");
+    assert_eq!(rig.out(m).len(), 4);
+}
+
+/// A queue that only the store has is recorded anew with its session, which had become one without expiry.
+#[test]
+fn a_session_that_becomes_lasting_again_keeps_what_only_the_store_has() {
+    let mut rig = rig();
+    let s = rig.lasting("s", "#", Q1);
+    rig.lose(s);
+    let p = rig.client("p");
+    (1..=3).for_each(|id| rig.publish(p, "a", &id.to_string(), Q1, id));
+    rig.settle();
+    rig.sync();
+    rig.crash();
+    // In one pass, so that nothing has been read back yet.
+    let fleeting = rig.open(V5);
+    rig.post_hello(fleeting, &Hello { clean: false, ..Hello::v5("s") });
+    let lasting = rig.open(V5);
+    rig.post_hello(lasting, &Hello::v5("s").lasting(1000));
+    rig.feed_all();
+    rig.lose(lasting);
+    rig.sync();
+    rig.crash();
+    let s = rig.back("s");
+    let out = rig.out(s);
+    assert_eq!(out[0], "CONNACK present=1 0x00");
+    let payloads: Vec<_> = out[1..].iter().map(|line| line.split('=').nth(1).unwrap()).collect();
+    assert_eq!(payloads, ["1", "2", "3"]);
 }
 
 /// [MQTT-4.4.0-1] What is in flight comes again under its identifier, if the connection had ended before.

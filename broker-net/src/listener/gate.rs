@@ -12,7 +12,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 
 use crate::config::{ListenerConfig, TlsConfig};
-use crate::tls_setup::{CrlState, FetchedCrls, Material, TlsSetupError, TlsSource};
+use crate::tls_setup::{
+    Fetched, Lists, Material, Refreshed, RevocationState, TlsSetupError, TlsSource,
+};
 
 /// One listener: its configuration and what changes while it runs.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl ListenerSetup {
     pub(crate) fn new(
         config: ListenerConfig,
         data_dir: &Path,
-        fetched: &FetchedCrls,
+        fetched: &Fetched,
     ) -> Result<Self, TlsSetupError> {
         let source = |tls: &TlsConfig| TlsSource {
             config: tls.clone(),
@@ -143,18 +145,21 @@ impl ListenerSetup {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.set(tls.source.read()?))
     }
 
-    /// Takes the revocation lists again; returns whether they have changed. On an error the old ones stay.
-    pub(crate) fn reload_crls(&self) -> Result<bool, TlsSetupError> {
-        let Some(tls) = &self.tls else { return Ok(false) };
+    /// Takes revocation lists and the stapled answer again; returns whether lists have changed. On an error the old
+    /// ones stay.
+    pub(crate) fn refresh(&self) -> Result<Lists, TlsSetupError> {
+        let Some(tls) = &self.tls else { return Ok(Lists::Same) };
         let old = tls.loaded.read().0.clone();
-        let Some(material) = tls.source.read_crls(&old)? else { return Ok(false) };
-        tls.set(material).map(|()| true)
+        let Some(Refreshed { material, lists }) = tls.source.read_refreshed(&old)? else {
+            return Ok(Lists::Same);
+        };
+        tls.set(material).map(|()| lists)
     }
 
-    /// The revocation lists in force; `None` without.
-    pub(crate) fn crl_state(&self) -> Option<CrlState> {
+    /// What is known about revocation; `None` where nothing is to be.
+    pub(crate) fn revocation_state(&self) -> Option<RevocationState> {
         let tls = self.tls.as_ref()?;
-        tls.source.crl_state(&tls.loaded.read().0)
+        tls.source.revocation_state(&tls.loaded.read().0)
     }
 
     /// Whether its clients' certificates may be revoked while they are connected.
@@ -395,7 +400,7 @@ mod tests {
     fn setup(change: impl FnOnce(&mut ListenerConfig)) -> Arc<ListenerSetup> {
         let mut config = config();
         change(&mut config);
-        Arc::new(ListenerSetup::new(config, Path::new(""), &FetchedCrls::default()).unwrap())
+        Arc::new(ListenerSetup::new(config, Path::new(""), &Fetched::default()).unwrap())
     }
 
     fn ip(text: &str) -> Option<IpAddr> {

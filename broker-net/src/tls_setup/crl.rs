@@ -1,18 +1,15 @@
 //! Certificate revocation lists: from files and answers to what handshakes and connections are held against.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 
+use super::fetched::Fetched;
+use super::read_bounded;
 use crate::der::{Der, TAG_INTEGER, TAG_SEQUENCE};
 
 /// Why revocation lists cannot be used.
@@ -22,7 +19,7 @@ pub struct CrlError(String);
 
 /// One list.
 #[derive(Debug)]
-struct Crl {
+pub(super) struct Crl {
     list: CertRevocationList<'static>,
     this_update_s: u64,
     next_update_s: Option<u64>,
@@ -38,45 +35,18 @@ pub(crate) struct Crls {
     are_stale: bool,
 }
 
-/// Revocation lists that come from web servers, by URL: who fetches them puts them here, and listeners that name the
-/// URL take them from here when they [reload](crate::ListenerSet::reload_crls) them.
-#[derive(Clone, Default)]
-pub struct FetchedCrls(Arc<RwLock<HashMap<String, Vec<Arc<Crl>>>>>);
-
-impl FetchedCrls {
-    /// Puts what a URL has given, DER or PEM, in the place of what was there.
-    ///
-    /// # Errors
-    /// It is no revocation list: what was there stays.
-    pub fn put(&self, url: &str, bytes: &[u8]) -> Result<(), CrlError> {
-        let lists = parse(bytes)?;
-        self.0.write().insert(url.to_owned(), lists);
-        Ok(())
-    }
-
-    fn find(&self, url: &str) -> Vec<Arc<Crl>> {
-        self.0.read().get(url).cloned().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for FetchedCrls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.read().keys()).finish()
-    }
-}
-
 impl Crls {
     /// Reads the files, and takes what has been fetched. The error names the file.
     pub(super) fn read(
         files: &[PathBuf],
         urls: &[String],
-        fetched: &FetchedCrls,
+        fetched: &Fetched,
     ) -> Result<Self, (PathBuf, CrlError)> {
         let mut lists = Vec::new();
         for path in files {
             lists.extend(read_file(path).map_err(|error| (path.clone(), error))?);
         }
-        lists.extend(urls.iter().flat_map(|url| fetched.find(url)));
+        lists.extend(urls.iter().flat_map(|url| fetched.lists(url)));
         // Of two lists about the same certificates webpki takes the first: let it be the newer.
         lists.sort_by_key(|list| std::cmp::Reverse(list.this_update_s));
         let now_s = UnixTime::now().as_secs();
@@ -113,18 +83,11 @@ impl Crls {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Arc<Crl>>, CrlError> {
-    let io = |error: io::Error| CrlError(error.to_string());
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(io)?
-        .take(CRL_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    parse(&bytes)
+    parse(&read_bounded(path, CRL_BYTES_MAX).map_err(|error| CrlError(error.to_string()))?)
 }
 
 /// One list in DER, or any number in PEM.
-fn parse(bytes: &[u8]) -> Result<Vec<Arc<Crl>>, CrlError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Arc<Crl>>, CrlError> {
     if bytes.len() > CRL_BYTES_MAX {
         return Err(CrlError(format!("longer than {CRL_BYTES_MAX} bytes")));
     }

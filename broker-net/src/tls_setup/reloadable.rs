@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 
-use super::{CrlState, FetchedCrls, Material, TlsSetupError, TlsSource, build};
+use super::{Fetched, Material, RevocationState, TlsSetupError, TlsSource, build};
 use crate::config::TlsConfig;
 
 /// Certificate, key, authorities and revocation lists of a listener that others serve, read again when asked.
@@ -36,7 +36,7 @@ impl ReloadableTls {
         config: TlsConfig,
         key: &str,
         data_dir: &Path,
-        fetched: &FetchedCrls,
+        fetched: &Fetched,
     ) -> Result<Self, TlsSetupError> {
         let source = TlsSource {
             config,
@@ -66,22 +66,22 @@ impl ReloadableTls {
         Ok(())
     }
 
-    /// Takes the revocation lists again, those of files and those fetched.
+    /// Takes revocation lists and the stapled answer again, those of files and those fetched.
     ///
     /// # Errors
     /// One cannot be used: then the old ones stay in force.
-    pub fn reload_crls(&self) -> Result<(), TlsSetupError> {
+    pub fn refresh(&self) -> Result<(), TlsSetupError> {
         let old = self.current.0.read().clone();
-        if let Some(material) = self.source.read_crls(&old)? {
-            *self.current.0.write() = material;
+        if let Some(refreshed) = self.source.read_refreshed(&old)? {
+            *self.current.0.write() = refreshed.material;
         }
         Ok(())
     }
 
-    /// The revocation lists in force; `None` without.
+    /// What is known about revocation; `None` where nothing is to be.
     #[must_use]
-    pub fn crl_state(&self) -> Option<CrlState> {
-        self.source.crl_state(&self.current.0.read())
+    pub fn revocation_state(&self) -> Option<RevocationState> {
+        self.source.revocation_state(&self.current.0.read())
     }
 
     /// Whether one of the certificates that somebody came in with has been revoked since.

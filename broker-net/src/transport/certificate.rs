@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::config::PeerCertField;
-use crate::der::{Der, TAG_OID, TAG_SEQUENCE, TAG_SET, TAG_VERSION};
+use crate::der::{Der, TAG_EXPLICIT_0, TAG_OID, TAG_SEQUENCE, TAG_SET};
 
 /// What a certificate says about its owner.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Attribute<'_> {
 fn attributes(certificate: &[u8]) -> Option<Vec<Attribute<'_>>> {
     let mut certificate = Der(certificate).expect(TAG_SEQUENCE)?;
     let mut tbs = certificate.expect(TAG_SEQUENCE)?;
-    if tbs.0.first() == Some(&TAG_VERSION) {
+    if tbs.0.first() == Some(&TAG_EXPLICIT_0) {
         tbs.next()?;
     }
     // Serial number, signature algorithm, issuer, validity.

@@ -141,11 +141,11 @@ impl ActionType for Republish {
 
 impl Action for Republication {
     fn run(&self, run: &mut Run<'_, '_>) -> Result<Progress, ActionError> {
-        let trail = run.publisher.trail();
-        if trail.contains(run.rule) {
+        let trail = || run.publisher.trail();
+        if trail().any(|rule| rule == run.rule) {
             return Err(ActionError(format!("republish loop: rule {} already ran", run.rule)));
         }
-        if trail.len() >= self.max_hops {
+        if trail().count() >= self.max_hops {
             let max_hops = self.max_hops;
             return Err(ActionError(format!(
                 "rules.max_hops: message went through {max_hops} rules"

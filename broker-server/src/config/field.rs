@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use broker_codec::{QoS, topic};
 use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, PeerCertField};
+use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, OcspStapling, PeerCertField};
 use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
 use super::value::{Value, parse_duration, parse_size, quote, show_duration};
 use super::{LogFormat, LogTarget};
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Hash, Verifier};
 
 /// Why a field does not take a value.
 #[derive(Debug, PartialEq)]
@@ -151,7 +151,7 @@ macro_rules! word_field {
         }
     )+};
 }
-word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck);
+word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
 word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
@@ -194,7 +194,7 @@ impl<T: Word> Field for BTreeMap<String, T> {
     }
 }
 
-impl Word for Verifier {
+impl<H: Hash> Word for Verifier<H> {
     /// The stored form: no password is ever shown.
     fn to_word(&self) -> String {
         self.to_text()
@@ -222,6 +222,19 @@ impl Word for PathBuf {
 
     fn from_word(word: &str) -> Result<Self, String> {
         if word.is_empty() { Err("is empty".into()) } else { Ok(word.into()) }
+    }
+}
+
+impl Word for OcspStapling {
+    fn to_word(&self) -> String {
+        match self {
+            Self::Fetch => "fetch".into(),
+            Self::File(path) => path.to_word(),
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        if word == "fetch" { Ok(Self::Fetch) } else { PathBuf::from_word(word).map(Self::File) }
     }
 }
 

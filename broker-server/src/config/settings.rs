@@ -29,7 +29,7 @@ use super::value::{Kind, Value, bare_or_quoted};
 use super::{
     LogConfig, LogFormat, LogTarget, ManagementConfig, NodeConfig, ServerConfig, StoreConfig,
 };
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Sha256, Sha512, Verifier};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -65,7 +65,8 @@ pub(crate) struct Settings {
     pub(crate) acl_file: Option<PathBuf>,
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) compat_emqx31: bool,
-    pub(crate) scram_users: BTreeMap<String, Verifier>,
+    pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
+    pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
     /// Zones, listeners and subscriptions by dotted key: where they are first named.
@@ -135,6 +136,7 @@ impl Default for Settings {
             password_file: None,
             compat_emqx31: false,
             scram_users: BTreeMap::new(),
+            scram_512_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
             ignored: Vec::new(),
@@ -398,6 +400,7 @@ impl Settings {
             acl_file: self.acl_file,
             password_file: self.password_file,
             scram_users: self.scram_users,
+            scram_512_users: self.scram_512_users,
             notes,
         }
     }

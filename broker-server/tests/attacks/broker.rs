@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -78,12 +78,16 @@ impl Process {
             .filter(|name| !tables.contains(&format!("[listener.{name}]")))
             .map(|name| format!("[listener.{name}]\nenabled = false\n"))
             .collect();
+        let management = if tables.contains("[management.listener.http]") {
+            ""
+        } else {
+            "[management.listener.http]\nenabled = false\n"
+        };
         let config = dir.join("broker.toml");
         let (root, tables) = tables.split_at(tables.find('[').unwrap_or(tables.len()));
         let text = format!(
             "{root}[node]\ndata_dir = {:?}\n{tables}\n\
-             [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n\
-             [management.listener.http]\nenabled = false\n",
+             [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n{management}",
             dir.join("data")
         );
         std::fs::write(&config, text).unwrap();
@@ -111,6 +115,16 @@ impl Process {
     /// HOST:PORT of a listener, `mqtt:ws:external`.
     pub(crate) fn address(&self, listener: &str) -> &str {
         address_of(&self.listeners, listener)
+    }
+
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it has logged since it was ready.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
     }
 
     /// Runs `work` on another thread, with clients that connect to this broker.

@@ -3,7 +3,7 @@
 //!
 //! Each test has a broker process of its own, so that its memory can be measured; one runs at a time. The
 //! names are those of the list of attack cases: `a..` before, `b..` after CONNECT, `c..` rights,
-//! `e..` faults of the system.
+//! `d..` on the management API, `e..` faults of the system.
 
 mod broker;
 #[path = "../conformance/client.rs"]
@@ -16,6 +16,7 @@ mod wire;
 mod authorization;
 mod before_connect;
 mod connections;
+mod management_plane;
 mod messages;
 mod rates;
 mod retained;

@@ -55,10 +55,10 @@ fn list(from: i32, to: i32, serials: &[u64], issuer: &Issuer) -> Vec<u8> {
 }
 
 fn crls(lists: &[Vec<u8>]) -> Crls {
-    let fetched = FetchedCrls::default();
+    let fetched = Fetched::default();
     let urls: Vec<_> = (0..lists.len()).map(|i| format!("http://crl.example/{i}")).collect();
     for (url, list) in urls.iter().zip(lists) {
-        fetched.put(url, list).unwrap();
+        fetched.put_list(url, list).unwrap();
     }
     Crls::read(&[], &urls, &fetched).unwrap()
 }
@@ -161,9 +161,8 @@ fn lists_are_read_as_der_and_as_pem() {
     let as_pem = folder.write("list.pem", "X509 CRL", &der);
     let as_der = folder.0.join("list.crl");
     std::fs::write(&as_der, &der).unwrap();
-    let read = |path: &PathBuf| {
-        Crls::read(std::slice::from_ref(path), &[], &FetchedCrls::default()).unwrap()
-    };
+    let read =
+        |path: &PathBuf| Crls::read(std::slice::from_ref(path), &[], &Fetched::default()).unwrap();
     assert!(read(&as_pem).is_same(&read(&as_der)));
     assert_eq!(read(&as_pem).next_update_s(), Some(1_893_456_000));
     let second = folder.write("second.pem", "X509 CRL", &list(2024, 2029, &[], &other));
@@ -177,10 +176,10 @@ fn lists_are_read_as_der_and_as_pem() {
 #[test]
 fn what_is_no_list_is_refused_and_leaves_the_old_one() {
     let ca = authority("ca");
-    let fetched = FetchedCrls::default();
+    let fetched = Fetched::default();
     let urls = ["http://crl.example/".to_owned()];
-    fetched.put(&urls[0], &list(2024, 2100, &[5], &ca)).unwrap();
-    let error = |bytes: &[u8]| fetched.put(&urls[0], bytes).unwrap_err().to_string();
+    fetched.put_list(&urls[0], &list(2024, 2100, &[5], &ca)).unwrap();
+    let error = |bytes: &[u8]| fetched.put_list(&urls[0], bytes).unwrap_err().to_string();
     assert_eq!(error(b"<html>not found</html>"), "holds no revocation list");
     assert!(error(&[0x30, 0x03, 1, 2, 3]).starts_with("not a usable revocation list"));
     assert!(error(&vec![0x30; CRL_BYTES_MAX + 1]).starts_with("longer than"));

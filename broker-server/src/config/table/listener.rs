@@ -219,6 +219,7 @@ pub(super) static KEYS: &[Key] = &[
     key("crl_url", TLS, Kind::List(URL), CRL_URL, CRL_URL_HELP),
     key("crl_refresh", TLS, CRL_REFRESH, tls!(crl_refresh_ms), CRL_REFRESH_HELP),
     key("crl_check", TLS, CRL_CHECK, tls!(crl_check), CRL_CHECK_HELP),
+    optional_key("ocsp_stapling", TLS, OCSP_STAPLING, tls!(ocsp_stapling), OCSP_STAPLING_HELP),
     key(
         "verify",
         TLS,
@@ -427,6 +428,7 @@ pub(crate) fn parts(protocol: Protocol) -> (Option<TlsConfig>, Option<WebSocketC
         crl_url: Vec::new(),
         crl_refresh_ms: HOUR_MS,
         crl_check: CrlCheck::Chain,
+        ocsp_stapling: None,
         verify_peer: false,
         fail_if_no_peer_cert: false,
         tls12: true,
@@ -456,6 +458,8 @@ pub(super) const CRL_REFRESH: Kind = Kind::Duration(1_000, 24 * HOUR_MS);
 pub(super) const CRL_REFRESH_HELP: &str = "How often revocation lists are read and fetched again.";
 pub(super) const CRL_CHECK: Kind = Kind::Word(&["chain", "peer", "best_effort"]);
 pub(super) const CRL_CHECK_HELP: &str = "Where there are revocation lists: chain wants one that is in date for every certificate up to the root, peer for the client's own, best_effort goes by those there are, in date or not.";
+pub(super) const OCSP_STAPLING: Kind = Kind::Text("\"fetch\" or the path of a file");
+pub(super) const OCSP_STAPLING_HELP: &str = "What shows clients that the server's certificate has not been revoked: the answer of the OCSP responder that the certificate names, fetched before the last one is out of date, or a file with it, DER; certfile must hold the issuer's certificate as well.";
 pub(super) const URL: &str = "an http or https URL";
 pub(super) const PATH: &str = "the path of a file";
 const HOUR_MS: u64 = 3_600_000;

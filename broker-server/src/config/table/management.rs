@@ -4,8 +4,8 @@ use super::super::field::Field;
 use super::super::settings::Settings;
 use super::super::value::{Kind, Value};
 use super::listener::{
-    CRL_CHECK, CRL_CHECK_HELP, CRL_REFRESH, CRL_REFRESH_HELP, CRL_URL_HELP, CRLFILE, PATH, URL,
-    parse_urls,
+    CRL_CHECK, CRL_CHECK_HELP, CRL_REFRESH, CRL_REFRESH_HELP, CRL_URL_HELP, CRLFILE, OCSP_STAPLING,
+    OCSP_STAPLING_HELP, PATH, URL, parse_urls,
 };
 use super::root::{DAY_MS, key};
 use super::{Access, Goes, Key, either, field};
@@ -129,6 +129,13 @@ pub(super) static TLS_KEYS: &[Key] = &[
         field!(management.https.tls.crl_check),
         CRL_CHECK_HELP,
     ),
+    Key {
+        name: "management.listener.https.ocsp_stapling",
+        kind: OCSP_STAPLING,
+        unset: Some("none"),
+        goes: Goes::Root(field!(management.https.tls.ocsp_stapling)),
+        help: OCSP_STAPLING_HELP,
+    },
     key(
         "management.listener.https.verify",
         Kind::Word(&["verify_none", "verify_peer"]),
