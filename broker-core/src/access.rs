@@ -359,6 +359,10 @@ fn after(answer: Authentication, otherwise: Admission) -> Stand {
         Authentication::AllowUntil { superuser, until_ms } => {
             Stand::Decided(Admission::admitted_until(superuser, until_ms))
         }
+        Authentication::AllowAs { username, superuser, until_ms } => {
+            let (username, auth_data) = (Some(username), Vec::new());
+            Stand::Decided(Admission::Admitted { superuser, username, auth_data, until_ms })
+        }
         Authentication::Deny(reason_code) => Stand::Decided(Admission::Refused(reason_code)),
         Authentication::Missing(reason_code) => Stand::Open(Admission::Refused(reason_code)),
         Authentication::Ignore => Stand::Open(otherwise),

@@ -465,16 +465,20 @@ impl Broker {
         connack: &mut dyn FnMut(bool) -> Vec<u8>,
         will: Option<&Will>,
         turn: &mut Turn,
-    ) -> Result<(Arc<Session>, bool), TooManySessions> {
+    ) -> Result<(Arc<Session>, bool), NoSession> {
         loop {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    if turn.out.tracer.is_on() && session.is_connected() {
-                        let old_client = Arc::clone(&session.lock().client);
+                    let now_ms = turn.now.mono_ms;
+                    let mut old_client = None;
+                    self.end_session_if(&session, CloseCause::TakenOver, turn, |state| {
+                        old_client = state.connection.as_ref().map(|_| Arc::clone(&state.client));
+                        check_user(state, client, now_ms)
+                    })?;
+                    if let Some(old_client) = old_client {
                         turn.trace_takeover(&old_client, client);
                     }
-                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let mut state = session.lock();
@@ -488,6 +492,7 @@ impl Broker {
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
+                check_user(&state, client, turn.now.mono_ms)?;
                 let old_client = Arc::clone(&state.client);
                 let taken_over = state.connection.is_some();
                 // A Will that waits is cancelled by the new connection [MQTT-3.1.3-9]; one without delay
@@ -525,7 +530,7 @@ impl Broker {
                 return Ok((session, true));
             }
             if self.sessions.len() >= self.config.read().max_sessions {
-                return Err(TooManySessions);
+                return Err(NoSession::TooMany);
             }
             let number = self.sessions.next_number();
             let now_ms = turn.now.wall_ms;
@@ -819,8 +824,23 @@ pub(crate) struct SessionRequest {
     pub(crate) expiry_s: u32,
 }
 
-/// `broker.max_sessions` is reached.
-pub(crate) struct TooManySessions;
+/// Why a client that was let in gets no session.
+pub(crate) enum NoSession {
+    /// `broker.max_sessions` is reached.
+    TooMany,
+    /// Its Client Identifier has a session that another user has made.
+    OfAnotherUser,
+}
+
+/// A session is its user's: whoever else knows the Client Identifier neither gets nor ends it.
+fn check_user(state: &State, client: &ClientInfo, now_ms: u64) -> Result<(), NoSession> {
+    let is_over = state.ended || state.is_expired(now_ms);
+    if is_over || state.client.username == client.username {
+        return Ok(());
+    }
+    log::debug!("refused: another user has the session client_id={:?}", client.client_id);
+    Err(NoSession::OfAnotherUser)
+}
 
 /// Pause between two shards whose sessions leave their queues to the store.
 const QUEUE_SWEEP_MS: u64 = 50;

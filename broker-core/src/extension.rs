@@ -59,7 +59,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// What an [`Authenticator`] says of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authentication {
     /// Let in; a superuser is not asked for rights.
     Allow {
@@ -71,6 +71,15 @@ pub enum Authentication {
         /// As above.
         superuser: bool,
         /// Wall clock, milliseconds since 1970.
+        until_ms: u64,
+    },
+    /// The same, under the name that the credentials prove: the User Name was not one, or another.
+    AllowAs {
+        /// Who it is; the name that rights are about, and that a session belongs to.
+        username: Arc<str>,
+        /// As above.
+        superuser: bool,
+        /// As above.
         until_ms: u64,
     },
     /// Refused with this Reason Code (0x80 or above).

@@ -1,19 +1,17 @@
-//! From the TLS keys of a listener to what rustls wants, and the certificate made at first start.
+//! From the TLS keys of a listener to what rustls wants.
 
 mod clients;
 mod crl;
 mod fetched;
 mod ocsp;
 mod reloadable;
+mod self_signed;
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -31,6 +29,7 @@ pub use self::fetched::Fetched;
 use self::ocsp::Good;
 pub use self::ocsp::{OCSP_BYTES_MAX, OcspError, OcspQuestion};
 pub use self::reloadable::ReloadableTls;
+use self::self_signed::self_signed;
 use crate::config::{OcspStapling, TlsConfig};
 
 /// What is wrong with the TLS of a listener; the operator's to fix.
@@ -366,62 +365,12 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause>
     if certificates.is_empty() { Err(Cause::NoCertificate) } else { Ok(certificates) }
 }
 
-/// Certificate and key in `folder`, made if they are not there.
-fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), Cause> {
-    let (certfile, keyfile) = (folder.join("server.crt"), folder.join("server.key"));
-    if certfile.exists() && keyfile.exists() {
-        return Ok((certfile, keyfile));
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    names.extend(host_name().filter(|name| name != "localhost"));
-    let mut params = rcgen::CertificateParams::new(names)?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "MQTT broker, self-signed");
-    params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    write_pem(&keyfile, "PRIVATE KEY", key.serialized_der())?;
-    write_pem(&certfile, "CERTIFICATE", certificate.der())?;
-    log::warn!(
-        "no certificate configured, made a self-signed one; clients cannot verify it file={}",
-        certfile.display()
-    );
-    Ok((certfile, keyfile))
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_pem(path: &Path, label: &str, der: &[u8]) -> io::Result<()> {
-    let text = BASE64_STANDARD.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    for at in (0..text.len()).step_by(64) {
-        pem.push_str(&text[at..text.len().min(at + 64)]);
-        pem.push('\n');
-    }
-    pem.push_str(&format!("-----END {label}-----\n"));
-    let unfinished = path.with_added_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(unfinished, path)
-}
-
-/// The name of this host, where it is a name that may stand in a certificate.
-fn host_name() -> Option<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_owned();
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    (!name.is_empty() && name.chars().all(plain)).then_some(name)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::self_signed::write_pem;
     use super::*;
     use crate::config::CrlCheck;
 

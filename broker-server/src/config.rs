@@ -74,6 +74,8 @@ pub(crate) struct ServerConfig {
     pub(crate) rules: RulesConfig,
     /// `acl_file`.
     pub(crate) acl_file: Option<PathBuf>,
+    /// `auth.mosquitto.password_file`.
+    pub(crate) password_file: Option<PathBuf>,
     /// `auth.scram_sha_256.users`.
     pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
     /// `auth.scram_sha_512.users`.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
 use broker_core::config::{Anonymous, BrokerConfig};
-use broker_core::extension::{AuthMethod, Extensions};
+use broker_core::extension::{AuthMethod, Authenticator, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::config::ListenerConfig;
 use broker_net::{Fetched, Server, ServerOptions};
+use broker_plugins::MosquittoPasswords;
 
 use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::{self, Scram};
@@ -46,6 +47,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     extensions.auth_methods.extend(scram_method(config.scram_512_users)?);
     let acl = config.acl_file.as_deref().map(Acl::load).transpose().context("acl_file")?;
     extensions.authorizers.extend(acl.as_ref().map(Acl::authorizer));
+    let passwords = config.password_file.as_deref().map(MosquittoPasswords::load).transpose();
+    let passwords = passwords.context("auth.mosquitto.password_file")?.map(Arc::new);
+    let source = passwords.clone().map(|it| it as Arc<dyn Authenticator>);
+    extensions.authenticators.extend(source);
     let mut settings = config.broker;
     settings.durability.queue_memory_bytes = storage::queue_memory_bytes(&config.store)?;
     let storage = Storage::open(&config.store, settings.durability.level)?;
@@ -115,6 +120,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     while let Some(signal) = signals.wait() {
         match signal {
             Signal::Reload => {
+                reload_passwords(passwords.as_deref());
                 reload(&server, management.as_deref(), acl.as_deref(), &live);
                 if let Some(revocation) = &revocation {
                     revocation.refresh();
@@ -200,6 +206,14 @@ fn reload(
         log::info!("certificates read again");
     }
     errors.iter().for_each(|error| log::error!("the old certificate stays: {error}"));
+}
+
+fn reload_passwords(passwords: Option<&MosquittoPasswords>) {
+    match passwords.map(MosquittoPasswords::reload) {
+        Some(Ok(n_users)) => log::info!("password file read again users={n_users}"),
+        Some(Err(error)) => log::error!("the old passwords stay: {error}"),
+        None => {}
+    }
 }
 
 /// Lets the process open as many files as the system allows it to.

@@ -12,7 +12,7 @@ use super::topic_alias::TopicAliases;
 use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, PACKET_MAX, State};
 use crate::access::banned::{Ban, Who};
 use crate::access::{Decision, run_authenticators};
-use crate::broker::SessionRequest;
+use crate::broker::{NoSession, SessionRequest};
 use crate::channel::{Answered, AnsweredKind};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
@@ -303,8 +303,12 @@ impl Channel {
             will.as_ref(),
             turn,
         );
-        let Ok((session, session_present)) = opened else {
-            return Err(self.refuse(ReasonCode::QuotaExceeded, turn));
+        let (session, session_present) = match opened {
+            Ok(opened) => opened,
+            Err(NoSession::TooMany) => return Err(self.refuse(ReasonCode::QuotaExceeded, turn)),
+            Err(NoSession::OfAnotherUser) => {
+                return Err(self.refuse(ReasonCode::ClientIdentifierNotValid, turn));
+            }
         };
         turn.out.counters.inc(Metric::PacketsConnAck);
         if turn.out.tracer.is_on() {

@@ -157,13 +157,13 @@ struct Says(Authentication, AtomicUsize);
 impl Authenticator for Says {
     fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
         self.1.fetch_add(1, Ordering::Relaxed);
-        Answer::Now(self.0)
+        Answer::Now(self.0.clone())
     }
 }
 
 fn says(answers: &[Authentication]) -> (Vec<Arc<Says>>, Extensions) {
     let sources: Vec<_> =
-        answers.iter().map(|answer| Arc::new(Says(*answer, AtomicUsize::new(0)))).collect();
+        answers.iter().map(|answer| Arc::new(Says(answer.clone(), AtomicUsize::new(0)))).collect();
     let authenticators = sources.iter().map(|it| Arc::clone(it) as Arc<dyn Authenticator>);
     let extensions = Extensions { authenticators: authenticators.collect(), ..Default::default() };
     (sources, extensions)
@@ -189,13 +189,13 @@ fn who_brings_nothing_is_asked_about_only_where_he_needs_it() {
 #[test]
 fn a_later_source_may_make_up_for_what_an_earlier_one_misses() {
     use Authentication::{Allow, Deny, Ignore, Missing};
-    let missing = Missing(ReasonCode::BadUserNameOrPassword);
+    let missing = || Missing(ReasonCode::BadUserNameOrPassword);
     for (answers, code) in [
-        (vec![missing, Allow { superuser: false }], "0x00"),
-        (vec![missing], "0x86"),
-        (vec![missing, Ignore], "0x86"),
-        (vec![missing, Missing(ReasonCode::NotAuthorized)], "0x87"),
-        (vec![missing, Deny(ReasonCode::ServerUnavailable)], "0x88"),
+        (vec![missing(), Allow { superuser: false }], "0x00"),
+        (vec![missing()], "0x86"),
+        (vec![missing(), Ignore], "0x86"),
+        (vec![missing(), Missing(ReasonCode::NotAuthorized)], "0x87"),
+        (vec![missing(), Deny(ReasonCode::ServerUnavailable)], "0x88"),
         (vec![Ignore], "0x00"),
     ] {
         let (_, extensions) = says(&answers);

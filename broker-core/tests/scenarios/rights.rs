@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_codec::Property;
 use broker_core::extension::{
-    Action, Answer, AuthExchange, AuthMethod, AuthStep, Authorizer, Credentials, Verdict,
+    Action, Answer, AuthExchange, AuthMethod, AuthStep, Authentication, Authenticator, Authorizer,
+    Credentials, Extensions, Verdict,
 };
 use broker_core::{ClientInfo, Metric};
 
@@ -148,4 +149,80 @@ fn the_right_to_a_delayed_topic_is_waited_for() {
     rig.check(c, &["PUBREC #1 0x00", "PUBREC #2 0x87", "PUBREC #3 0x87", "PUBREC #4 0x00"]);
     rig.pass_s(5);
     rig.check(s, &["PUBLISH q0 open/later=x", "PUBLISH q0 open/x=x"]);
+}
+
+/// Attack case 26: a Client Identifier is no secret, and whoever knows one does not get what its user has.
+#[test]
+fn a_session_belongs_to_the_user_that_made_it() {
+    let names = [Some("bob"), Some("eve"), Some(""), None];
+    for (owner, other) in names.iter().flat_map(|a| names.iter().map(move |b| (*a, *b))) {
+        for version in [V3, V5] {
+            let mut rig = Rig::new();
+            let hello = |username| Hello { version, username, ..Hello::v5("c") }.lasting(100);
+            let c = rig.join(hello(owner));
+            rig.subscribed(c, "t", Q1);
+            let code = if owner == other { "0x00" } else { "0x85" };
+            for is_connected in [true, false] {
+                let thief = rig.hello(hello(other));
+                let connack = rig.out(thief);
+                assert!(connack[0].ends_with(code), "{owner:?} {other:?} {connack:?}");
+                if owner != other {
+                    let thief = rig.hello(hello(other).clean());
+                    rig.check(thief, &["CONNACK present=0 0x85"]);
+                    assert_eq!(rig.cause(c).is_none(), is_connected);
+                }
+                rig.lose(c);
+            }
+            let c = rig.hello(hello(owner));
+            rig.check(c, &["CONNACK present=1 0x00"]);
+            // When it is over, the identifier is anybody's.
+            rig.lose(c);
+            rig.pass_s(7_300);
+            let c = rig.hello(hello(other));
+            rig.check(c, &["CONNACK present=0 0x00"]);
+        }
+    }
+}
+
+/// Over a restart, too.
+#[test]
+fn the_user_of_a_session_is_kept() {
+    let mut rig = Rig::durable(|_, _| {});
+    for (id, name) in [("named", Some("bob")), ("nameless", None)] {
+        rig.hello(Hello { username: name, ..Hello::v5(id) }.lasting(100));
+    }
+    rig.sync();
+    rig.crash();
+    for (id, name, other) in [("named", Some("bob"), None), ("nameless", None, Some("bob"))] {
+        let thief = rig.hello(Hello { username: other, ..Hello::v5(id) }.lasting(100));
+        rig.check(thief, &["CONNACK present=0 0x85"]);
+        let c = rig.hello(Hello { username: name, ..Hello::v5(id) }.lasting(100));
+        rig.sync();
+        rig.check(c, &["CONNACK present=1 0x00"]);
+    }
+}
+
+/// A source that says who the client is says whose session it has.
+#[test]
+fn a_proven_name_is_the_one_that_counts() {
+    struct Names;
+    impl Authenticator for Names {
+        fn authenticate(&self, credentials: &Arc<Credentials>) -> Answer<Authentication> {
+            let name = credentials.username.as_deref().and_then(|it| it.split('/').next());
+            let username = name.unwrap_or_default().into();
+            Answer::Now(Authentication::AllowAs { username, superuser: false, until_ms: u64::MAX })
+        }
+    }
+    let authenticators = vec![Arc::new(Names) as Arc<dyn Authenticator>];
+    let mut rig = Rig::with_extensions(Extensions { authenticators, ..Extensions::default() });
+    for (name, connack) in [
+        ("bob/token-1", "CONNACK present=0 0x00"),
+        ("bob/token-2", "CONNACK present=1 0x00"),
+        ("eve/token-2", "CONNACK present=0 0x85"),
+    ] {
+        let c = rig.hello(Hello::v5("c").user(name).lasting(100));
+        rig.check(c, &[connack]);
+    }
+    let session = rig.broker.session("c").expect("it is there");
+    assert_eq!(session.client.username.as_deref(), Some("bob"));
 }

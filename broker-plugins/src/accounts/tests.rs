@@ -61,6 +61,7 @@ impl World {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a test reads better with values")]
     fn check(&self, name: &str, password: &str, expected: Authentication) {
         assert_eq!(self.ask(name, password).0, expected, "{name} {password}");
     }

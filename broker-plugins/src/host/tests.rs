@@ -29,7 +29,7 @@ struct Link(Authentication);
 
 impl Authenticator for Link {
     fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
-        Answer::Now(self.0)
+        Answer::Now(self.0.clone())
     }
 }
 

@@ -762,6 +762,7 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             plugins,
             rules,
             acl_file,
+            password_file,
             scram_users,
             scram_512_users,
             notes: _,
@@ -770,7 +771,7 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
         let users_512 = scram_512_users.iter().map(|(name, user)| (name, user.to_text()));
         let users: Vec<_> = users.chain(users_512).collect();
         let rest = format!(
-            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{users:#?}"
+            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{password_file:?}{users:#?}"
         );
         format!("{node:#?}{log:#?}{broker:#?}{store:#?}{monitor:#?}{rest}")
     };

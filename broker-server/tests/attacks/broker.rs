@@ -54,8 +54,8 @@ pub(crate) struct Process {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Starts a broker. `tables` are tables of its configuration but for `listener`; `listener` are keys of the
-/// tcp listener.
+/// Starts a broker. `tables` are keys that are in no table, then tables of its configuration but for `listener`; `listener`
+/// are keys of the tcp listener.
 pub(crate) fn start(tables: &str, listener: &str) -> Process {
     Process::start(tables, listener, None)
 }
@@ -84,8 +84,9 @@ impl Process {
             "[management.listener.http]\nenabled = false\n"
         };
         let config = dir.join("broker.toml");
+        let (root, tables) = tables.split_at(tables.find('[').unwrap_or(tables.len()));
         let text = format!(
-            "[node]\ndata_dir = {:?}\n{tables}\n\
+            "{root}[node]\ndata_dir = {:?}\n{tables}\n\
              [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n{management}",
             dir.join("data")
         );
@@ -201,6 +202,15 @@ impl Process {
     pub(crate) fn assert_grown_less(&self, before: u64, bytes: u64) {
         let grown = self.peak_bytes().saturating_sub(before);
         assert!(grown < bytes, "{} MB more than before, {} allowed", grown / MB, bytes / MB);
+    }
+
+    /// Sends SIGHUP, and waits until the log has said this once more.
+    pub(crate) fn hang_up(&self, answer: &str) {
+        let said = || self.log.lock().matches(answer).count();
+        let before = said();
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        eventually(|| (said() > before).then_some(()));
     }
 
     /// Sends SIGTERM. True if it then ends with success before the deadline.

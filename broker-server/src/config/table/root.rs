@@ -15,7 +15,7 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Text("the path of a file"),
         unset: Some("none"),
         goes: Goes::Root(field!(acl_file)),
-        help: "Rules of who may publish and subscribe to what, as EMQ X's acl.conf has them; asked when no plugin has an answer. Read at the start, at SIGHUP and by the API.",
+        help: "Rules of who may publish and subscribe to what, as EMQ X's acl.conf has them, as TOML (.toml) or as Mosquitto has them (.acl); asked when no plugin has an answer. Read at the start, at SIGHUP and by the API.",
     },
     key(
         "compat.emqx31",
