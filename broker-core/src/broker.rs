@@ -23,6 +23,7 @@ use crate::ends::Ends;
 use crate::extension::Extensions;
 use crate::gone::Gone;
 use crate::limits::Groups;
+use crate::memory::Memory;
 use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -79,6 +80,7 @@ pub struct Broker {
     pub(crate) kept_steps: AtomicU64,
     pub(crate) settings: Settings,
     pub(crate) settings_back: Mutex<Option<SettingsBack>>,
+    pub(crate) memory: Memory,
     /// Bytes of queued messages in memory, told in steps; a sum of differences, so for a moment below 0.
     queue_bytes: AtomicIsize,
     /// When a shard of sessions is next asked to leave what they can to the store, and which.
@@ -176,6 +178,7 @@ impl BrokerBuilder {
             gates: Mutex::default(),
             kept_steps: AtomicU64::new(0),
             settings: Settings::default(),
+            memory: Memory::new(config.memory_limit_bytes),
             queue_bytes: AtomicIsize::new(0),
             queue_sweep_ms: AtomicU64::new(0),
             queue_sweep_shard: AtomicUsize::new(0),
@@ -352,7 +355,8 @@ impl Broker {
     pub fn poll_timeout(&self) -> Option<u64> {
         let scheduled = self.schedule.lock().first_key_value().map(|((due_ms, _), _)| *due_ms);
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
-        let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
+        let queues =
+            self.wants_queues_stored().then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
         let looks = self.client_alarms.next_look_ms();
         let alarms = if self.alarms.has_news() { Some(0) } else { looks };
@@ -368,6 +372,7 @@ impl Broker {
         }
         for _ in 0..DELAYED_PER_PASS {
             let Some((of, message)) = self.delayed.pop_due(turn.now) else { break };
+            turn.out.memory -= message.weight() as isize;
             turn.out.records.begin_message();
             let step = self.next_kept_step();
             turn.out.records.put(&Record::DelayedDone { step, of });
@@ -698,6 +703,7 @@ impl Broker {
         if !publish_will {
             state.will = None;
         }
+        session.charge(&mut state, &mut turn.out);
         let ends = state.expiry_s == 0;
         let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
         let client = Arc::clone(&state.client);
@@ -775,6 +781,11 @@ impl Broker {
         max > 0 && held > max as isize
     }
 
+    /// True while memory is short and queues can go to the store.
+    fn wants_queues_stored(&self) -> bool {
+        self.queues_grew(0) || (self.store.is_some() && self.pressure().is_near())
+    }
+
     /// Bytes of queued messages in memory.
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
@@ -783,7 +794,7 @@ impl Broker {
 
     /// Has sessions without a connection leave what they can to the store, if memory is short.
     fn sweep_queues(&self, now_ms: u64) {
-        if !self.queues_grew(0) || self.queue_sweep_ms.load(Ordering::Relaxed) > now_ms {
+        if !self.wants_queues_stored() || self.queue_sweep_ms.load(Ordering::Relaxed) > now_ms {
             return;
         }
         self.queue_sweep_ms.store(now_ms + QUEUE_SWEEP_MS, Ordering::Relaxed);

@@ -205,6 +205,7 @@ impl Channel {
         let now_ms = turn.now.mono_ms;
         let came_ms = std::mem::replace(&mut self.last_packet_ms, now_ms);
         turn.waited_ms = 0;
+        turn.handled += 1;
         if std::mem::take(&mut self.is_fed_again) {
             turn.waited_ms = now_ms - came_ms;
         } else {
@@ -320,6 +321,10 @@ impl Channel {
             self.is_congested = is_congested;
         } else if self.is_congested {
             self.is_congested = connected.session.is_congested();
+        }
+        turn.settle_memory();
+        if turn.out.pressure.is_near() {
+            self.spare_memory(received, turn);
         }
         limits.map_or(Ok(()), |limits| self.end_paced_turn(&limits, received, turn))
     }

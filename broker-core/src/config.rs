@@ -31,6 +31,9 @@ pub struct BrokerConfig {
     pub delayed: DelayedConfig,
     /// `broker.max_sessions`: sessions held at most, connected or not.
     pub max_sessions: usize,
+    /// `node.memory_limit` in bytes: what sessions, connections, queues and retained messages may take together; 0
+    /// for no limit. It stands fast from the start.
+    pub memory_limit_bytes: usize,
     /// `module.presence`: publishes `$SYS/brokers/<node>/clients/<client id>/connected` and `…/disconnected`.
     pub presence: Option<QoS>,
     /// `module.subscription.*`: subscriptions made for every client that connects.
@@ -382,6 +385,7 @@ impl Default for BrokerConfig {
             },
             delayed: DelayedConfig { enabled: true, max_messages: 1_000_000, max_bytes: 1 << 30 },
             max_sessions: 1_000_000,
+            memory_limit_bytes: 0,
             presence: Some(QoS::AtLeastOnce),
             auto_subscriptions: Vec::new(),
             rewrite_rules: Vec::new(),

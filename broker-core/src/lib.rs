@@ -45,6 +45,7 @@ mod gone;
 mod latency;
 mod limits;
 mod local;
+mod memory;
 mod message;
 mod metrics;
 mod modules;

@@ -90,6 +90,7 @@ metrics! {
     ours {
         PacketsAuthSent => "packets/auth/sent",
         DroppedQueueFull => "deliveries/dropped/queue_full",
+        DroppedMemory => "deliveries/dropped/memory",
         DroppedOutboxFull => "deliveries/dropped/outbox_full",
         DroppedTooLarge => "deliveries/dropped/too_large",
         DroppedNoLocal => "deliveries/dropped/no_local",

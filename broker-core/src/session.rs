@@ -32,6 +32,7 @@ use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
 use crate::latency::Latency;
 use crate::limits::Allowance;
+use crate::memory::SESSION_BYTES;
 use crate::message::Message;
 use crate::metrics::Metric;
 use crate::outbox::{Flushed, Outbox, Sink};
@@ -85,6 +86,10 @@ pub(crate) struct State {
     pub(crate) disconnected_wall_ms: u64,
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
+    /// What its subscriptions are accounted with.
+    pub(crate) subscription_bytes: usize,
+    /// What it is accounted with, but for its queue.
+    charged: usize,
     /// Messages the queue had no room for.
     pub(crate) dropped: u64,
     /// What it has lost, for all reasons.
@@ -296,6 +301,8 @@ impl Session {
             disconnected_at_ms: i64::MAX,
             disconnected_wall_ms: 0,
             scheduled_ms: u64::MAX,
+            subscription_bytes: 0,
+            charged: 0,
             dropped: 0,
             drops: Drops::default(),
             is_overflow_noted: false,
@@ -343,6 +350,12 @@ impl Session {
         if self.channel_bytes.load(Ordering::Relaxed) != bytes {
             self.channel_bytes.store(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// Accounts for what the session and its connection have come to hold.
+    pub(crate) fn charge(&self, state: &mut State, out: &mut Out) {
+        let channel_bytes = self.channel_bytes.load(Ordering::Relaxed) as usize;
+        out.memory += state.charge(channel_bytes);
     }
 
     /// Client Identifier.
@@ -510,6 +523,7 @@ impl Session {
             self.pump(&mut state, out);
         }
         self.touch(&mut state, out);
+        self.charge(&mut state, out);
         Some(state.is_congested())
     }
 
@@ -673,7 +687,9 @@ impl Session {
             next = state.connection.as_mut().and_then(|c| c.outbox.begin_flush());
             self.touch(&mut state, out);
         }
-        let (Some(mut batch), Some(connection)) = (next, &state.connection) else { return };
+        let (Some(mut batch), Some(connection)) = (next, &state.connection) else {
+            return self.charge(&mut state, out);
+        };
         let sink = Arc::clone(&connection.sink);
         drop(state);
         for pass in 0.. {
@@ -696,6 +712,7 @@ impl Session {
             if connection.outbox.is_blocked() {
                 connection.stall(out.now.mono_ms);
             }
+            self.charge(&mut state, out);
             if !state.has_waiting() {
                 return;
             }
@@ -855,6 +872,20 @@ impl State {
         }
     }
 
+    /// By how many bytes more it is to be accounted with than before, with what its channel holds.
+    pub(crate) fn charge(&mut self, channel_bytes: usize) -> isize {
+        let connection = self.connection.as_ref().map_or(0, |connection| {
+            size_of::<Connection>() + channel_bytes + connection.outbox.len()
+        });
+        let bytes = if self.ended {
+            0
+        } else {
+            SESSION_BYTES + self.subscription_bytes + self.inflight.charged() + connection
+        };
+        let before = std::mem::replace(&mut self.charged, bytes);
+        bytes as isize - before as isize
+    }
+
     fn is_congested(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         connection.wants_room = connection.outbox.len() >= connection.max_outbox_bytes;
@@ -948,6 +979,7 @@ impl State {
     /// Lets go of everything an ended session held.
     pub(crate) fn discard(&mut self, broker: &Broker) {
         broker.queues_grew(-(self.queue.told_bytes() as isize));
+        broker.memory.add(-(std::mem::take(&mut self.charged) as isize));
         self.subscriptions = Subscriptions::default();
         self.inflight = Inflight::default();
         self.received = Received::default();

@@ -103,6 +103,8 @@ pub(crate) enum Next {
 
 /// What a client may have had on its way when it was closed: a window of TCP, mostly.
 const LINGER_BYTES: usize = 1 << 20;
+/// What is read of a connection when others have kept the loop busy for long enough.
+const SHARE_BYTES: usize = 4 * 1024;
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 4;
 
@@ -169,7 +171,7 @@ impl Connection {
             if turn.wants_flush() {
                 return Ok(Next::Again);
             }
-            let room = self.channel.read_room(turn).min(scratch.len());
+            let room = self.channel.read_room(turn).min(self.share(turn)).min(scratch.len());
             if room == 0 {
                 return Ok(Next::Wait);
             }
@@ -184,6 +186,9 @@ impl Connection {
                     if drained && !self.has_peer_closed {
                         return Ok(Next::Wait);
                     }
+                    if turn.has_done_enough() {
+                        return Ok(Next::Again);
+                    }
                 }
                 Ok(ReadOutcome::WouldBlock) => {
                     self.finish_handshake()?;
@@ -197,6 +202,17 @@ impl Connection {
             }
         }
         Ok(Next::Again)
+    }
+
+    /// Bytes of its next read: in a pass that has done enough just a few, or what lacks of a packet that has begun.
+    fn share(&self, turn: &Turn) -> usize {
+        if !turn.has_done_enough() {
+            return usize::MAX;
+        }
+        match self.decoder.frame_len(&self.pending) {
+            Ok(Some(len)) => len.saturating_sub(self.pending.len()).max(SHARE_BYTES),
+            Ok(None) | Err(_) => SHARE_BYTES,
+        }
     }
 
     /// When the loop must look at the connection, whatever the socket does.

@@ -165,6 +165,12 @@ impl IoLoop {
                 Err(error) => return Err(error),
             }
             self.turn.begin(clock::now());
+            let mut again = std::mem::take(&mut self.again);
+            if !again.is_empty() {
+                // A pass does most for those that it begins with: each of them is the first in its turn.
+                again.rotate_left(1);
+                again.into_iter().for_each(|key| self.handle_readable(key));
+            }
             let mut is_woken = false;
             for event in &events {
                 if event.token() == WAKER {
@@ -186,9 +192,6 @@ impl IoLoop {
                         self.give(key, &mut balance);
                     }
                 }
-            }
-            for key in std::mem::take(&mut self.again) {
-                self.handle_readable(key);
             }
             if is_woken {
                 self.handle.is_woken.store(false, Ordering::Release);

@@ -95,6 +95,17 @@ pub(crate) struct NodeConfig {
     pub(crate) shutdown_timeout_ms: u64,
     /// `node.io_threads`; 0 for one per core.
     pub(crate) io_threads: usize,
+    /// `node.memory_limit`.
+    pub(crate) memory_limit: MemoryLimit,
+}
+
+/// What the broker may keep in memory for its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryLimit {
+    /// So many bytes; 0 for no limit.
+    Bytes(u64),
+    /// So much of what the machine has, or of what its control group may use.
+    Percent(u8),
 }
 
 /// `log.*`.

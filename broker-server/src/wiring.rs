@@ -19,7 +19,7 @@ use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::{self, Scram};
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, machine};
 use crate::plugins::Plugins;
 use crate::revocation::Revocation;
 use crate::rules::Rules;
@@ -53,6 +53,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     extensions.authenticators.extend(source);
     let mut settings = config.broker;
     settings.durability.queue_memory_bytes = storage::queue_memory_bytes(&config.store)?;
+    settings.memory_limit_bytes = machine::memory_limit(config.node.memory_limit)?;
     let storage = Storage::open(&config.store, settings.durability.level)?;
     let mut builder = Broker::builder().config(settings).extensions(extensions);
     if let Some(storage) = &storage {

@@ -139,6 +139,9 @@ impl Channel {
         peer: &Peer,
         turn: &mut Turn,
     ) -> Result<Credentials, ReasonCode> {
+        if turn.out.pressure.is_over() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let zone = &peer.zone;
         let username: Option<Arc<str>> =
             peer.certificate_username.clone().or_else(|| connect.username.map(Into::into));

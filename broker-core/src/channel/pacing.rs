@@ -73,6 +73,16 @@ impl Channel {
         Ok(())
     }
 
+    /// Memory is short: who has published much in this turn is read from later.
+    pub(super) fn spare_memory(&mut self, received: Tally, turn: &Turn) {
+        // Acknowledgements make room; nobody waits for those.
+        let bytes = if received.messages > 0 { received.bytes } else { 0 };
+        let pause_ms = turn.out.pressure.pause_ms(bytes);
+        if pause_ms > 0 {
+            self.pause(turn.now.mono_ms + pause_ms);
+        }
+    }
+
     /// More of what waits for a limit may be sent.
     pub(super) fn send_paced(&mut self, turn: &mut Turn) -> Result<(), Close> {
         self.send_at_ms = u64::MAX;

@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
 use crate::extension::{Action, SubscribeDraft};
+use crate::memory::subscription_bytes;
 use crate::metrics::Metric;
 use crate::modules::rewrite::Rewrite;
 use crate::observer::{Event, EventKind};
@@ -241,8 +242,9 @@ pub(crate) fn subscribe_one(
         Subscription::new(Arc::clone(&filter), &route, share, options, wish.identifier);
     let old = {
         let mut state = session.lock();
-        let is_full = zone.max_subscriptions > 0
-            && state.subscriptions.len() >= zone.max_subscriptions as usize;
+        let is_full = turn.out.pressure.is_over()
+            || (zone.max_subscriptions > 0
+                && state.subscriptions.len() >= zone.max_subscriptions as usize);
         let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
         if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
@@ -261,9 +263,13 @@ pub(crate) fn subscribe_one(
         let old = state.subscriptions.insert(subscription.clone());
         if old.is_none() {
             turn.broker.sessions.note_subscriptions(&state);
+            state.subscription_bytes += subscription_bytes(&filter);
+            session.charge(&mut state, &mut turn.out);
         }
         old
     };
+    // A packet may bring thousands.
+    turn.settle_memory();
     // The client may have come back behind another mountpoint.
     if let Some(old) = old.as_ref().filter(|old| !old.has_route_of(&subscription)) {
         turn.broker.unroute(session, old);
@@ -411,6 +417,7 @@ fn end_subscription(
     let subscription = state.subscriptions.remove(filter);
     if subscription.is_some() {
         turn.broker.sessions.note_subscriptions(&state);
+        state.subscription_bytes -= subscription_bytes(filter);
     }
     // Even if there is none: the record of why may not be safe yet, if an earlier connection asked before.
     if state.is_durable {

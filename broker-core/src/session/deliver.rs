@@ -46,6 +46,11 @@ impl Session {
         if state.is_passed_on(qos) && !is_paced {
             return self.deliver_now(state, terms, publication, retain, out);
         }
+        if qos == QoS::AtMostOnce && out.pressure.is_near() {
+            out.counters.inc(Metric::DroppedMemory);
+            state.note_refused(publication, DropReason::Memory, out);
+            return false;
+        }
         if !state.keeps(qos) && is_paced {
             out.counters.inc(Metric::DroppedOutboxFull);
             state.note_refused(publication, DropReason::OutboxFull, out);
@@ -111,6 +116,11 @@ impl Session {
         if connection.is_outbox_full() {
             out.counters.inc(Metric::DroppedOutboxFull);
             state.note_refused(publication, DropReason::OutboxFull, out);
+            return false;
+        }
+        if out.pressure.is_near() && connection.outbox.is_blocked() {
+            out.counters.inc(Metric::DroppedMemory);
+            state.note_refused(publication, DropReason::Memory, out);
             return false;
         }
         let topic = if connection.has_mountpoint {
@@ -250,11 +260,29 @@ impl State {
             self.trace_queued(&delivery, out);
         }
         delivery.queued_ms = (out.now.mono_ms as u32).max(1);
+        let before = self.queue.here_bytes();
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
+        self.lose(dropped, Metric::DroppedQueueFull, DropReason::QueueFull, out);
+        let growth = self.queue.growth();
+        let is_short = growth != 0 && out.broker.queues_grew(growth);
+        if growth != 0 {
+            out.pressure = out.broker.pressure();
+        }
+        if self.is_durable && (is_short || out.pressure.is_near()) {
+            self.queue.let_go_newest();
+        } else if out.pressure.is_over() {
+            // What came makes room for itself.
+            let dropped = self.queue.shed(before);
+            self.lose(dropped, Metric::DroppedMemory, DropReason::Memory, out);
+        }
+    }
+
+    /// Counts messages that had to leave the queue.
+    fn lose(&mut self, dropped: Vec<Delivery>, metric: Metric, reason: DropReason, out: &mut Out) {
         for dropped in dropped {
             self.dropped += 1;
-            out.counters.inc(Metric::DroppedQueueFull);
-            self.note_loss(&dropped, DropReason::QueueFull, out);
+            out.counters.inc(metric);
+            self.note_loss(&dropped, reason, out);
             self.record_removed(dropped.step, Removal::QueueFull, out);
             if !self.is_overflow_noted {
                 self.is_overflow_noted = out.broker.client_alarms.note_dropped(
@@ -263,10 +291,6 @@ impl State {
                     out.now,
                 );
             }
-        }
-        let growth = self.queue.growth();
-        if growth != 0 && out.broker.queues_grew(growth) && self.is_durable {
-            self.queue.let_go_newest();
         }
     }
 

@@ -25,6 +25,8 @@ pub enum DropReason {
     TooLarge,
     /// The queue had no room for it.
     QueueFull,
+    /// The broker had no memory for it.
+    Memory,
     /// Its Message Expiry Interval passed while it waited.
     Expired,
     /// It cannot be read back from the store.
@@ -41,6 +43,7 @@ impl DropReason {
         Self::OutboxFull,
         Self::TooLarge,
         Self::QueueFull,
+        Self::Memory,
         Self::Expired,
         Self::Damaged,
         Self::Revoked,
@@ -55,6 +58,7 @@ impl DropReason {
             Self::OutboxFull => "outbox_full",
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
+            Self::Memory => "memory",
             Self::Expired => "expired",
             Self::Damaged => "damaged",
             Self::Revoked => "revoked",

@@ -127,6 +127,20 @@ fn case_of(metric: Metric) -> Option<Case> {
             rig.publish(p, "t", "x", Q1, 1);
             case(rig, move |rig| rig.publish(p, "t", "x", Q1, 2))
         }
+        Metric::DroppedMemory => {
+            let mut rig = Rig::build(
+                |config, _| config.memory_limit_bytes = 100_000,
+                Default::default(),
+                None,
+            );
+            let p = rig.client("p");
+            let s = rig.join(Hello::v5("s").lasting(1000));
+            rig.subscribed(s, "t", Q0);
+            rig.lose(s);
+            rig.retain(p, "kept", &"x".repeat(83_000));
+            rig.pass_s(1);
+            case(rig, move |rig| rig.publish(p, "t", "x", Q0, 0))
+        }
         Metric::DroppedOutboxFull => {
             let mut rig = Rig::with_zone(|zone| zone.max_outbox_bytes = 20);
             let p = rig.client("p");

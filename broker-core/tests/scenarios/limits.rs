@@ -69,6 +69,21 @@ fn a_client_is_paced_to_its_publish_limit() {
     assert_eq!(rig.cause(c), None);
 }
 
+/// A pass that has handled much says so, and the next one begins anew: others than the loudest have their turn.
+#[test]
+fn a_pass_that_has_done_enough_says_so() {
+    let mut rig = Rig::new();
+    let c = rig.client("c");
+    let pings = |n: usize| [0xC0, 0].repeat(n);
+    rig.send_bytes(c, &pings(4_095));
+    assert!(!rig.turn.has_done_enough());
+    rig.send_bytes(c, &pings(4_096));
+    assert!(rig.turn.has_done_enough());
+    rig.send_bytes(c, &pings(1));
+    assert!(!rig.turn.has_done_enough());
+    assert_eq!(rig.out(c).len(), 4_095 + 4_096 + 1);
+}
+
 /// `max_subscriptions`
 #[test]
 fn a_session_has_no_more_subscriptions_than_it_may() {

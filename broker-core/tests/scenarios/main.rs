@@ -14,6 +14,7 @@ mod crowd;
 mod each_metric;
 mod latency;
 mod limits;
+mod memory;
 mod metrics;
 mod observers;
 mod publishing;

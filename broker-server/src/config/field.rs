@@ -12,8 +12,8 @@ use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFro
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
-use super::value::{Value, parse_duration, parse_size, quote, show_duration};
-use super::{LogFormat, LogTarget};
+use super::value::{Value, parse_duration, parse_size, quote, show_duration, show_size};
+use super::{LogFormat, LogTarget, MemoryLimit};
 use crate::auth::scram::{Hash, Verifier};
 
 /// Why a field does not take a value.
@@ -152,7 +152,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
-word_field!(Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
+word_field!(MemoryLimit Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -413,6 +413,33 @@ impl Word for Pair {
     }
 }
 
+/// `64MB`, `70%`.
+impl Word for MemoryLimit {
+    fn to_word(&self) -> String {
+        match self {
+            Self::Bytes(bytes) => show_size(*bytes),
+            Self::Percent(percent) => format!("{percent}%"),
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        if let Some(percent) = word.trim().strip_suffix('%') {
+            let percent = percent.trim_end().parse().ok().filter(|n| (1..=100).contains(n));
+            return percent
+                .map(Self::Percent)
+                .ok_or_else(|| "is no percentage from 1 to 100".into());
+        }
+        match parse_size(word) {
+            Some(bytes) if bytes == 0 || bytes >= MEMORY_MIN => Ok(Self::Bytes(bytes)),
+            Some(_) => Err(format!("is below {}", show_size(MEMORY_MIN))),
+            None => Err("is neither a size nor a percentage".into()),
+        }
+    }
+}
+
+/// Less would refuse the first client.
+const MEMORY_MIN: u64 = 1 << 20;
+
 /// `1000,1s`, `1MB,10s`: an amount and its time.
 impl Word for Rate {
     fn to_word(&self) -> String {
@@ -575,6 +602,12 @@ mod tests {
         check_word::<Pair>("10, 1m", Ok("10,1m"));
         check_word::<Pair>("10", Err("has no comma"));
         check_word::<Pair>("0,1m", Err("the count is no whole number above 0"));
+        check_word::<MemoryLimit>("64MB", Ok("64MB"));
+        check_word::<MemoryLimit>("70 %", Ok("70%"));
+        check_word::<MemoryLimit>("0", Ok("0B"));
+        check_word::<MemoryLimit>("101%", Err("is no percentage from 1 to 100"));
+        check_word::<MemoryLimit>("1KB", Err("is below 1MB"));
+        check_word::<MemoryLimit>("much", Err("is neither a size nor a percentage"));
         check_word::<Rate>("10, 1m", Ok("10,1m"));
         check_word::<Rate>("1MB,10s", Ok("1048576,10s"));
         check_word::<Rate>("10", Err("has no comma"));

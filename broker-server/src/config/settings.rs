@@ -27,7 +27,8 @@ use super::table::{self, Access, Goes, Key};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
 use super::{
-    LogConfig, LogFormat, LogTarget, ManagementConfig, NodeConfig, ServerConfig, StoreConfig,
+    LogConfig, LogFormat, LogTarget, ManagementConfig, MemoryLimit, NodeConfig, ServerConfig,
+    StoreConfig,
 };
 use crate::auth::scram::{Sha256, Sha512, Verifier};
 
@@ -102,6 +103,7 @@ impl Default for Settings {
                 data_dir: "./data".into(),
                 shutdown_timeout_ms: 15_000,
                 io_threads: 0,
+                memory_limit: MemoryLimit::Percent(70),
             },
             log: LogConfig {
                 to: LogTarget::Console,

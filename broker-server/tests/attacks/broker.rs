@@ -57,16 +57,21 @@ pub(crate) struct Process {
 /// Starts a broker. `tables` are keys that are in no table, then tables of its configuration but for `listener`; `listener`
 /// are keys of the tcp listener.
 pub(crate) fn start(tables: &str, listener: &str) -> Process {
-    Process::start(tables, listener, None)
+    Process::start("", tables, listener, None)
 }
 
 /// The same under this limit of open files.
 pub(crate) fn start_with_files(n_files: u32, tables: &str, listener: &str) -> Process {
-    Process::start(tables, listener, Some(n_files))
+    Process::start("", tables, listener, Some(n_files))
 }
 
 impl Process {
-    fn start(tables: &str, listener: &str, n_files: Option<u32>) -> Self {
+    /// The same with keys of `[node]`.
+    pub(crate) fn with_node_keys(node: &str, tables: &str, listener: &str) -> Self {
+        Self::start(node, tables, listener, None)
+    }
+
+    fn start(node: &str, tables: &str, listener: &str, n_files: Option<u32>) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let turn = TURN.lock();
@@ -86,7 +91,7 @@ impl Process {
         let config = dir.join("broker.toml");
         let (root, tables) = tables.split_at(tables.find('[').unwrap_or(tables.len()));
         let text = format!(
-            "{root}[node]\ndata_dir = {:?}\n{tables}\n\
+            "{root}[node]\ndata_dir = {:?}\n{node}\n{tables}\n\
              [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n{management}",
             dir.join("data")
         );
@@ -170,6 +175,11 @@ impl Process {
     /// Memory it has resident now.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status("VmRSS:")
+    }
+
+    /// True if a line of its log, after those of its start, has this in it.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        self.log.lock().contains(text)
     }
 
     fn status(&self, name: &str) -> u64 {

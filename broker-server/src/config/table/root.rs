@@ -48,6 +48,14 @@ pub(super) static KEYS: &[Key] = &[
         "Threads that serve connections; 0 for one per core.",
     ),
     key(
+        "node.memory_limit",
+        Kind::Text(
+            "a size such as \"512MB\", a part such as \"70%\" of the memory there is, or \"0\" for no limit",
+        ),
+        field!(node.memory_limit),
+        "What sessions, connections, queues and retained messages may take together; docs/limits.md says what happens near it.",
+    ),
+    key(
         "log.to",
         Kind::Word(&["console", "off", "file", "both"]),
         field!(log.to),
