@@ -1,7 +1,8 @@
-//! What must hold for whatever a client sends as its token; the fuzz target and `broker-plugins/tests/fuzz_smoke.rs`
+//! What must hold for whatever a client sends as its token, and an operator writes as rules; the fuzz target and `broker-plugins/tests/fuzz_smoke.rs`
 //! share it.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
@@ -9,9 +10,11 @@ use std::task::{Context, Poll, Waker};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use broker_core::config::{BrokerConfig, ZoneConfig};
-use broker_core::extension::{Answer, Authentication, Authenticator, Credentials};
+use broker_core::extension::{Action, Answer, Authentication, Authenticator, Credentials};
 use broker_core::{Peer, ProtocolVersion};
-use broker_plugins::{AccountsConfig, HttpAuthConfig, Jwt, JwtConfig, Plugin, PluginsConfig};
+use broker_plugins::{
+    AccountsConfig, AclFile, Asker, HttpAuthConfig, Jwt, JwtConfig, Plugin, PluginsConfig,
+};
 use ring::hmac;
 
 /// A token as it is; and header and claims, with U+0000 between, that are signed as they have to be.
@@ -30,6 +33,22 @@ pub(crate) fn jwt(data: &[u8]) {
     }
 }
 
+/// Rules in each form. A client whose name has what means something in a topic may no more than any other stranger.
+pub(crate) fn acl_file(data: &[u8]) {
+    let stranger = Asker { client_id: "zzz", username: Some("zzz"), address: None };
+    let hostile = Asker { client_id: "z/+/#", username: Some("z/+/#"), ..stranger };
+    for name in ["acl.conf", "acl.toml", "aclfile"] {
+        let Ok(rules) = AclFile::from_bytes(Path::new(name), data) else { continue };
+        assert!(rules.n_rules() > 0);
+        for topic in ["a", "a/b", "a/#", "#", "+/b", "$SYS/a", "z/+/#"] {
+            for action in [Action::Publish, Action::Subscribe] {
+                let may = |who| rules.decide(who, action, topic) == Some(true);
+                assert!(!may(&hostile) || may(&stranger), "{name} {action:?} {topic}");
+            }
+        }
+    }
+}
+
 fn is_let_in(token: &[u8]) -> bool {
     static LOGIN: LazyLock<Arc<dyn Authenticator>> = LazyLock::new(login);
     let credentials = Arc::new(Credentials {
@@ -42,6 +61,7 @@ fn is_let_in(token: &[u8]) -> bool {
             listener: "fuzz".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },
@@ -63,7 +83,9 @@ fn is_let_in(token: &[u8]) -> bool {
             true
         }
         Authentication::Deny(_) | Authentication::Missing(_) => false,
-        Authentication::Allow { .. } | Authentication::Ignore => panic!("{answer:?}"),
+        Authentication::Allow { .. } | Authentication::AllowAs { .. } | Authentication::Ignore => {
+            panic!("{answer:?}")
+        }
     }
 }
 
@@ -87,6 +109,7 @@ fn login() -> Arc<dyn Authenticator> {
         auth_username: AccountsConfig::default(),
         auth_http: HttpAuthConfig::default(),
         auth_jwt: JwtConfig { secret, leeway_s: 1, ..JwtConfig::default() },
+        web_hook: broker_plugins::WebHookConfig::default(),
     };
     let jwt = Jwt::new();
     let ready = jwt.prepare(&config).expect("nothing is read that could fail");

@@ -99,6 +99,7 @@ impl World {
             listener: Arc::clone(&self.listener),
             zone: Arc::clone(&self.zone),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         };

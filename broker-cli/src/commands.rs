@@ -2,6 +2,7 @@
 
 mod account_table;
 mod acl;
+mod admins;
 mod alarms;
 mod apps;
 mod banned;
@@ -31,5 +32,4 @@ pub(crate) mod subscribe;
 mod subscriptions;
 mod topic_metrics;
 mod trace;
-mod users;
 mod why;

@@ -59,7 +59,6 @@ enum Command {
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let is_emqx_ctl = old_names::is_emqx_ctl(&words);
-    let words = old_names::translate(words, is_emqx_ctl);
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) => {
@@ -187,7 +186,6 @@ mod tests {
             "resource-types show web_hook",
         ] {
             let words = ["emqx_ctl"].into_iter().chain(line.split_whitespace());
-            let words = old_names::translate(words.map(Into::into).collect(), true);
             let parsed = Cli::try_parse_from(words);
             assert!(
                 matches!(&parsed, Ok(Cli { command: Command::Management(_) })),

@@ -1,4 +1,4 @@
-//! What emqx_ctl calls otherwise: its own name, `users`, and the commands that have no place here.
+//! What emqx_ctl calls otherwise: its own name, and the commands that have no place here.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,14 +11,6 @@ pub(crate) fn is_emqx_ctl(words: &[OsString]) -> bool {
         .first()
         .and_then(|path| Path::new(path).file_stem())
         .is_some_and(|name| name == "emqx_ctl")
-}
-
-/// `users` of emqx_ctl are those of plugin emqx_auth_username; the dashboard has `admins`.
-pub(crate) fn translate(mut words: Vec<OsString>, is_emqx_ctl: bool) -> Vec<OsString> {
-    if let Some(word) = words.get_mut(1).filter(|word| is_emqx_ctl && *word == "users") {
-        *word = "auth-username".into();
-    }
-    words
 }
 
 /// What to do instead, for a command that is not here.
@@ -56,9 +48,6 @@ mod tests {
         assert!(is_emqx_ctl(&words("/usr/bin/emqx_ctl status")));
         assert!(!is_emqx_ctl(&words("/usr/bin/broker-cli emqx_ctl")));
         assert!(!is_emqx_ctl(&[]));
-        assert_eq!(translate(words("x users list"), true), words("x auth-username list"));
-        assert_eq!(translate(words("x users list"), false), words("x users list"));
-        assert_eq!(translate(words("x apps users"), true), words("x apps users"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod banned;
 pub(crate) mod flapping;
 mod kept_bans;
 pub(crate) mod network;
+pub(crate) mod recheck;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::channel::{Admission, Answered, AnsweredKind, Channel, Close, Flow};
 use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
 use crate::extension::{
-    Action, Answer, Authentication, Authenticator, Authorizer, Credentials, Verdict,
+    Action, Answer, Authentication, Authenticator, Authorizer, Credentials, Later, Verdict,
 };
 use crate::turn::Turn;
 
@@ -36,15 +37,23 @@ impl AclCache {
 
 /// What extensions have answered to the packet at work, by what they were asked.
 #[derive(Default)]
-pub(crate) struct Verdicts(HashMap<(Action, Box<str>), Verdict, RandomState>);
+pub(crate) struct Verdicts(HashMap<(Action, Box<str>), Late, RandomState>);
+
+/// A verdict that was waited for, and the generation of rights it was asked for in: once that has passed it counts no
+/// more.
+pub(crate) struct Late {
+    pub(crate) verdict: Verdict,
+    pub(crate) generation: u64,
+}
 
 impl Verdicts {
-    pub(crate) fn add(&mut self, action: Action, topic: Box<str>, verdict: Verdict) {
-        self.0.insert((action, topic), verdict);
+    pub(crate) fn add(&mut self, action: Action, topic: Box<str>, late: Late) {
+        self.0.insert((action, topic), late);
     }
 
-    pub(crate) fn look_up(&self, action: Action, topic: &str) -> Option<Verdict> {
-        self.0.get(&(action, topic) as &dyn Key).copied()
+    pub(crate) fn look_up(&self, action: Action, topic: &str, generation: u64) -> Option<Verdict> {
+        let late = self.0.get(&(action, topic) as &dyn Key)?;
+        (late.generation == generation).then_some(late.verdict)
     }
 }
 
@@ -77,7 +86,7 @@ impl Channel {
         }
         let client = Arc::clone(client);
         // The answer counts for what it was asked about: a SUBSCRIBE asks for many filters.
-        if let Some(verdict) = self.verdict(action, topic) {
+        if let Some(verdict) = self.verdict(action, topic, turn.rights_generation) {
             return Ok(self.conclude(action, topic, verdict, &client.zone, turn));
         }
         if let Some(allowed) = self.cached(action, topic, turn) {
@@ -88,35 +97,32 @@ impl Channel {
         }
         match run_authorizers(authorizers, 0, &client, action, topic) {
             Answer::Now(verdict) => Ok(self.conclude(action, topic, verdict, &client.zone, turn)),
-            Answer::Later(verdict) => {
-                let topic = topic.into();
-                Ok(Decision::Wait(Flow::Wait(Box::pin(async move {
-                    Answered(AnsweredKind::Verdict(action, topic, verdict.await))
-                }))))
-            }
+            Answer::Later(verdict) => Ok(wait_for(verdict, action, topic, turn)),
         }
     }
 
-    /// The right to publish to the topic behind `$delayed/…`: what cannot be said at once is refused.
-    pub(crate) fn may_publish_later(&self, topic: &str, turn: &Turn) -> bool {
-        self.client().is_some_and(|client| self.may_publish_will(client, topic, turn))
-    }
-
-    /// The right to publish a Will, likewise.
-    pub(crate) fn may_publish_will(
+    /// Whether a client that is about to connect may publish its Will.
+    pub(crate) fn authorize_will(
         &self,
         client: &Arc<ClientInfo>,
         topic: &str,
         turn: &Turn,
-    ) -> bool {
-        if client.is_superuser || !client.zone.enable_acl {
-            return true;
-        }
+    ) -> Decision {
         let authorizers = &turn.extensions.authorizers;
-        match run_authorizers(authorizers, 0, client, Action::Publish, topic) {
-            Answer::Now(Verdict::Allow) => true,
-            Answer::Now(Verdict::Ignore) => client.zone.acl_nomatch_allow || authorizers.is_empty(),
-            Answer::Now(Verdict::Deny | Verdict::Failed) | Answer::Later(_) => false,
+        if nobody_decides(authorizers, client).is_some() {
+            return Decision::Allow;
+        }
+        let action = Action::Publish;
+        let verdict = match self.verdict(action, topic, turn.rights_generation) {
+            Some(verdict) => verdict,
+            None => match run_authorizers(authorizers, 0, client, action, topic) {
+                Answer::Now(verdict) => verdict,
+                Answer::Later(verdict) => return wait_for(verdict, action, topic, turn),
+            },
+        };
+        match stands(verdict, &client.zone) {
+            Some(true) => Decision::Allow,
+            Some(false) | None => Decision::Deny,
         }
     }
 
@@ -144,7 +150,7 @@ impl Channel {
 
     fn cached(&mut self, action: Action, topic: &str, turn: &Turn) -> Option<bool> {
         let cache = self.acl_cache_mut().as_mut()?;
-        if cache.generation != turn.extensions_generation {
+        if cache.generation != turn.rights_generation {
             cache.verdicts.clear();
             return None;
         }
@@ -154,9 +160,9 @@ impl Channel {
 
     fn remember(&mut self, action: Action, topic: &str, allowed: bool, turn: &Turn) {
         let cache = self.acl_cache_mut().get_or_insert_default();
-        if cache.generation != turn.extensions_generation {
+        if cache.generation != turn.rights_generation {
             cache.verdicts.clear();
-            cache.generation = turn.extensions_generation;
+            cache.generation = turn.rights_generation;
         }
         if cache.verdicts.len() >= CACHE_SIZE {
             let oldest = cache.verdicts.iter().min_by_key(|(_, (_, until_ms))| *until_ms);
@@ -167,6 +173,14 @@ impl Channel {
         let until_ms = turn.now.mono_ms + CACHE_TTL_MS;
         cache.verdicts.insert((action, topic.into()), (allowed, until_ms));
     }
+}
+
+fn wait_for(verdict: Later<Verdict>, action: Action, topic: &str, turn: &Turn) -> Decision {
+    let (topic, generation) = (topic.into(), turn.rights_generation);
+    Decision::Wait(Flow::Wait(Box::pin(async move {
+        let late = Late { verdict: verdict.await, generation };
+        Answered(AnsweredKind::Verdict(action, topic, late))
+    })))
 }
 
 /// Looks a verdict up without making an owned key.
@@ -207,7 +221,7 @@ impl<'a> std::borrow::Borrow<dyn Key + 'a> for (Action, Box<str>) {
 }
 
 /// Why a client may do everything: no rule applies to it.
-fn nobody_decides(
+pub(crate) fn nobody_decides(
     authorizers: &[Arc<dyn Authorizer>],
     client: &ClientInfo,
 ) -> Option<&'static str> {
@@ -291,7 +305,7 @@ pub(crate) fn run_authenticators(
     authenticators: &[Arc<dyn Authenticator>],
     credentials: &Arc<Credentials>,
 ) -> Answer<Admission> {
-    let otherwise = if !credentials.peer.zone.allow_anonymous {
+    let otherwise = if !credentials.peer.zone.allow_anonymous.admits(&credentials.peer) {
         Admission::Refused(ReasonCode::NotAuthorized)
     } else if credentials.username.is_none() && credentials.password.is_none() {
         return Answer::Now(Admission::admitted(false));
@@ -344,6 +358,10 @@ fn after(answer: Authentication, otherwise: Admission) -> Stand {
         Authentication::Allow { superuser } => Stand::Decided(Admission::admitted(superuser)),
         Authentication::AllowUntil { superuser, until_ms } => {
             Stand::Decided(Admission::admitted_until(superuser, until_ms))
+        }
+        Authentication::AllowAs { username, superuser, until_ms } => {
+            let (username, auth_data) = (Some(username), Vec::new());
+            Stand::Decided(Admission::Admitted { superuser, username, auth_data, until_ms })
         }
         Authentication::Deny(reason_code) => Stand::Decided(Admission::Refused(reason_code)),
         Authentication::Missing(reason_code) => Stand::Open(Admission::Refused(reason_code)),

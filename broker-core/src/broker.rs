@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::access::banned::Banned;
 use crate::access::flapping::Flapping;
+use crate::access::recheck::{RightsSweep, may_still_publish};
 use crate::alarms::Alarms;
 use crate::alarms::clients::ClientAlarms;
 use crate::channel::CloseCause;
@@ -21,6 +22,8 @@ use crate::delayed::Delayed;
 use crate::ends::Ends;
 use crate::extension::Extensions;
 use crate::gone::Gone;
+use crate::limits::Groups;
+use crate::memory::Memory;
 use crate::message::{Publication, Publisher};
 use crate::metrics::{Metric, Metrics};
 use crate::modules::rewrite::Rewrite;
@@ -55,6 +58,7 @@ pub struct Broker {
     pub(crate) delayed: Delayed,
     pub(crate) banned: Banned,
     pub(crate) flapping: Flapping,
+    pub(crate) limits: Groups,
     rewrite: RwLock<Option<Arc<Rewrite>>>,
     pub(crate) topic_metrics: TopicMetrics,
     pub(crate) slow_subscribers: SlowSubscribers,
@@ -65,6 +69,9 @@ pub struct Broker {
     pub(crate) client_alarms: ClientAlarms,
     extensions: RwLock<Arc<Extensions>>,
     extensions_generation: AtomicU64,
+    /// Rises when answers about rights may have become others; only together with the one above.
+    rights_generation: AtomicU64,
+    pub(crate) rights: RightsSweep,
     store: Option<Arc<dyn Store>>,
     durability: Arc<DurabilityConfig>,
     /// One for each thread that runs turns.
@@ -73,6 +80,7 @@ pub struct Broker {
     pub(crate) kept_steps: AtomicU64,
     pub(crate) settings: Settings,
     pub(crate) settings_back: Mutex<Option<SettingsBack>>,
+    pub(crate) memory: Memory,
     /// Bytes of queued messages in memory, told in steps; a sum of differences, so for a moment below 0.
     queue_bytes: AtomicIsize,
     /// When a shard of sessions is next asked to leave what they can to the store, and which.
@@ -152,6 +160,7 @@ impl BrokerBuilder {
             delayed: Delayed::new(config.delayed.clone()),
             banned: Banned::default(),
             flapping: Flapping::default(),
+            limits: Groups::default(),
             rewrite: RwLock::new(Rewrite::new(&config.rewrite_rules)?),
             topic_metrics: TopicMetrics::new(&config.topic_metrics),
             slow_subscribers: SlowSubscribers::new(config.slow_subscribers.clone()),
@@ -161,11 +170,15 @@ impl BrokerBuilder {
             traces: Traces::default(),
             extensions: RwLock::new(Arc::new(extensions)),
             extensions_generation: AtomicU64::new(0),
+            // Above that of sessions that the store gives back: rights may have changed meanwhile.
+            rights_generation: AtomicU64::new(1),
+            rights: RightsSweep::default(),
             store,
             durability: Arc::new(config.durability.clone()),
             gates: Mutex::default(),
             kept_steps: AtomicU64::new(0),
             settings: Settings::default(),
+            memory: Memory::new(config.memory_limit_bytes),
             queue_bytes: AtomicIsize::new(0),
             queue_sweep_ms: AtomicU64::new(0),
             queue_sweep_shard: AtomicUsize::new(0),
@@ -272,16 +285,41 @@ impl Broker {
         self.extensions_generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64) {
+    pub(crate) fn rights_generation(&self) -> u64 {
+        self.rights_generation.load(Ordering::Acquire)
+    }
+
+    /// The extensions, the generation they are of, and that of rights.
+    pub(crate) fn extensions(&self) -> (Arc<Extensions>, u64, u64) {
         let extensions = self.extensions.read();
-        (Arc::clone(&extensions), self.extensions_generation())
+        (Arc::clone(&extensions), self.extensions_generation(), self.rights_generation())
     }
 
     /// Swaps the extensions for a changed copy; every thread uses them from its next turn on.
     pub fn change_extensions(&self, change: impl FnOnce(&mut Extensions)) {
         let mut extensions = self.extensions.write();
+        let authorizers = extensions.authorizers.clone();
         change(Arc::make_mut(&mut extensions));
+        let is_same = |(old, new)| Arc::ptr_eq(old, new);
+        let are_same = authorizers.len() == extensions.authorizers.len()
+            && authorizers.iter().zip(&extensions.authorizers).all(is_same);
+        if !are_same {
+            self.change_rights();
+        }
         self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// A source of rights gives other answers than before: what was remembered of them is forgotten, and what clients
+    /// have been granted is asked about again. A change of the [sources](Self::change_extensions) does that by itself.
+    pub fn forget_rights(&self) {
+        let _extensions = self.extensions.write();
+        self.change_rights();
+        self.extensions_generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn change_rights(&self) {
+        self.rights_generation.fetch_add(1, Ordering::Release);
+        self.rights.begin();
     }
 
     pub(crate) fn config_generation(&self) -> u64 {
@@ -317,12 +355,13 @@ impl Broker {
     pub fn poll_timeout(&self) -> Option<u64> {
         let scheduled = self.schedule.lock().first_key_value().map(|((due_ms, _), _)| *due_ms);
         let (delayed, sys) = (self.delayed.next_due_ms(), self.sys.next_due_ms());
-        let queues = self.queues_grew(0).then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
+        let queues =
+            self.wants_queues_stored().then(|| self.queue_sweep_ms.load(Ordering::Relaxed));
         let (retained, bans) = (self.retained.next_sweep_ms(), self.next_ban_sweep_ms());
         let looks = self.client_alarms.next_look_ms();
         let alarms = if self.alarms.has_news() { Some(0) } else { looks };
-        let traces = self.traces.next_due_ms();
-        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces];
+        let (traces, rights) = (self.traces.next_due_ms(), self.rights.next_due_ms());
+        let due = [scheduled, delayed, sys, queues, retained, bans, alarms, traces, rights];
         due.into_iter().flatten().min()
     }
 
@@ -333,6 +372,7 @@ impl Broker {
         }
         for _ in 0..DELAYED_PER_PASS {
             let Some((of, message)) = self.delayed.pop_due(turn.now) else { break };
+            turn.out.memory -= message.weight() as isize;
             turn.out.records.begin_message();
             let step = self.next_kept_step();
             turn.out.records.put(&Record::DelayedDone { step, of });
@@ -345,6 +385,7 @@ impl Broker {
         let n_expired = self.retained.sweep(turn.now);
         turn.out.counters.add(Metric::MessagesExpired, n_expired as u64);
         self.sweep_bans(turn.now);
+        self.sweep_rights(turn);
         self.traces.sweep(turn.now);
         self.sweep_queues(turn.now.mono_ms);
         self.look_at_clients(turn.now);
@@ -411,6 +452,13 @@ impl Broker {
         }
     }
 
+    /// The client that a session of that identifier is connected to.
+    pub(crate) fn connected_client(&self, client_id: &str) -> Option<Arc<ClientInfo>> {
+        let session = self.sessions.get(client_id).filter(|session| session.is_connected())?;
+        let state = session.lock();
+        state.connection.is_some().then(|| Arc::clone(&state.client))
+    }
+
     /// Opens a session for a client that was let in. Returns it and whether it was there before.
     ///
     /// `connack` writes the CONNACK once Session Present is known: it must precede everything else.
@@ -422,16 +470,20 @@ impl Broker {
         connack: &mut dyn FnMut(bool) -> Vec<u8>,
         will: Option<&Will>,
         turn: &mut Turn,
-    ) -> Result<(Arc<Session>, bool), TooManySessions> {
+    ) -> Result<(Arc<Session>, bool), NoSession> {
         loop {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
-                    if turn.out.tracer.is_on() && session.is_connected() {
-                        let old_client = Arc::clone(&session.lock().client);
+                    let now_ms = turn.now.mono_ms;
+                    let mut old_client = None;
+                    self.end_session_if(&session, CloseCause::TakenOver, turn, |state| {
+                        old_client = state.connection.as_ref().map(|_| Arc::clone(&state.client));
+                        check_user(state, client, now_ms)
+                    })?;
+                    if let Some(old_client) = old_client {
                         turn.trace_takeover(&old_client, client);
                     }
-                    self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
                 let mut state = session.lock();
@@ -445,6 +497,7 @@ impl Broker {
                     self.end_session(&session, CloseCause::TakenOver, turn);
                     continue;
                 }
+                check_user(&state, client, turn.now.mono_ms)?;
                 let old_client = Arc::clone(&state.client);
                 let taken_over = state.connection.is_some();
                 // A Will that waits is cancelled by the new connection [MQTT-3.1.3-9]; one without delay
@@ -459,6 +512,7 @@ impl Broker {
                     state.record_will_done(&mut turn.out);
                 }
                 state.will = will.cloned().map(Box::new);
+                state.close_to_rights(client, turn);
                 self.record_connect(&mut state, turn);
                 let (connack, held) = (connack(true), self.ends_of(client));
                 let out = &mut turn.out;
@@ -481,7 +535,7 @@ impl Broker {
                 return Ok((session, true));
             }
             if self.sessions.len() >= self.config.read().max_sessions {
-                return Err(TooManySessions);
+                return Err(NoSession::TooMany);
             }
             let number = self.sessions.next_number();
             let now_ms = turn.now.wall_ms;
@@ -492,6 +546,7 @@ impl Broker {
                 continue;
             }
             state.will = will.cloned().map(Box::new);
+            state.rights_generation = turn.rights_generation;
             self.record_connect(&mut state, turn);
             let (connack, held) = (connack(false), self.ends_of(client));
             let out = &mut turn.out;
@@ -648,6 +703,7 @@ impl Broker {
         if !publish_will {
             state.will = None;
         }
+        session.charge(&mut state, &mut turn.out);
         let ends = state.expiry_s == 0;
         let will_now = state.will.take_if(|will| will.delay_s == 0 || ends);
         let client = Arc::clone(&state.client);
@@ -725,6 +781,11 @@ impl Broker {
         max > 0 && held > max as isize
     }
 
+    /// True while memory is short and queues can go to the store.
+    fn wants_queues_stored(&self) -> bool {
+        self.queues_grew(0) || (self.store.is_some() && self.pressure().is_near())
+    }
+
     /// Bytes of queued messages in memory.
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
@@ -733,7 +794,7 @@ impl Broker {
 
     /// Has sessions without a connection leave what they can to the store, if memory is short.
     fn sweep_queues(&self, now_ms: u64) {
-        if !self.queues_grew(0) || self.queue_sweep_ms.load(Ordering::Relaxed) > now_ms {
+        if !self.wants_queues_stored() || self.queue_sweep_ms.load(Ordering::Relaxed) > now_ms {
             return;
         }
         self.queue_sweep_ms.store(now_ms + QUEUE_SWEEP_MS, Ordering::Relaxed);
@@ -754,6 +815,13 @@ impl Broker {
 }
 
 fn route_will(client: &Arc<ClientInfo>, will: &Will, turn: &mut Turn) {
+    if will.rights_generation != turn.rights_generation
+        && !may_still_publish(&turn.extensions.authorizers, client, &will.topic)
+    {
+        turn.out.counters.inc(Metric::PublishDenied);
+        log::debug!("will not published: its right is gone client_id={:?}", client.client_id);
+        return;
+    }
     let publisher = Publisher::Client(Arc::clone(client));
     let now = turn.now;
     let publication =
@@ -767,8 +835,23 @@ pub(crate) struct SessionRequest {
     pub(crate) expiry_s: u32,
 }
 
-/// `broker.max_sessions` is reached.
-pub(crate) struct TooManySessions;
+/// Why a client that was let in gets no session.
+pub(crate) enum NoSession {
+    /// `broker.max_sessions` is reached.
+    TooMany,
+    /// Its Client Identifier has a session that another user has made.
+    OfAnotherUser,
+}
+
+/// A session is its user's: whoever else knows the Client Identifier neither gets nor ends it.
+fn check_user(state: &State, client: &ClientInfo, now_ms: u64) -> Result<(), NoSession> {
+    let is_over = state.ended || state.is_expired(now_ms);
+    if is_over || state.client.username == client.username {
+        return Ok(());
+    }
+    log::debug!("refused: another user has the session client_id={:?}", client.client_id);
+    Err(NoSession::OfAnotherUser)
+}
 
 /// Pause between two shards whose sessions leave their queues to the store.
 const QUEUE_SWEEP_MS: u64 = 50;

@@ -6,6 +6,7 @@ mod close;
 mod connect;
 mod disconnect;
 mod keep_alive;
+mod pacing;
 mod publish;
 mod subscribe;
 mod topic_alias;
@@ -17,15 +18,17 @@ use std::sync::Arc;
 
 use broker_codec::{DecodeError, Packet, PacketKind, ProtocolVersion, ReasonCode};
 
-use crate::access::{AclCache, Verdicts};
+use crate::access::recheck::{Grant, Recheck};
+use crate::access::{AclCache, Late, Verdicts};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Action, Verdict};
+use crate::limits::Allowance;
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::outbox::Sink;
 use crate::session::Session;
-use crate::traffic::Traffic;
+use crate::traffic::{Tally, Traffic};
 use crate::turn::Turn;
 use acks::PendingAcks;
 use auth::Exchange;
@@ -33,7 +36,8 @@ pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
 pub(crate) use publish::{check_name, place_name};
 pub(crate) use subscribe::{
-    Wish, check_subscriptions, route_subscription, subscribe_one, unsubscribe_one,
+    Wish, check_subscriptions, plain_filter, revoke_one, route_subscription, subscribe_one,
+    unsubscribe_one,
 };
 use topic_alias::TopicAliases;
 
@@ -60,6 +64,8 @@ pub struct Channel {
     acl_cache: Option<Box<AclCache>>,
     /// Answers of extensions to what the packet that is fed again asks for.
     verdicts: Option<Box<Verdicts>>,
+    /// Rights have changed, and what the session was granted is asked about again.
+    recheck: Option<Box<Recheck>>,
     /// Acknowledgements that wait for the store, in the order they are owed [MQTT-4.6.0-2].
     ///
     /// Made for the first: without a store, none ever waits.
@@ -73,11 +79,11 @@ pub struct Channel {
     is_fed_again: bool,
     /// Acknowledgements of this turn have made room in the window.
     owes_pump: bool,
-    /// The client has used up its `publish_limit` for this interval.
+    /// The client is not read from until then.
     is_paused: bool,
-    /// `publish_limit`: PUBLISH packets left in the present interval, and when that ends.
-    allowance: u32,
-    allowance_until_ms: u64,
+    paused_until_ms: u64,
+    /// When it may be sent more of what waits for a limit; `u64::MAX` if nothing does.
+    send_at_ms: u64,
 }
 
 enum State {
@@ -93,6 +99,8 @@ enum State {
 struct AwaitConnect {
     peer: Peer,
     deadline_ms: u64,
+    /// Who the client claims to be: an assigned identifier stays the same when the CONNECT is fed again.
+    client_id: Option<ClientId>,
     /// The answer to a CONNECT that is fed again.
     admission: Option<Admission>,
     traffic: Traffic,
@@ -103,6 +111,8 @@ struct Authenticating {
     deadline_ms: u64,
     client_id: ClientId,
     exchange: Exchange,
+    /// How the exchange has ended, while the right to the Will is waited for.
+    admission: Option<Admission>,
     traffic: Traffic,
 }
 
@@ -116,6 +126,8 @@ struct Connected {
     connect_expiry_s: u32,
     /// Receive Maximum the client was told.
     receive_maximum: u16,
+    /// What it may do, if that is limited.
+    limits: Option<Arc<Allowance>>,
     /// How it came in, if by enhanced authentication.
     auth: Option<Box<EnhancedAuth>>,
 }
@@ -143,7 +155,9 @@ pub struct Answered(pub(crate) AnsweredKind);
 
 pub(crate) enum AnsweredKind {
     Admission(Admission),
-    Verdict(Action, Box<str>, Verdict),
+    Verdict(Action, Box<str>, Late),
+    /// Of what was granted before.
+    Grants(Vec<(Grant, Verdict)>),
 }
 
 impl Channel {
@@ -157,6 +171,7 @@ impl Channel {
             state: State::AwaitConnect(Box::new(AwaitConnect {
                 peer,
                 deadline_ms,
+                client_id: None,
                 admission: None,
                 traffic: Traffic::default(),
             })),
@@ -169,6 +184,7 @@ impl Channel {
             aliases: None,
             acl_cache: None,
             verdicts: None,
+            recheck: None,
             pending_acks: None,
             waits_for_store: false,
             is_congested: false,
@@ -176,8 +192,8 @@ impl Channel {
             is_fed_again: false,
             owes_pump: false,
             is_paused: false,
-            allowance: 0,
-            allowance_until_ms: 0,
+            paused_until_ms: 0,
+            send_at_ms: u64::MAX,
         }
     }
 
@@ -189,6 +205,7 @@ impl Channel {
         let now_ms = turn.now.mono_ms;
         let came_ms = std::mem::replace(&mut self.last_packet_ms, now_ms);
         turn.waited_ms = 0;
+        turn.handled += 1;
         if std::mem::take(&mut self.is_fed_again) {
             turn.waited_ms = now_ms - came_ms;
         } else {
@@ -271,8 +288,13 @@ impl Channel {
                     waiting.admission = Some(answer);
                 }
             }
-            AnsweredKind::Verdict(action, topic, verdict) => {
-                self.verdicts.get_or_insert_default().add(action, topic, verdict);
+            AnsweredKind::Verdict(action, topic, late) => {
+                self.verdicts.get_or_insert_default().add(action, topic, late);
+            }
+            AnsweredKind::Grants(answered) => {
+                if let Some(recheck) = &mut self.recheck {
+                    recheck.answer(answered);
+                }
             }
         }
     }
@@ -283,11 +305,12 @@ impl Channel {
     /// # Errors
     /// The session was taken over, or the channel was asked to close.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
-        self.tell_traffic(turn);
+        let received = self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
             return Ok(());
         };
+        let limits = connected.limits.clone();
         let owes_pump = std::mem::take(&mut self.owes_pump);
         if owes_pump || !turn.reply.is_empty() {
             let is_congested = connected.session.reply(self.id, &turn.reply, &mut turn.out);
@@ -299,11 +322,15 @@ impl Channel {
         } else if self.is_congested {
             self.is_congested = connected.session.is_congested();
         }
-        Ok(())
+        turn.settle_memory();
+        if turn.out.pressure.is_near() {
+            self.spare_memory(received, turn);
+        }
+        limits.map_or(Ok(()), |limits| self.end_paced_turn(&limits, received, turn))
     }
 
-    /// Makes known what the turn has received.
-    fn tell_traffic(&mut self, turn: &mut Turn) {
+    /// Makes known what the turn has received, and returns it.
+    fn tell_traffic(&mut self, turn: &mut Turn) -> Tally {
         let received = std::mem::take(&mut turn.received);
         let shell_bytes = std::mem::take(&mut turn.held_bytes);
         let held_bytes = shell_bytes + size_of::<Self>() + self.heap_bytes();
@@ -316,6 +343,7 @@ impl Channel {
             State::Authenticating(waiting) => waiting.traffic.received += received,
             State::Closed => {}
         }
+        received
     }
 
     /// Bytes it holds beside itself, more or less.
@@ -368,10 +396,11 @@ impl Channel {
     /// # Errors
     /// It was asked to close, or its session was taken over.
     pub fn handle_wake(&mut self, turn: &mut Turn) -> Result<(), Close> {
-        if let State::Connected(connected) = &self.state
-            && let Some(cause) = connected.session.close_request(self.id)
-        {
-            return Err(Close::from(cause));
+        if let State::Connected(connected) = &self.state {
+            let rights_generation = connected.session.look_at_wake(self.id)?;
+            if rights_generation < turn.rights_generation {
+                self.recheck.get_or_insert_default();
+            }
         }
         // Perhaps the store is ready for what the session keeps back.
         self.owes_pump = true;
@@ -438,8 +467,26 @@ impl Channel {
     }
 
     /// What an extension has answered to the packet at work.
-    pub(crate) fn verdict(&self, action: Action, topic: &str) -> Option<Verdict> {
-        self.verdicts.as_ref()?.look_up(action, topic)
+    pub(crate) fn verdict(&self, action: Action, topic: &str, generation: u64) -> Option<Verdict> {
+        self.verdicts.as_ref()?.look_up(action, topic, generation)
+    }
+
+    pub(crate) const fn recheck(&mut self) -> &mut Option<Box<Recheck>> {
+        &mut self.recheck
+    }
+
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Nothing more is read until an answer has come.
+    pub(crate) const fn wait(&mut self) {
+        self.is_waiting = true;
+    }
+
+    pub(crate) fn session_and_client(&self) -> Option<(Arc<Session>, Arc<ClientInfo>)> {
+        let connected = self.connected().ok()?;
+        Some((Arc::clone(&connected.session), Arc::clone(&connected.client)))
     }
 
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {

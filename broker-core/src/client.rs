@@ -7,6 +7,7 @@ use std::sync::Arc;
 use broker_codec::{ProtocolVersion, SubscriptionOptions};
 
 use crate::config::ZoneConfig;
+use crate::limits::ListenerLimits;
 use crate::traffic::Told;
 
 /// A Client Identifier; cheap to clone.
@@ -54,6 +55,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// Zone of that listener.
     pub zone: Arc<ZoneConfig>,
+    /// What the listener lets its clients do, if that is limited.
+    pub limits: Option<Arc<ListenerLimits>>,
     /// Name taken from the client's certificate (`peer_cert_as_username`).
     pub certificate_username: Option<Arc<str>>,
     /// The client's certificate, if it has shown one.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 
+use crate::client::Peer;
 use crate::store::Level;
 
 /// Settings of the whole broker.
@@ -30,6 +31,9 @@ pub struct BrokerConfig {
     pub delayed: DelayedConfig,
     /// `broker.max_sessions`: sessions held at most, connected or not.
     pub max_sessions: usize,
+    /// `node.memory_limit` in bytes: what sessions, connections, queues and retained messages may take together; 0
+    /// for no limit. It stands fast from the start.
+    pub memory_limit_bytes: usize,
     /// `module.presence`: publishes `$SYS/brokers/<node>/clients/<client id>/connected` and `…/disconnected`.
     pub presence: Option<QoS>,
     /// `module.subscription.*`: subscriptions made for every client that connects.
@@ -44,6 +48,37 @@ pub struct BrokerConfig {
     pub durability: DurabilityConfig,
     /// `alarm.*`.
     pub alarms: AlarmsConfig,
+    /// `limits.user.*`: of all clients with one User Name together; who has none is not counted.
+    pub user_limits: GroupLimits,
+    /// `limits.ip.*`: of all clients of one address together, of IPv6 one /64.
+    pub address_limits: GroupLimits,
+}
+
+/// So much of something in so much time, all of it at once or bit by bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Messages or bytes; above 0.
+    pub amount: u64,
+    /// Time in milliseconds in which they come back; above 0.
+    pub interval_ms: u64,
+}
+
+/// What the connections of a group may do together: those of a zone, a listener, a user, an address. None of it is
+/// set by default, and what is not set costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupLimits {
+    /// `max_connections` at a time; 0 for no limit. Further ones are refused.
+    pub max_connections: u32,
+    /// `max_conn_rate` per second; 0 for no limit. Further ones are refused.
+    pub max_conn_rate: u32,
+    /// `messages_in`: PUBLISH packets that are read.
+    pub messages_in: Option<Rate>,
+    /// `bytes_in`: bytes of MQTT that are read.
+    pub bytes_in: Option<Rate>,
+    /// `messages_out`: PUBLISH packets that are sent.
+    pub messages_out: Option<Rate>,
+    /// `bytes_out`: their bytes.
+    pub bytes_out: Option<Rate>,
 }
 
 /// How many alarms there may be, and which trouble of a client is one.
@@ -165,8 +200,8 @@ pub struct ZoneConfig {
     pub strict_mode: bool,
     /// `idle_timeout` in milliseconds: from accept to a whole CONNECT.
     pub idle_timeout_ms: u64,
-    /// `allow_anonymous`: what stands when no authentication source decides.
-    pub allow_anonymous: bool,
+    /// `allow_anonymous`: who may connect when no authentication source decides.
+    pub allow_anonymous: Anonymous,
     /// `acl_nomatch`: true allows what no rule matched.
     pub acl_nomatch_allow: bool,
     /// `enable_acl`.
@@ -220,8 +255,12 @@ pub struct ZoneConfig {
     pub use_username_as_client_id: bool,
     /// `response_information`: answered to MQTT 5.0 clients that request it; `%c` and `%u` as above.
     pub response_information: Option<String>,
-    /// `publish_limit`: PUBLISH packets per interval in milliseconds a client may send; more are paced.
-    pub publish_limit: Option<(u32, u64)>,
+    /// `publish_limit`: PUBLISH packets that a client may send; more are paced.
+    pub publish_limit: Option<Rate>,
+    /// Of all clients of the zone together.
+    pub limits: GroupLimits,
+    /// `rate_limit_action = disconnect`: who sends more than a rate lets him is cut off (0x96) instead of paced.
+    pub rate_limit_disconnect: bool,
 }
 
 /// Who of a shared subscription's group gets a message.
@@ -238,6 +277,30 @@ pub enum SharedStrategy {
     Hash,
     /// By hash of the Topic Name.
     HashTopic,
+}
+
+/// Who may connect when no authentication source decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Everybody, as in EMQ X 3.1.
+    All,
+    /// Whoever is on this machine: its address is a loopback one, or it came by a Unix socket.
+    Local,
+    /// Nobody.
+    Nobody,
+}
+
+impl Anonymous {
+    /// Whether `peer` is let in.
+    #[must_use]
+    pub fn admits(self, peer: &Peer) -> bool {
+        match self {
+            Self::All => true,
+            // An IPv4 address may come as an IPv6 one, on a listener for both.
+            Self::Local => peer.addr.is_none_or(|addr| addr.ip().to_canonical().is_loopback()),
+            Self::Nobody => false,
+        }
+    }
 }
 
 /// Limits of the retained store.
@@ -322,6 +385,7 @@ impl Default for BrokerConfig {
             },
             delayed: DelayedConfig { enabled: true, max_messages: 1_000_000, max_bytes: 1 << 30 },
             max_sessions: 1_000_000,
+            memory_limit_bytes: 0,
             presence: Some(QoS::AtLeastOnce),
             auto_subscriptions: Vec::new(),
             rewrite_rules: Vec::new(),
@@ -329,6 +393,8 @@ impl Default for BrokerConfig {
             slow_subscribers: SlowSubscribersConfig::default(),
             durability: DurabilityConfig::default(),
             alarms: AlarmsConfig::default(),
+            user_limits: GroupLimits::default(),
+            address_limits: GroupLimits::default(),
         }
     }
 }
@@ -348,7 +414,7 @@ impl Default for ZoneConfig {
             ignore_loop_deliver: false,
             strict_mode: false,
             idle_timeout_ms: 15_000,
-            allow_anonymous: true,
+            allow_anonymous: Anonymous::Local,
             acl_nomatch_allow: true,
             enable_acl: true,
             acl_deny_disconnect: false,
@@ -374,6 +440,8 @@ impl Default for ZoneConfig {
             use_username_as_client_id: false,
             response_information: None,
             publish_limit: None,
+            limits: GroupLimits::default(),
+            rate_limit_disconnect: false,
         }
     }
 }

@@ -15,12 +15,15 @@ use crate::client::{ClientId, ClientInfo, Peer};
 use crate::message::Message;
 use crate::observer::{EventKinds, EventWatch};
 
+/// What brings an answer; the shell polls it.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A decision, at once or later.
 pub enum Answer<T> {
     /// It is made.
     Now(T),
     /// It needs somebody else; polled by the shell.
-    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+    Later(Later<T>),
 }
 
 impl<T> Answer<T> {
@@ -56,7 +59,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// What an [`Authenticator`] says of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authentication {
     /// Let in; a superuser is not asked for rights.
     Allow {
@@ -68,6 +71,15 @@ pub enum Authentication {
         /// As above.
         superuser: bool,
         /// Wall clock, milliseconds since 1970.
+        until_ms: u64,
+    },
+    /// The same, under the name that the credentials prove: the User Name was not one, or another.
+    AllowAs {
+        /// Who it is; the name that rights are about, and that a session belongs to.
+        username: Arc<str>,
+        /// As above.
+        superuser: bool,
+        /// As above.
         until_ms: u64,
     },
     /// Refused with this Reason Code (0x80 or above).
@@ -145,6 +157,11 @@ pub enum Verdict {
 pub trait Authorizer: Send + Sync {
     /// Decides on one topic. An implementation that fails must say so or deny.
     fn authorize(&self, client: &Arc<ClientInfo>, action: Action, topic: &str) -> Answer<Verdict>;
+
+    /// True if it asks somebody else, a server for instance: it is left alone where its answer could not be waited for.
+    fn asks_others(&self) -> bool {
+        false
+    }
 }
 
 /// A PUBLISH that an [`Interceptor`] may change.

@@ -90,14 +90,17 @@ metrics! {
     ours {
         PacketsAuthSent => "packets/auth/sent",
         DroppedQueueFull => "deliveries/dropped/queue_full",
+        DroppedMemory => "deliveries/dropped/memory",
         DroppedOutboxFull => "deliveries/dropped/outbox_full",
         DroppedTooLarge => "deliveries/dropped/too_large",
         DroppedNoLocal => "deliveries/dropped/no_local",
         DroppedOffline => "deliveries/dropped/qos0_offline",
         DroppedDamaged => "deliveries/dropped/damaged",
+        DroppedRevoked => "deliveries/dropped/revoked",
         DroppedRetainedFull => "retained/refused",
         PublishDenied => "publishes/denied",
         PublishUnrecorded => "publishes/unrecorded",
+        SubscriptionsRevoked => "subscriptions/revoked",
         MessagesRecorded => "messages/recorded",
     }
 }

@@ -46,16 +46,19 @@ pub enum Removal {
     HandedOver = 4,
     /// Its body could not be read back.
     Damaged = 5,
+    /// The right to the subscription it came by was taken back.
+    Revoked = 6,
 }
 
 impl Removal {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Acked,
         Self::Expired,
         Self::QueueFull,
         Self::TooLarge,
         Self::HandedOver,
         Self::Damaged,
+        Self::Revoked,
     ];
 }
 

@@ -13,6 +13,7 @@ use crate::channel::route_subscription;
 use crate::client::{ClientId, ClientInfo};
 use crate::clock::Now;
 use crate::config::{BrokerConfig, ZoneConfig};
+use crate::memory::subscription_bytes;
 use crate::message::Message;
 use crate::record::{Record, RecordError, Records, Removal};
 use crate::recorder::Recorder;
@@ -173,6 +174,7 @@ impl Restoring<'_> {
         for (step, (place, due_at_ms)) in replay.delayed.drain() {
             if let Some(message) = self.read(replay.moved.resolve(place)) {
                 let wait_ms = due_at_ms.saturating_sub(self.now.wall_ms);
+                broker.memory.add(message.weight() as isize);
                 broker.delayed.restore(self.now.mono_ms + wait_ms, due_at_ms, step, message);
                 self.restored.delayed += 1;
             }
@@ -234,6 +236,7 @@ impl Restoring<'_> {
         self.restored.subscriptions += subscriptions.len();
         state.subscriptions = Subscriptions::of(subscriptions.into_values());
         let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
+        state.subscription_bytes = routed.iter().map(|s| subscription_bytes(&s.filter)).sum();
         let is_alone = broker.sessions.insert(&session, &state);
         drop(state);
         if !is_alone {
@@ -256,6 +259,7 @@ impl Restoring<'_> {
         if was_connected && state.is_durable {
             state.record_detached_at(detached_at_ms, &mut self.recorder);
         }
+        broker.memory.add(state.charge(0));
         broker.schedule(&session, &mut state);
         self.restored.sessions += 1;
     }

@@ -10,7 +10,7 @@ use crate::message::{Message, Publication};
 use crate::metrics::Metric;
 use crate::observer::{MessageObserver, Reactions};
 use crate::record::Record;
-use crate::retained::{Removed, Set};
+use crate::retained::{Refused, Removed, Set};
 use crate::router::Subscriber;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
@@ -62,7 +62,15 @@ impl Turn {
         let is_recorded = records.is_on() && !is_own(topic);
         // Steps are of what is recorded, each in the log.
         let next_step = || if is_recorded { broker.next_kept_step() } else { 0 };
-        let set = broker.retained.set(publication.shared(), self.now, next_step);
+        let has_memory = || {
+            // What takes the place of another one hardly needs any.
+            !self.out.pressure.is_over() || broker.retained.get(topic).is_some()
+        };
+        let set = if has_memory() {
+            broker.retained.set(publication.shared(), self.now, next_step)
+        } else {
+            Err(Refused)
+        };
         let Ok(Set { message: kept, step, outlived }) = set else {
             self.out.counters.inc(Metric::DroppedRetainedFull);
             let happening = Happening::with(publication, TraceEventKind::Dropped);
@@ -110,12 +118,17 @@ impl Turn {
         publication: &Publication<'_>,
         due_ms: u64,
     ) -> Result<(), DelayedError> {
+        if self.out.pressure.is_over() {
+            return Err(DelayedError::Full);
+        }
         let records = &mut self.out.records;
         records.begin_message();
         let message = Arc::clone(publication.shared());
+        let bytes = message.weight() as isize;
         let due_at_ms = self.now.wall_ms + (due_ms - self.now.mono_ms);
         let broker = &self.broker;
         let step = broker.delayed.add(due_ms, due_at_ms, message, || broker.next_kept_step())?;
+        self.out.memory += bytes;
         if let Some(body) = records.message(publication) {
             let delayed = Record::Delayed { step, body, due_at_ms };
             records.put_with_message(&delayed, publication.topic);

@@ -4,6 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod deliver;
+pub(crate) use deliver::unmounted;
 pub(crate) mod drops;
 pub(crate) mod inflight;
 pub(crate) mod outlook;
@@ -12,6 +13,7 @@ pub(crate) mod queue;
 mod received;
 mod recording;
 pub(crate) mod replay;
+mod rights;
 mod sending;
 pub(crate) mod subscriptions;
 pub(crate) mod view;
@@ -29,6 +31,8 @@ use crate::broker::Broker;
 use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
 use crate::latency::Latency;
+use crate::limits::Allowance;
+use crate::memory::SESSION_BYTES;
 use crate::message::Message;
 use crate::metrics::Metric;
 use crate::outbox::{Flushed, Outbox, Sink};
@@ -82,6 +86,10 @@ pub(crate) struct State {
     pub(crate) disconnected_wall_ms: u64,
     /// When the broker's schedule looks at the session next; `u64::MAX` if it does not.
     pub(crate) scheduled_ms: u64,
+    /// What its subscriptions are accounted with.
+    pub(crate) subscription_bytes: usize,
+    /// What it is accounted with, but for its queue.
+    charged: usize,
     /// Messages the queue had no room for.
     pub(crate) dropped: u64,
     /// What it has lost, for all reasons.
@@ -112,6 +120,13 @@ pub(crate) struct State {
     upgrades_qos: bool,
     /// The session is over: it receives nothing and is in no table.
     pub(crate) ended: bool,
+    /// The rights by which all it was granted has been found to be allowed.
+    pub(crate) rights_generation: u64,
+    /// Nothing is sent to a client that has come back until that is by those in force.
+    pub(crate) is_unchecked: bool,
+    /// What the router knew subscriptions by whose right is gone, while messages wait whose topics only the store knows.
+    #[expect(clippy::box_collection, reason = "nearly all sessions have none, and pay a pointer")]
+    revoked: Option<Box<Vec<Arc<str>>>>,
 }
 
 /// The connected half of a session.
@@ -129,6 +144,8 @@ pub(crate) struct Connection {
     max_outbox_bytes: usize,
     /// The client's topics have a prefix it does not know of.
     has_mountpoint: bool,
+    /// What it may be sent, if that is limited.
+    pace: Option<Box<SendPace>>,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
     /// The channel stopped reading because its outbox is at its bound: it is woken once that holds less.
@@ -147,6 +164,13 @@ pub(crate) struct Connection {
         reason = "most connections wait for nothing, and pay a pointer"
     )]
     held: Option<Box<Vec<Dependency>>>,
+}
+
+/// The pace of messages to a client.
+struct SendPace {
+    allowance: Arc<Allowance>,
+    /// Nothing may be sent until then, on the monotonic clock.
+    until_ms: u64,
 }
 
 struct Aliases {
@@ -190,6 +214,7 @@ impl Connection {
             quota: limits.window,
             window: limits.window,
             max_packet_size: limits.max_packet_size,
+            pace: None,
             aliases,
             wants_room: false,
             stalled_at_ms: 0,
@@ -198,6 +223,27 @@ impl Connection {
             sent,
             held: None,
         }
+    }
+
+    /// Has its messages paced, if their number or bytes are limited.
+    pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
+        let limiting = allowance.filter(|allowance| allowance.limits_sending());
+        let pace = |allowance: &Arc<Allowance>| {
+            Box::new(SendPace { allowance: Arc::clone(allowance), until_ms: 0 })
+        };
+        Self { pace: limiting.map(pace), ..self }
+    }
+
+    /// True if nothing may be sent to it now: what can wait does, and its channel is woken to look when it may.
+    fn is_paced(&mut self, now_ms: u64) -> bool {
+        let Some(pace) = &mut self.pace else { return false };
+        if now_ms < pace.until_ms {
+            return true;
+        }
+        let Some(until_ms) = pace.allowance.wait_to_send(now_ms) else { return false };
+        pace.until_ms = until_ms;
+        self.sink.wake();
+        true
     }
 
     /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
@@ -255,6 +301,8 @@ impl Session {
             disconnected_at_ms: i64::MAX,
             disconnected_wall_ms: 0,
             scheduled_ms: u64::MAX,
+            subscription_bytes: 0,
+            charged: 0,
             dropped: 0,
             drops: Drops::default(),
             is_overflow_noted: false,
@@ -270,6 +318,9 @@ impl Session {
             created_clean,
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
+            rights_generation: 0,
+            is_unchecked: false,
+            revoked: None,
             client,
         };
         Self {
@@ -299,6 +350,12 @@ impl Session {
         if self.channel_bytes.load(Ordering::Relaxed) != bytes {
             self.channel_bytes.store(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// Accounts for what the session and its connection have come to hold.
+    pub(crate) fn charge(&self, state: &mut State, out: &mut Out) {
+        let channel_bytes = self.channel_bytes.load(Ordering::Relaxed) as usize;
+        out.memory += state.charge(channel_bytes);
     }
 
     /// Client Identifier.
@@ -345,6 +402,9 @@ impl Session {
         state.disconnected_at_ms = i64::MAX;
         state.inflight.start_over();
         state.wake_for_held(out);
+        if let (true, Some(connection)) = (state.is_unchecked, &state.connection) {
+            connection.sink.wake();
+        }
         self.pump(state, out);
         self.touch(state, out);
     }
@@ -463,12 +523,22 @@ impl Session {
             self.pump(&mut state, out);
         }
         self.touch(&mut state, out);
+        self.charge(&mut state, out);
         Some(state.is_congested())
     }
 
     /// True while the outbox is at its bound. Whoever empties it wakes the channel then.
     pub(crate) fn is_congested(&self) -> bool {
         self.lock().is_congested()
+    }
+
+    /// Until when, on the monotonic clock, what waits for the connection does so for its limits; `None` if for
+    /// something else.
+    pub(crate) fn paced_until_ms(&self, connection: u64, now_ms: u64) -> Option<u64> {
+        let state = self.lock();
+        let current = state.connection.as_ref().filter(|c| c.id == connection)?;
+        let until_ms = current.pace.as_ref()?.until_ms;
+        (until_ms > now_ms && state.has_waiting()).then_some(until_ms)
     }
 
     /// Since when, on the monotonic clock, the socket of the connection has taken no byte.
@@ -501,11 +571,17 @@ impl Session {
         }
     }
 
-    /// Why the connection is asked to close, or that it serves the session no more.
-    pub(crate) fn close_request(&self, connection: u64) -> Option<CloseCause> {
-        match &self.lock().connection {
-            Some(current) if current.id == connection => current.close,
-            _ => Some(CloseCause::TakenOver),
+    /// Somebody has woken the connection: the rights by which the session was looked at last, or why it is to close.
+    pub(crate) fn look_at_wake(&self, connection: u64) -> Result<u64, Close> {
+        let state = self.lock();
+        match &state.connection {
+            Some(Connection { id, close: None, .. }) if *id == connection => {
+                Ok(state.rights_generation)
+            }
+            Some(Connection { id, close: Some(cause), .. }) if *id == connection => {
+                Err(Close::from(*cause))
+            }
+            _ => Err(Close::from(CloseCause::TakenOver)),
         }
     }
 
@@ -611,7 +687,9 @@ impl Session {
             next = state.connection.as_mut().and_then(|c| c.outbox.begin_flush());
             self.touch(&mut state, out);
         }
-        let (Some(mut batch), Some(connection)) = (next, &state.connection) else { return };
+        let (Some(mut batch), Some(connection)) = (next, &state.connection) else {
+            return self.charge(&mut state, out);
+        };
         let sink = Arc::clone(&connection.sink);
         drop(state);
         for pass in 0.. {
@@ -634,6 +712,7 @@ impl Session {
             if connection.outbox.is_blocked() {
                 connection.stall(out.now.mono_ms);
             }
+            self.charge(&mut state, out);
             if !state.has_waiting() {
                 return;
             }
@@ -793,6 +872,20 @@ impl State {
         }
     }
 
+    /// By how many bytes more it is to be accounted with than before, with what its channel holds.
+    pub(crate) fn charge(&mut self, channel_bytes: usize) -> isize {
+        let connection = self.connection.as_ref().map_or(0, |connection| {
+            size_of::<Connection>() + channel_bytes + connection.outbox.len()
+        });
+        let bytes = if self.ended {
+            0
+        } else {
+            SESSION_BYTES + self.subscription_bytes + self.inflight.charged() + connection
+        };
+        let before = std::mem::replace(&mut self.charged, bytes);
+        bytes as isize - before as isize
+    }
+
     fn is_congested(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         connection.wants_room = connection.outbox.len() >= connection.max_outbox_bytes;
@@ -886,6 +979,7 @@ impl State {
     /// Lets go of everything an ended session held.
     pub(crate) fn discard(&mut self, broker: &Broker) {
         broker.queues_grew(-(self.queue.told_bytes() as isize));
+        broker.memory.add(-(std::mem::take(&mut self.charged) as isize));
         self.subscriptions = Subscriptions::default();
         self.inflight = Inflight::default();
         self.received = Received::default();

@@ -14,6 +14,7 @@ use crate::events::Note;
 use crate::extension::Extensions;
 use crate::follow_ups::FollowUps;
 use crate::latency::Latency;
+use crate::memory::Pressure;
 use crate::message::Spares;
 use crate::metrics::{Counters, Metric};
 use crate::modules::rewrite::Rewrite;
@@ -36,7 +37,8 @@ pub struct Turn {
     pub(crate) cache: MatchCache,
     pub(crate) out: Out,
     pub(crate) extensions: Arc<Extensions>,
-    pub(crate) extensions_generation: u64,
+    extensions_generation: u64,
+    pub(crate) rights_generation: u64,
     pub(crate) rewrite: Option<Arc<Rewrite>>,
     config_generation: u64,
     /// Packets for the client whose channel is at work; they join its outbox when its part is done.
@@ -45,6 +47,8 @@ pub struct Turn {
     pub(crate) received: Tally,
     /// What its shell holds for it.
     pub(crate) held_bytes: usize,
+    /// Packets that this pass has handled.
+    pub(crate) handled: usize,
     /// PUBLISH packets that this pass has routed, and how long they took is not known yet.
     routed: u64,
     /// How long the packet at work has waited for extensions.
@@ -115,16 +119,24 @@ pub(crate) struct Out {
     /// Retained topics that may still be looked at in this pass for new subscriptions.
     pub(crate) replay_budget: usize,
     pub(crate) tracer: Tracer,
+    /// What sessions hold more since that was last made known.
+    pub(crate) memory: isize,
+    /// How near the budget of memory is to its end, as last looked at.
+    pub(crate) pressure: Pressure,
 }
 
+/// Memory that one thread may hold more before it says so.
+const TOLD_BYTES: usize = 8 * 1024;
 /// Bytes in dirty outboxes that end a pass early, so that memory and latency stay bounded.
 const FLUSH_AT_BYTES: usize = 1 << 20;
+/// Packets of one pass, but for a few of each client; some milliseconds.
+const PASS_PACKETS: usize = 4096;
 /// Retained topics that one pass looks at; a few milliseconds.
 const REPLAY_TOPICS: usize = 32 * 1024;
 
 impl Turn {
     pub(crate) fn new(broker: &Arc<Broker>) -> Self {
-        let (extensions, extensions_generation) = broker.extensions();
+        let (extensions, extensions_generation, rights_generation) = broker.extensions();
         let (rewrite, config_generation) = broker.rewrite();
         Self {
             now: Now::default(),
@@ -148,14 +160,18 @@ impl Turn {
                 late: Vec::new(),
                 replay_budget: REPLAY_TOPICS,
                 tracer: Tracer::default(),
+                memory: 0,
+                pressure: Pressure::default(),
             },
             extensions,
             extensions_generation,
+            rights_generation,
             rewrite,
             config_generation,
             reply: Reply::default(),
             received: Tally::default(),
             held_bytes: 0,
+            handled: 0,
             routed: 0,
             waited_ms: 0,
             properties: PropertiesBuf::new(),
@@ -174,9 +190,15 @@ impl Turn {
         self.out.replay_budget = REPLAY_TOPICS;
         self.out.records.begin_pass();
         self.out.tracer.follow(self.broker.traces());
-        self.routed = 0;
+        self.out.pressure = self.broker.pressure();
+        (self.routed, self.handled) = (0, 0);
         if self.broker.extensions_generation() != self.extensions_generation {
-            (self.extensions, self.extensions_generation) = self.broker.extensions();
+            let rights_generation = self.rights_generation;
+            (self.extensions, self.extensions_generation, self.rights_generation) =
+                self.broker.extensions();
+            if self.rights_generation != rights_generation {
+                self.broker.rights.note_change(now.wall_ms);
+            }
             self.out.observed = self.extensions.observed();
         }
         if self.broker.config_generation() != self.config_generation {
@@ -191,6 +213,13 @@ impl Turn {
     #[must_use]
     pub fn wants_flush(&self) -> bool {
         self.out.dirty_bytes >= FLUSH_AT_BYTES
+    }
+
+    /// True if the pass has handled so many packets that the clients it has yet to look at should wait no longer than
+    /// they must: of each of them little is read now, and the rest in the passes to come.
+    #[must_use]
+    pub const fn has_done_enough(&self) -> bool {
+        self.handled >= PASS_PACKETS
     }
 
     /// True if outboxes are left to flush: the shell must not sleep before the next pass.
@@ -251,6 +280,8 @@ impl Turn {
         self.out.records.hand_over();
         self.count_recorded();
         self.end_pass();
+        self.settle_memory();
+        self.broker.watch_memory(self.out.pressure, self.now);
         self.out.counters.publish();
         if let Some(topics) = &mut self.out.topics {
             topics.tell();
@@ -260,6 +291,14 @@ impl Turn {
             let kept = |session, client_id: &_| alarms.note_slow(session, client_id, self.now);
             self.broker.slow_subscribers.tell(self.out.late.drain(..), self.now, kept);
         }
+    }
+
+    /// Makes known what sessions hold more, if that is worth it, and looks how much memory there is left.
+    pub(crate) fn settle_memory(&mut self) {
+        if self.out.memory.unsigned_abs() >= TOLD_BYTES {
+            self.broker.memory.add(std::mem::take(&mut self.out.memory));
+        }
+        self.out.pressure = self.broker.pressure();
     }
 
     fn count_recorded(&mut self) {
@@ -295,6 +334,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        self.broker.memory.add(self.out.memory);
         self.out.records.hand_over();
         self.end_pass();
     }

@@ -16,6 +16,8 @@ pub(crate) struct Will {
     pub(crate) message_expiry_s: Option<u32>,
     /// Will Delay Interval in seconds.
     pub(crate) delay_s: u32,
+    /// The rights by which it was found to be allowed; of an earlier run of the broker 0.
+    pub(crate) rights_generation: u64,
 }
 
 impl Will {
@@ -42,11 +44,16 @@ impl Will {
             properties: PropertiesBuf::from_bytes(record.properties.to_vec()).unwrap_or_default(),
             message_expiry_s: record.message_expiry_s,
             delay_s: record.delay_s,
+            rights_generation: 0,
         }
     }
 
     /// The Will of a CONNECT, its topic behind the client's mountpoint.
-    pub(crate) fn new(will: &broker_codec::Will<'_>, mountpoint: &str) -> Self {
+    pub(crate) fn new(
+        will: &broker_codec::Will<'_>,
+        mountpoint: &str,
+        rights_generation: u64,
+    ) -> Self {
         let mut properties = PropertiesBuf::new();
         let asked: Properties<'_> = will.properties;
         properties.extend_filtered(asked, is_forwarded);
@@ -58,6 +65,7 @@ impl Will {
             properties,
             message_expiry_s: asked.message_expiry_interval(),
             delay_s: asked.will_delay_interval().unwrap_or(0),
+            rights_generation,
         }
     }
 }

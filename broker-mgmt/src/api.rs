@@ -27,7 +27,7 @@ mod rules;
 mod sessions;
 mod slow_subscriptions;
 mod stats;
-mod store;
+pub(crate) mod store;
 mod subscriptions;
 mod topic_metrics;
 mod traces;

@@ -7,16 +7,18 @@ use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{Extensions, Server, ServerHandle};
 use actix_web::rt::System;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use broker_core::ListenerError;
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
 use socket2::SockRef;
 
 use crate::api::Api;
-use crate::options::ListenerOptions;
+use crate::options::{ListenerOptions, TlsOptions};
 use crate::server::{Bound, StartError, answer};
 
 /// The listeners of the API.
@@ -57,7 +59,18 @@ struct Entry {
 pub(crate) struct CameBy(pub(crate) Arc<str>);
 
 /// A connection; counted while it is there.
-struct Connected(Arc<AtomicUsize>);
+pub(crate) struct Connected {
+    counter: Arc<AtomicUsize>,
+    /// Of the client, if it has shown a certificate, and who knows of revoked ones.
+    chain: Option<(Vec<CertificateDer<'static>>, TlsOptions)>,
+}
+
+impl Connected {
+    /// Whether the client's certificate has been revoked since it came in.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.chain.as_ref().is_some_and(|(chain, tls)| (tls.is_revoked)(chain))
+    }
+}
 
 impl HttpListeners {
     pub(crate) fn new(api: Weak<Api>) -> Self {
@@ -206,6 +219,7 @@ impl HttpListeners {
         // Connections are shared out evenly: so many that each has its share of `max_clients`.
         let workers = options.acceptors.clamp(1, options.max_clients.max(1));
         let (send_timeout, counter) = (options.send_timeout, Arc::clone(&connections));
+        let tls = options.tls.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(web::Data::clone(&api))
@@ -226,7 +240,8 @@ impl HttpListeners {
         .on_connect(move |socket, extensions: &mut Extensions| {
             cut_off_idle_readers(socket, send_timeout);
             counter.fetch_add(1, Ordering::Relaxed);
-            extensions.insert(Connected(Arc::clone(&counter)));
+            let chain = tls.clone().and_then(|tls| Some((client_chain(socket)?, tls)));
+            extensions.insert(Connected { counter: Arc::clone(&counter), chain });
         });
         let bind = options.bind;
         let server = match &options.tls {
@@ -258,19 +273,24 @@ impl HttpListeners {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.counter.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A client that does not read its answer costs the answer's memory until then.
 fn cut_off_idle_readers(socket: &dyn Any, timeout: Duration) {
     let plain = socket.downcast_ref::<TcpStream>();
-    let secure = socket.downcast_ref::<actix_tls::accept::rustls_0_23::TlsStream<TcpStream>>();
+    let secure = socket.downcast_ref::<TlsStream<TcpStream>>();
     if let Some(socket) = plain.or_else(|| secure.map(|tls| tls.get_ref().0))
         && let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
     {
         log::debug!("no timeout for a client of the management API: {error}");
     }
+}
+
+fn client_chain(socket: &dyn Any) -> Option<Vec<CertificateDer<'static>>> {
+    let secure = socket.downcast_ref::<TlsStream<TcpStream>>()?;
+    secure.get_ref().1.peer_certificates().map(<[_]>::to_vec)
 }
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
 /// `management.*`.
 #[derive(Debug, Clone)]
 pub struct ManagementOptions {
@@ -57,6 +59,8 @@ pub struct TlsOptions {
     pub server: Arc<rustls::ServerConfig>,
     /// Reads certificate, key and authorities again, for handshakes to come; says why the old ones stay.
     pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Whether a certificate of this chain has been revoked since it was let in.
+    pub is_revoked: Arc<dyn Fn(&[CertificateDer<'_>]) -> bool + Send + Sync>,
 }
 
 impl fmt::Debug for TlsOptions {

@@ -8,6 +8,7 @@ use std::fmt::{self, Write};
 use broker_core::{Distribution, Latency, Metric};
 
 use crate::api::Api;
+use crate::api::store::stats;
 use crate::ports::StoreDurations;
 
 /// Version of the format.
@@ -107,6 +108,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("mqtt_retained_refused_total", "", "Retained messages refused for want of room."),
     ("mqtt_publishes_denied_total", "", "PUBLISH packets that were refused, for whatever reason."),
     ("mqtt_publishes_unrecorded_total", "", "Those among them the store could not have kept."),
+    ("mqtt_subscriptions_revoked_total", "", "Subscriptions ended because their right was gone."),
     ("mqtt_messages_recorded_total", "", "Messages handed to the store."),
 ];
 
@@ -169,9 +171,12 @@ const fn family(metric: Metric) -> Option<(&'static str, &'static str)> {
         Metric::DroppedNoLocal => (deliveries, "no_local"),
         Metric::DroppedOffline => (deliveries, "qos0_offline"),
         Metric::DroppedDamaged => (deliveries, "damaged"),
+        Metric::DroppedMemory => (deliveries, "memory"),
+        Metric::DroppedRevoked => (deliveries, "revoked"),
         Metric::DroppedRetainedFull => ("mqtt_retained_refused_total", ""),
         Metric::PublishDenied => ("mqtt_publishes_denied_total", ""),
         Metric::PublishUnrecorded => ("mqtt_publishes_unrecorded_total", ""),
+        Metric::SubscriptionsRevoked => ("mqtt_subscriptions_revoked_total", ""),
         Metric::MessagesRecorded => ("mqtt_messages_recorded_total", ""),
     };
     Some(told)
@@ -224,6 +229,13 @@ const OF_STORE: &[(&str, &str, &str, f64, &str)] = &[
     ("write_failures", "write_failures_total", "counter", 1.0, "Writes that failed."),
     ("sync_failures", "sync_failures_total", "counter", 1.0, "Syncs that failed."),
     ("bodies_read_back", "bodies_read_back_total", "counter", 1.0, "Messages read back from disk."),
+    (
+        "bodies_in_memory_bytes",
+        "bodies_in_memory_bytes",
+        "gauge",
+        1.0,
+        "Bytes of queued messages in memory, beside those that are only in the store.",
+    ),
     ("compacted_bytes", "compacted_bytes_total", "counter", 1.0, "Bytes copied to free segments."),
     ("retired_segments", "retired_segments_total", "counter", 1.0, "Segments given back."),
     ("snapshots", "snapshots_total", "counter", 1.0, "Snapshots written."),
@@ -258,7 +270,7 @@ const OF_STORE: &[(&str, &str, &str, f64, &str)] = &[
 
 fn store(api: &Api, out: &mut Exposition) {
     let Some(store) = &api.store else { return };
-    let stats = BTreeMap::from_iter(store.stats());
+    let stats = BTreeMap::from_iter(stats(api, &**store));
     for (word, name, kind, unit, help) in OF_STORE {
         let value = stats.get(*word).and_then(|text| text.parse::<f64>().ok());
         if let Some(value) = value {
@@ -294,6 +306,12 @@ fn gauges(api: &Api, out: &mut Exposition) {
         out.family(told, "gauge", help, stat(name, "count"));
         let most = format!("{help} The most there have been.");
         out.family(&format!("{told}_max"), "gauge", &most, stat(name, "max"));
+    }
+    for (name, bytes, help) in [
+        ("used", api.broker.memory_used(), "Bytes that count against node.memory_limit."),
+        ("limit", api.broker.memory_limit(), "node.memory_limit in bytes; 0 for none."),
+    ] {
+        out.family(&format!("mqtt_memory_{name}_bytes"), "gauge", help, [(None, bytes as f64)]);
     }
     let bytes = api.broker.retained_bytes() as f64;
     out.family("mqtt_retained_bytes", "gauge", "Bytes of retained messages.", [(None, bytes)]);

@@ -18,7 +18,7 @@ use crate::applications::{Applications, PUBLIC, Role};
 use crate::auth::{Authentication, Refused};
 use crate::dispatch::{self, Found};
 use crate::error::{ApiError, Code};
-use crate::listeners::{CameBy, HttpListeners};
+use crate::listeners::{CameBy, Connected, HttpListeners};
 use crate::options::{ListenerOptions, ManagementOptions, TlsOptions};
 use crate::ports::Ports;
 use crate::prometheus;
@@ -214,6 +214,9 @@ pub(crate) async fn answer(
     api: web::Data<Api>,
     came_by: web::Data<CameBy>,
 ) -> HttpResponse {
+    if http.conn_data::<Connected>().is_some_and(Connected::is_revoked) {
+        return close(plain(StatusCode::FORBIDDEN, "The certificate has been revoked."));
+    }
     let path = http.uri().path();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let is_exposition = match (segments.next(), segments.next(), segments.next()) {

@@ -186,6 +186,7 @@ impl Acceptor {
                         addr,
                         listener: Arc::clone(&opened.name),
                         zone: Arc::clone(zone),
+                        limits: opened.setup.limits().cloned(),
                         certificate_username: None,
                         certificate: None,
                         ws_cookies: None,
@@ -288,13 +289,14 @@ mod tests {
     use super::*;
     use crate::config::ListenerConfig;
     use crate::listener;
+    use crate::tls_setup::Fetched;
 
     fn opened() -> (Opened, socket2::Socket) {
         let config = ListenerConfig::tcp("external", "127.0.0.1:0".parse().unwrap());
         let listener = listener::bind(&config).unwrap();
         let Listener::Tcp(tcp) = &listener else { panic!("a socket of TCP") };
         let same = tcp.as_fd().try_clone_to_owned().unwrap().into();
-        let setup = Arc::new(ListenerSetup::new(config, "".as_ref()).unwrap());
+        let setup = Arc::new(ListenerSetup::new(config, "".as_ref(), &Fetched::default()).unwrap());
         (Opened { name: "mqtt:tcp:external".into(), listener, setup }, same)
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use broker_core::config::{GroupLimits, Rate};
+
 /// One listener, `listener.<protocol>.<name>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerConfig {
@@ -21,6 +23,10 @@ pub struct ListenerConfig {
     pub max_connections: usize,
     /// `max_conn_rate` per second; 0 for no limit.
     pub max_conn_rate: u32,
+    /// `rate_limit`: bytes of MQTT that each connection may send.
+    pub rate_limit: Option<Rate>,
+    /// What all connections may send and be sent together; `max_connections` and `max_conn_rate` are above.
+    pub limits: GroupLimits,
     /// `max_half_open_per_ip`: connections of one address that have not finished CONNECT; 0 for no limit.
     pub max_half_open_per_ip: u32,
     /// `access`: the first rule that matches the peer's address decides; none matches: allowed.
@@ -109,6 +115,16 @@ pub struct TlsConfig {
     pub keyfile: Option<PathBuf>,
     /// `cacertfile`: PEM, who may sign client certificates.
     pub cacertfile: Option<PathBuf>,
+    /// `crlfile`: PEM or DER, what those authorities have revoked.
+    pub crlfile: Vec<PathBuf>,
+    /// `crl_url`: the same from web servers; whoever starts the server fetches them.
+    pub crl_url: Vec<String>,
+    /// `crl_refresh` in milliseconds: how often both are read again.
+    pub crl_refresh_ms: u64,
+    /// `crl_check`.
+    pub crl_check: CrlCheck,
+    /// `ocsp_stapling`: clients are shown that the certificate has not been revoked.
+    pub ocsp_stapling: Option<OcspStapling>,
     /// `verify = verify_peer`: a client certificate is asked for and checked.
     pub verify_peer: bool,
     /// `fail_if_no_peer_cert`: it must be there.
@@ -121,6 +137,26 @@ pub struct TlsConfig {
     pub handshake_timeout_ms: u64,
     /// `peer_cert_as_username`.
     pub peer_cert_as_username: Option<PeerCertField>,
+}
+
+/// Which certificates have to be on no revocation list, where one is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrlCheck {
+    /// The client's and those between it and the root: for each a list of its issuer must be there, and in date.
+    Chain,
+    /// The same for the client's alone.
+    Peer,
+    /// As far as there are lists; those that are out of date count as well.
+    BestEffort,
+}
+
+/// Where the answer of an OCSP responder about the server's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OcspStapling {
+    /// The responder that the certificate names; whoever starts the server asks it.
+    Fetch,
+    /// A file, DER.
+    File(PathBuf),
 }
 
 /// What of a client certificate becomes the user name.
@@ -149,6 +185,13 @@ pub struct WebSocketConfig {
     pub proxy_port_header: Option<String>,
 }
 
+impl TlsConfig {
+    /// Whether client certificates are held against revocation lists.
+    pub const fn has_crls(&self) -> bool {
+        self.verify_peer && !(self.crlfile.is_empty() && self.crl_url.is_empty())
+    }
+}
+
 impl Default for TcpOptions {
     fn default() -> Self {
         Self {
@@ -173,6 +216,8 @@ impl ListenerConfig {
             acceptors: 8,
             max_connections: 1_024_000,
             max_conn_rate: 0,
+            rate_limit: None,
+            limits: GroupLimits::default(),
             max_half_open_per_ip: 4_096,
             access: Vec::new(),
             proxy_protocol: false,

@@ -103,6 +103,8 @@ pub(crate) enum Next {
 
 /// What a client may have had on its way when it was closed: a window of TCP, mostly.
 const LINGER_BYTES: usize = 1 << 20;
+/// What is read of a connection when others have kept the loop busy for long enough.
+const SHARE_BYTES: usize = 4 * 1024;
 /// Reads of one connection before others have their turn.
 const READS_PER_TURN: usize = 4;
 
@@ -153,6 +155,9 @@ impl Connection {
     }
 
     fn read(&mut self, scratch: &mut [u8], turn: &mut Turn) -> Result<Next, Close> {
+        if let Some(flow) = self.channel.recheck_rights(turn)? {
+            return Ok(Next::Ask(flow));
+        }
         // First what was left when the channel wanted no input.
         if !self.pending.is_empty()
             && let Some(flow) = self.handle_pending(turn)?
@@ -166,6 +171,11 @@ impl Connection {
             if turn.wants_flush() {
                 return Ok(Next::Again);
             }
+            let room = self.channel.read_room(turn).min(self.share(turn)).min(scratch.len());
+            if room == 0 {
+                return Ok(Next::Wait);
+            }
+            let scratch = &mut scratch[..room];
             match self.reader.read(&self.link.writer, scratch) {
                 Ok(ReadOutcome::Data { n, drained }) => {
                     self.finish_handshake()?;
@@ -175,6 +185,9 @@ impl Connection {
                     }
                     if drained && !self.has_peer_closed {
                         return Ok(Next::Wait);
+                    }
+                    if turn.has_done_enough() {
+                        return Ok(Next::Again);
                     }
                 }
                 Ok(ReadOutcome::WouldBlock) => {
@@ -189,6 +202,17 @@ impl Connection {
             }
         }
         Ok(Next::Again)
+    }
+
+    /// Bytes of its next read: in a pass that has done enough just a few, or what lacks of a packet that has begun.
+    fn share(&self, turn: &Turn) -> usize {
+        if !turn.has_done_enough() {
+            return usize::MAX;
+        }
+        match self.decoder.frame_len(&self.pending) {
+            Ok(Some(len)) => len.saturating_sub(self.pending.len()).max(SHARE_BYTES),
+            Ok(None) | Err(_) => SHARE_BYTES,
+        }
     }
 
     /// When the loop must look at the connection, whatever the socket does.
@@ -241,6 +265,10 @@ impl Connection {
         let info = self.reader.peer();
         if is_proxied && self.admission.readmit(info.addr.map(|addr| addr.ip())).is_err() {
             return Err(Close::from(CloseCause::ConnectionLost));
+        }
+        // The handshake may have begun before the list came in that the others were held against.
+        if self.is_revoked() {
+            return Err(Close::from(CloseCause::CredentialsExpired));
         }
         self.channel.set_peer(|peer| {
             peer.addr = info.addr;
@@ -361,8 +389,26 @@ impl Connection {
         self.admission.setup().count_shutdown(cause);
     }
 
-    /// True if its listener was stopped and it has not been closed yet.
-    pub(crate) fn is_to_go(&self) -> bool {
-        !self.is_lingering() && self.admission.setup().is_stopped()
+    /// True if [`Self::why_to_go`] is worth asking.
+    pub(crate) fn may_have_to_go(&self) -> bool {
+        let setup = self.admission.setup();
+        !self.is_lingering() && (setup.is_stopped() || setup.has_crls())
+    }
+
+    /// Why it is to be closed, if it is and has not been yet: its listener was stopped, or the client's certificate
+    /// revoked.
+    pub(crate) fn why_to_go(&self) -> Option<CloseCause> {
+        if self.is_lingering() {
+            return None;
+        }
+        if self.admission.setup().is_stopped() {
+            return Some(CloseCause::Kicked);
+        }
+        self.is_revoked().then_some(CloseCause::CredentialsExpired)
+    }
+
+    fn is_revoked(&self) -> bool {
+        let setup = self.admission.setup();
+        setup.has_crls() && self.link.writer.has_peer_chain(|chain| setup.is_revoked(chain))
     }
 }

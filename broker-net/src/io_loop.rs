@@ -32,8 +32,8 @@ pub(crate) enum Command {
     Adopt(Box<Connection>),
     /// An extension has answered.
     Answer(u64, Answered),
-    /// A listener was stopped: its connections go.
-    CloseStopped,
+    /// A listener was stopped, or certificates were revoked: look for connections that have to go.
+    CloseUnwanted,
     /// End when no connection is left.
     Stop,
 }
@@ -102,7 +102,7 @@ pub(crate) struct IoLoop {
     scratch: Vec<u8>,
     /// Connections with more to read than one pass takes.
     again: Vec<u64>,
-    /// Connections of stopped listeners, which go a few in each pass.
+    /// Connections of stopped listeners, and those whose certificates may have been revoked: a few in each pass.
     going: Vec<u64>,
     is_stopping: bool,
 }
@@ -110,7 +110,7 @@ pub(crate) struct IoLoop {
 const WAKER: Token = Token(usize::MAX);
 const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1024;
-/// Closed in one pass when a listener is stopped; the rest waits for the next.
+/// Looked at in one pass, and perhaps closed; the rest waits for the next.
 const GOING_PER_PASS: usize = 256;
 /// How long a closed socket is read on for the sake of its last words.
 const LINGER_MS: u64 = 1000;
@@ -165,6 +165,12 @@ impl IoLoop {
                 Err(error) => return Err(error),
             }
             self.turn.begin(clock::now());
+            let mut again = std::mem::take(&mut self.again);
+            if !again.is_empty() {
+                // A pass does most for those that it begins with: each of them is the first in its turn.
+                again.rotate_left(1);
+                again.into_iter().for_each(|key| self.handle_readable(key));
+            }
             let mut is_woken = false;
             for event in &events {
                 if event.token() == WAKER {
@@ -186,9 +192,6 @@ impl IoLoop {
                         self.give(key, &mut balance);
                     }
                 }
-            }
-            for key in std::mem::take(&mut self.again) {
-                self.handle_readable(key);
             }
             if is_woken {
                 self.handle.is_woken.store(false, Ordering::Release);
@@ -234,8 +237,8 @@ impl IoLoop {
                     self.handle_readable(key);
                 }
             }
-            Command::CloseStopped => {
-                let going = self.connections.iter().filter(|(_, (_, it))| it.is_to_go());
+            Command::CloseUnwanted => {
+                let going = self.connections.iter().filter(|(_, (_, it))| it.may_have_to_go());
                 let keys = going.map(|(at, (generation, _))| key_of(*generation, at));
                 self.going = keys.collect();
             }
@@ -314,8 +317,8 @@ impl IoLoop {
     fn adopt(&mut self, connection: Connection) {
         let key = self.next_key();
         connection.link.home.lock().key = key;
-        // Its listener may have been stopped while it was on its way.
-        if connection.is_to_go() {
+        // Its listener may have been stopped, or its certificate revoked, while it was on its way.
+        if connection.may_have_to_go() {
             self.going.push(key);
         }
         self.settle(key, connection);
@@ -325,8 +328,8 @@ impl IoLoop {
     fn close_going(&mut self) {
         for _ in 0..GOING_PER_PASS {
             let Some(key) = self.going.pop() else { return };
-            if self.get(key).is_some_and(|connection| connection.is_to_go()) {
-                self.close(key, &Close::from(CloseCause::Kicked));
+            if let Some(cause) = self.get(key).and_then(|connection| connection.why_to_go()) {
+                self.close(key, &Close::from(cause));
             }
         }
     }

@@ -18,6 +18,7 @@ mod balance;
 pub mod clock;
 pub mod config;
 mod connection;
+mod der;
 mod io_loop;
 mod listener;
 mod listener_set;
@@ -29,7 +30,10 @@ mod transport;
 
 pub use listener_set::{ListenerSet, ListenerView};
 pub use server::{Server, ServerOptions, StartError};
-pub use tls_setup::{ReloadableTls, TlsSetupError};
+pub use tls_setup::{
+    CRL_BYTES_MAX, CrlError, Fetched, OCSP_BYTES_MAX, OcspError, OcspQuestion, ReloadableTls,
+    RevocationState, StapleState, TlsSetupError,
+};
 
 /// The parsers of outside bytes, for the fuzz targets only.
 #[doc(hidden)]

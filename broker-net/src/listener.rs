@@ -188,6 +188,8 @@ fn describe(error: &io::Error) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use broker_core::config::GroupLimits;
+
     use crate::config::Protocol;
 
     /// A listener on a free port of the loopback interface that lets everybody in.
@@ -200,6 +202,8 @@ pub(crate) mod tests {
             acceptors: 16,
             max_connections: 1000,
             max_conn_rate: 0,
+            rate_limit: None,
+            limits: GroupLimits::default(),
             max_half_open_per_ip: 0,
             access: Vec::new(),
             proxy_protocol: false,

@@ -13,6 +13,7 @@ use crate::config::{Bind, ListenerConfig};
 use crate::io_loop::{Command, LoopHandle};
 use crate::listener::{self, ListenerSetup};
 use crate::server::StartError;
+use crate::tls_setup::{Fetched, Lists, RevocationState};
 
 /// One listener as it stands.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ pub struct ListenerSet {
     /// Not held: the broker knows this set.
     broker: Weak<Broker>,
     data_dir: PathBuf,
+    fetched: Fetched,
     acceptor: AcceptorHandle,
     loops: Vec<Arc<LoopHandle>>,
     entries: Mutex<Vec<Entry>>,
@@ -56,13 +58,13 @@ struct Entry {
 impl ListenerSet {
     pub(crate) fn new(
         broker: &Arc<Broker>,
-        data_dir: PathBuf,
+        (data_dir, fetched): (PathBuf, Fetched),
         acceptor: AcceptorHandle,
         loops: Vec<Arc<LoopHandle>>,
     ) -> Self {
         let broker = Arc::downgrade(broker);
         let (entries, orders) = (Mutex::default(), Mutex::default());
-        Self { broker, data_dir, acceptor, loops, entries, orders }
+        Self { broker, data_dir, fetched, acceptor, loops, entries, orders }
     }
 
     pub(crate) fn stop_accepting(&self) {
@@ -144,7 +146,8 @@ impl ListenerSet {
     pub fn restart(&self, name: &str) -> Result<(), StartError> {
         let _one = self.orders.lock();
         let config = self.find(name)?;
-        let setup = ListenerSetup::new(ListenerConfig::clone(&config), &self.data_dir)?;
+        let setup =
+            ListenerSetup::new(ListenerConfig::clone(&config), &self.data_dir, &self.fetched)?;
         self.close(name);
         let listener = listener::bind(&config)?;
         self.run(Opened { name: name.into(), listener, setup: Arc::new(setup) });
@@ -165,7 +168,7 @@ impl ListenerSet {
             return Err(StartError::Running { name: name.to_string() });
         }
         let broker = self.broker.upgrade().ok_or(StartError::Ended)?;
-        self.run(open(&broker, config, &self.data_dir)?);
+        self.run(open(&broker, config, &self.data_dir, &self.fetched)?);
         Ok(())
     }
 
@@ -183,17 +186,15 @@ impl ListenerSet {
         self.acceptor.send(Order::Close(name, done));
         let _ = closed.recv_deadline(until);
         setup.set_stopped();
-        for handle in &self.loops {
-            handle.send(Command::CloseStopped);
-        }
+        self.close_unwanted();
         while setup.n_connections() > 0 && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
         }
         true
     }
 
-    /// Reads all certificates again. New connections get the new ones; where one cannot be read, the old
-    /// one stays in force.
+    /// Reads all certificates and revocation lists again. New connections get the new ones, and whom they revoke is
+    /// closed; where one cannot be read, the old one stays in force.
     ///
     /// # Errors
     /// What could not be read, one text for each listener.
@@ -203,7 +204,42 @@ impl ListenerSet {
             .iter()
             .filter_map(|entry| entry.setup.reload().err().map(|error| error.to_string()))
             .collect();
+        if entries.iter().any(|entry| entry.setup.has_crls()) {
+            self.close_unwanted();
+        }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Takes revocation lists and stapled answers of all listeners again, those of files and those fetched; whom lists
+    /// revoke is closed. Where one cannot be read, the old ones stay in force.
+    ///
+    /// # Errors
+    /// What could not be read, by the key of the listener.
+    pub fn refresh(&self) -> Result<(), Vec<(String, String)>> {
+        let entries = self.entries.lock();
+        let (mut errors, mut has_changed) = (Vec::new(), false);
+        for entry in &*entries {
+            match entry.setup.refresh() {
+                Ok(lists) => has_changed |= lists == Lists::New,
+                Err(error) => errors.push((entry.setup.config().key(), error.to_string())),
+            }
+        }
+        if has_changed {
+            self.close_unwanted();
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// What those listeners know about revocation that are to.
+    #[must_use]
+    pub fn revocation_states(&self) -> Vec<RevocationState> {
+        self.entries.lock().iter().filter_map(|entry| entry.setup.revocation_state()).collect()
+    }
+
+    fn close_unwanted(&self) {
+        for handle in &self.loops {
+            handle.send(Command::CloseUnwanted);
+        }
     }
 }
 
@@ -254,13 +290,14 @@ pub(crate) fn open(
     broker: &Arc<Broker>,
     config: ListenerConfig,
     data_dir: &Path,
+    fetched: &Fetched,
 ) -> Result<Opened, StartError> {
     if !broker.config().zones.contains_key(&config.zone) {
         return Err(StartError::Zone { key: config.key(), zone: config.zone });
     }
     let name = listener_name(&config);
     let listener = listener::bind(&config)?;
-    let setup = Arc::new(ListenerSetup::new(config, data_dir)?);
+    let setup = Arc::new(ListenerSetup::new(config, data_dir, fetched)?);
     Ok(Opened { name, listener, setup })
 }
 

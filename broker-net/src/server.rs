@@ -18,7 +18,7 @@ use crate::io_loop::{Command, IoLoop, LoopHandle};
 use crate::listener::ListenError;
 use crate::listener_set::{self, ListenerSet, ListenerView};
 use crate::requests::{self, Requests};
-use crate::tls_setup::TlsSetupError;
+use crate::tls_setup::{Fetched, TlsSetupError};
 
 /// What a server is started with.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,8 @@ pub struct ServerOptions {
     pub io_threads: usize,
     /// Where certificates that are made here are kept.
     pub data_dir: PathBuf,
+    /// Revocation lists of `crl_url`, as far as they have been fetched.
+    pub fetched: Fetched,
 }
 
 /// Why a server, or one listener, does not start. Nothing is left half-started.
@@ -107,10 +109,10 @@ impl Server {
     /// # Errors
     /// One listener cannot be opened: then none is.
     pub fn start(broker: &Arc<Broker>, options: ServerOptions) -> Result<Self, StartError> {
-        let ServerOptions { listeners, io_threads, data_dir } = options;
+        let ServerOptions { listeners, io_threads, data_dir, fetched } = options;
         let opened = listeners
             .into_iter()
-            .map(|config| listener_set::open(broker, config, &data_dir))
+            .map(|config| listener_set::open(broker, config, &data_dir, &fetched))
             .collect::<Result<Vec<_>, _>>()?;
         let runtime = requests::runtime()?;
         let io_threads = match io_threads {
@@ -130,8 +132,8 @@ impl Server {
         threads.push(acceptor.start()?);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let housekeeper = keep_house(broker, &is_stopping)?;
-        let listeners =
-            Arc::new(ListenerSet::new(broker, data_dir, acceptor_handle, handles.clone()));
+        let files = (data_dir, fetched);
+        let listeners = Arc::new(ListenerSet::new(broker, files, acceptor_handle, handles.clone()));
         let server = Self {
             broker: Arc::clone(broker),
             loops: handles,

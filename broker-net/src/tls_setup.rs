@@ -1,18 +1,20 @@
-//! From the TLS keys of a listener to what rustls wants, and the certificate made at first start.
+//! From the TLS keys of a listener to what rustls wants.
 
+mod clients;
+mod crl;
+mod fetched;
+mod ocsp;
 mod reloadable;
+mod self_signed;
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
@@ -20,8 +22,15 @@ use rustls::server::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use self::clients::{ClientVerifier, Mandatory};
+use self::crl::Crls;
+pub use self::crl::{CRL_BYTES_MAX, CrlError};
+pub use self::fetched::Fetched;
+use self::ocsp::Good;
+pub use self::ocsp::{OCSP_BYTES_MAX, OcspError, OcspQuestion};
 pub use self::reloadable::ReloadableTls;
-use crate::config::TlsConfig;
+use self::self_signed::self_signed;
+use crate::config::{OcspStapling, TlsConfig};
 
 /// What is wrong with the TLS of a listener; the operator's to fix.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +56,14 @@ enum Cause {
     Tls(#[from] rustls::Error),
     #[error("not usable to verify clients: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    #[error("{0}")]
+    Crl(#[from] CrlError),
+    #[error("{0}")]
+    Ocsp(#[from] OcspError),
+    #[error("must hold the issuer's certificate as well, for ocsp_stapling")]
+    NoIssuer,
+    #[error("the certificate names no OCSP responder")]
+    NoResponder,
     #[error("must be given as well")]
     Missing,
     #[error("making a certificate: {0}")]
@@ -62,60 +79,243 @@ impl From<pem::Error> for Cause {
     }
 }
 
-/// What is read from the files, and the key of session tickets that goes with it.
+/// Where what a listener's TLS needs is read from.
 #[derive(Debug, Clone)]
-struct Material {
+pub(crate) struct TlsSource {
+    pub(crate) config: TlsConfig,
+    /// `listener.ssl.external`.
+    pub(crate) key: String,
+    /// Where the certificate is made if none is configured.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) fetched: Fetched,
+}
+
+/// What is read from there, and the key of session tickets that goes with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Material {
+    /// With the answer that is stapled to it.
     certified_key: Arc<CertifiedKey>,
-    verifier: Arc<dyn ClientCertVerifier>,
-    /// A fresh key for each: it ends sessions that an earlier list of authorities had let in.
+    staple_until_s: Option<u64>,
+    /// `None` asks no client for a certificate.
+    clients: Option<Arc<ClientVerifier>>,
+    /// A fresh key for each: it ends sessions that earlier authorities and lists had let in.
     ticketer: Arc<dyn ProducesTickets>,
 }
 
-/// Reads the files and builds the configuration. `key` is `listener.ssl.external`; `data_dir` is
-/// where the certificate is made if none is configured.
-pub(crate) fn load(
-    config: &TlsConfig,
-    key: &str,
-    data_dir: &Path,
-) -> Result<Arc<ServerConfig>, TlsSetupError> {
-    let Material { certified_key, verifier, ticketer } = read(config, key, data_dir)?;
-    let resolver = Arc::new(SingleCertAndKey::from(certified_key));
-    build(config, verifier, resolver, ticketer).map_err(|error| unusable(config, key, error))
+/// What a listener knows about revocation, as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationState {
+    /// `listener.ssl.external`.
+    pub key: String,
+    /// `crl_url`.
+    pub urls: Vec<String>,
+    /// `crl_refresh` in milliseconds.
+    pub refresh_ms: u64,
+    /// When the first of its lists is out of date, in seconds since the Unix epoch.
+    pub next_update_s: Option<u64>,
+    /// `None` without `ocsp_stapling`.
+    pub staple: Option<StapleState>,
 }
 
-fn read(config: &TlsConfig, key: &str, data_dir: &Path) -> Result<Material, TlsSetupError> {
-    let error = |name: &str, value: &Path, cause: Cause| TlsSetupError {
-        key: format!("{key}.{name}"),
-        value: value.display().to_string(),
-        cause,
-    };
-    let (certfile, keyfile) = match (&config.certfile, &config.keyfile) {
-        (Some(certfile), Some(keyfile)) => (certfile.clone(), keyfile.clone()),
-        (Some(_), None) => return Err(error("keyfile", Path::new(""), Cause::Missing)),
-        (None, Some(_)) => return Err(error("certfile", Path::new(""), Cause::Missing)),
-        (None, None) => {
-            let folder = data_dir.join("certs");
-            self_signed(&folder).map_err(|cause| error("certfile", &folder, cause))?
-        }
-    };
-    let chain =
-        read_certificates(&certfile).map_err(|cause| error("certfile", &certfile, cause))?;
-    let private_key = PrivateKeyDer::from_pem_file(&keyfile).map_err(|cause| {
-        let cause = match cause {
-            pem::Error::NoItemsFound => Cause::NoKey,
-            other => other.into(),
+/// What is stapled to a listener's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StapleState {
+    /// What has to be asked; `None` where the answer comes from a file.
+    pub question: Option<OcspQuestion>,
+    /// Whether there is an answer in date.
+    pub is_there: bool,
+    /// Until when, in seconds since the Unix epoch.
+    pub until_s: Option<u64>,
+}
+
+impl TlsSource {
+    pub(crate) fn read(&self) -> Result<Material, TlsSetupError> {
+        let Self { config, data_dir, .. } = self;
+        let (certfile, keyfile) = match (&config.certfile, &config.keyfile) {
+            (Some(certfile), Some(keyfile)) => (certfile.clone(), keyfile.clone()),
+            (Some(_), None) => return Err(self.error("keyfile", Path::new(""), Cause::Missing)),
+            (None, Some(_)) => return Err(self.error("certfile", Path::new(""), Cause::Missing)),
+            (None, None) => {
+                let folder = data_dir.join("certs");
+                self_signed(&folder).map_err(|cause| self.error("certfile", &folder, cause))?
+            }
         };
-        error("keyfile", &keyfile, cause)
-    })?;
-    let verifier = verifier(config).map_err(|cause| {
-        let path = config.cacertfile.as_deref().unwrap_or_else(|| Path::new(""));
-        error("cacertfile", path, cause)
-    })?;
-    let certified_key = CertifiedKey::from_der(chain, private_key, &ring::default_provider())
-        .map_err(|cause| error("certfile", &certfile, cause.into()))?;
-    let ticketer =
-        ring::Ticketer::new().map_err(|cause| error("certfile", &certfile, cause.into()))?;
-    Ok(Material { certified_key: Arc::new(certified_key), verifier, ticketer })
+        let unusable = |cause| self.error("certfile", &certfile, cause);
+        let chain = read_certificates(&certfile).map_err(unusable)?;
+        let private_key = PrivateKeyDer::from_pem_file(&keyfile).map_err(|cause| {
+            let cause = match cause {
+                pem::Error::NoItemsFound => Cause::NoKey,
+                other => other.into(),
+            };
+            self.error("keyfile", &keyfile, cause)
+        })?;
+        let mut certified_key =
+            CertifiedKey::from_der(chain, private_key, &ring::default_provider())
+                .map_err(|cause| unusable(cause.into()))?;
+        let staple_until_s = self.staple(&mut certified_key)?;
+        let clients = self.clients()?.map(Arc::new);
+        let ticketer = ring::Ticketer::new().map_err(|cause| unusable(cause.into()))?;
+        Ok(Material { certified_key: Arc::new(certified_key), staple_until_s, clients, ticketer })
+    }
+
+    /// Reads revocation lists and the stapled answer again; `None` if all of it is as in `old`.
+    pub(crate) fn read_refreshed(
+        &self,
+        old: &Material,
+    ) -> Result<Option<Refreshed>, TlsSetupError> {
+        let mut material = old.clone();
+        let mut lists = Lists::Same;
+        if let (Some(clients), Some(crls)) = (&old.clients, self.crls()?)
+            && !clients.crls().is_some_and(|old| old.is_same(&crls))
+        {
+            material.clients = Some(Arc::new(clients.with_crls(crls)));
+            material.ticketer = ring::Ticketer::new().map_err(|cause| self.unusable(cause))?;
+            lists = Lists::New;
+        }
+        let mut certified_key = CertifiedKey::clone(&old.certified_key);
+        material.staple_until_s = self.staple(&mut certified_key)?;
+        let is_stapled_alike = certified_key.ocsp == old.certified_key.ocsp;
+        material.certified_key = Arc::new(certified_key);
+        let is_same = lists == Lists::Same && is_stapled_alike;
+        Ok((!is_same).then_some(Refreshed { material, lists }))
+    }
+
+    /// Staples the answer that there is to the certificate, or none; returns until when it holds.
+    fn staple(&self, certified: &mut CertifiedKey) -> Result<Option<u64>, TlsSetupError> {
+        let good = match &self.config.ocsp_stapling {
+            Some(stapling) => self.answer(stapling, &certified.cert)?,
+            None => None,
+        };
+        let until_s = good.as_ref().and_then(|good| good.next_update_s);
+        certified.ocsp = good.map(|good| good.response);
+        Ok(until_s)
+    }
+
+    /// An answer that is out of date is none: that a server of files or a responder is late stops no listener.
+    fn answer(
+        &self,
+        stapling: &OcspStapling,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Option<Good>, TlsSetupError> {
+        let certfile = self.config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
+        let question = OcspQuestion::about(chain)
+            .ok_or_else(|| self.error("certfile", certfile, Cause::NoIssuer))?;
+        let now_s = UnixTime::now().as_secs();
+        let (place, answer) = match stapling {
+            OcspStapling::Fetch if question.responder().is_none() => {
+                (Path::new("fetch"), Err(Cause::NoResponder))
+            }
+            OcspStapling::Fetch => return Ok(self.fetched.answer(&question, now_s)),
+            OcspStapling::File(path) => {
+                let read = read_bounded(path, OCSP_BYTES_MAX).map_err(Cause::from);
+                let good = read.and_then(|bytes| match question.check(&bytes, now_s) {
+                    Err(OcspError::OutOfDate) => Ok(None),
+                    checked => Ok(Some(checked?)),
+                });
+                (path.as_path(), good)
+            }
+        };
+        answer.map_err(|cause| self.error("ocsp_stapling", place, cause))
+    }
+
+    pub(crate) fn server_config(
+        &self,
+        material: &Material,
+    ) -> Result<Arc<ServerConfig>, TlsSetupError> {
+        let resolver = SingleCertAndKey::from(Arc::clone(&material.certified_key));
+        build(&self.config, material.verifier(), Arc::new(resolver), material.ticketer.clone())
+            .map_err(|error| self.unusable(error))
+    }
+
+    /// `None` where neither lists nor stapling are configured.
+    pub(crate) fn revocation_state(&self, material: &Material) -> Option<RevocationState> {
+        let config = &self.config;
+        if !config.has_crls() && config.ocsp_stapling.is_none() {
+            return None;
+        }
+        let staple = config.ocsp_stapling.as_ref().map(|stapling| StapleState {
+            question: match stapling {
+                OcspStapling::Fetch => OcspQuestion::about(&material.certified_key.cert),
+                OcspStapling::File(_) => None,
+            },
+            is_there: material.certified_key.ocsp.is_some(),
+            until_s: material.staple_until_s,
+        });
+        let crls = material.clients.as_ref().and_then(|clients| clients.crls());
+        Some(RevocationState {
+            key: self.key.clone(),
+            urls: if crls.is_some() { config.crl_url.clone() } else { Vec::new() },
+            refresh_ms: config.crl_refresh_ms,
+            next_update_s: crls.and_then(Crls::next_update_s),
+            staple,
+        })
+    }
+
+    fn clients(&self) -> Result<Option<ClientVerifier>, TlsSetupError> {
+        let Self { config, .. } = self;
+        if !config.verify_peer {
+            return Ok(None);
+        }
+        let cacertfile = config.cacertfile.as_deref().unwrap_or_else(|| Path::new(""));
+        let roots = match &config.cacertfile {
+            Some(path) => read_roots(path),
+            None => Err(Cause::Missing),
+        };
+        let roots = roots.map_err(|cause| self.error("cacertfile", cacertfile, cause))?;
+        let is_mandatory = if config.fail_if_no_peer_cert { Mandatory::Yes } else { Mandatory::No };
+        ClientVerifier::new(roots, is_mandatory, config.crl_check, self.crls()?)
+            .map(Some)
+            .map_err(|cause| self.error("cacertfile", cacertfile, cause.into()))
+    }
+
+    /// `None` where none is configured.
+    fn crls(&self) -> Result<Option<Crls>, TlsSetupError> {
+        let Self { config, fetched, .. } = self;
+        if !config.has_crls() {
+            return Ok(None);
+        }
+        Crls::read(&config.crlfile, &config.crl_url, fetched)
+            .map(Some)
+            .map_err(|(path, cause)| self.error("crlfile", &path, cause.into()))
+    }
+
+    fn error(&self, name: &str, value: &Path, cause: Cause) -> TlsSetupError {
+        let (key, value) = (format!("{}.{name}", self.key), value.display().to_string());
+        TlsSetupError { key, value, cause }
+    }
+
+    /// What no file is to blame for.
+    fn unusable(&self, error: rustls::Error) -> TlsSetupError {
+        let certfile = self.config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
+        self.error("certfile", certfile, error.into())
+    }
+}
+
+/// What was read again and differs.
+pub(crate) struct Refreshed {
+    pub(crate) material: Material,
+    pub(crate) lists: Lists,
+}
+
+/// Whether revocation lists have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lists {
+    Same,
+    New,
+}
+
+impl Material {
+    pub(crate) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        match &self.clients {
+            Some(clients) => Arc::clone(clients) as Arc<dyn ClientCertVerifier>,
+            None => WebPkiClientVerifier::no_client_auth(),
+        }
+    }
+
+    /// Whether one of the certificates that somebody came in with has been revoked since.
+    pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.is_revoked(chain))
+    }
 }
 
 fn build(
@@ -136,36 +336,28 @@ fn build(
     Ok(Arc::new(server))
 }
 
-/// What no file is to blame for.
-fn unusable(config: &TlsConfig, key: &str, error: rustls::Error) -> TlsSetupError {
-    let certfile = config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
-    TlsSetupError {
-        key: format!("{key}.certfile"),
-        value: certfile.display().to_string(),
-        cause: error.into(),
-    }
-}
-
 fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     let tls13 = config.tls13.then_some(&rustls::version::TLS13);
     let tls12 = config.tls12.then_some(&rustls::version::TLS12);
     tls13.into_iter().chain(tls12).collect()
 }
 
-fn verifier(config: &TlsConfig) -> Result<Arc<dyn ClientCertVerifier>, Cause> {
-    if !config.verify_peer {
-        return Ok(WebPkiClientVerifier::no_client_auth());
-    }
-    let cacertfile = config.cacertfile.as_deref().ok_or(Cause::Missing)?;
+fn read_roots(path: &Path) -> Result<RootCertStore, Cause> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(cacertfile)? {
+    for certificate in read_certificates(path)? {
         roots.add(certificate)?;
     }
-    let provider = Arc::new(ring::default_provider());
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder =
-        if config.fail_if_no_peer_cert { builder } else { builder.allow_unauthenticated() };
-    Ok(builder.build()?)
+    Ok(roots)
+}
+
+/// At most so many bytes; who has more has none of it.
+fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!("longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
@@ -173,63 +365,14 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause>
     if certificates.is_empty() { Err(Cause::NoCertificate) } else { Ok(certificates) }
 }
 
-/// Certificate and key in `folder`, made if they are not there.
-fn self_signed(folder: &Path) -> Result<(PathBuf, PathBuf), Cause> {
-    let (certfile, keyfile) = (folder.join("server.crt"), folder.join("server.key"));
-    if certfile.exists() && keyfile.exists() {
-        return Ok((certfile, keyfile));
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    names.extend(host_name().filter(|name| name != "localhost"));
-    let mut params = rcgen::CertificateParams::new(names)?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "MQTT broker, self-signed");
-    params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    write_pem(&keyfile, "PRIVATE KEY", key.serialized_der())?;
-    write_pem(&certfile, "CERTIFICATE", certificate.der())?;
-    log::warn!(
-        "no certificate configured, made a self-signed one; clients cannot verify it file={}",
-        certfile.display()
-    );
-    Ok((certfile, keyfile))
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_pem(path: &Path, label: &str, der: &[u8]) -> io::Result<()> {
-    let text = BASE64_STANDARD.encode(der);
-    let mut pem = format!("-----BEGIN {label}-----\n");
-    for at in (0..text.len()).step_by(64) {
-        pem.push_str(&text[at..text.len().min(at + 64)]);
-        pem.push('\n');
-    }
-    pem.push_str(&format!("-----END {label}-----\n"));
-    let unfinished = path.with_added_extension("new");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(unfinished, path)
-}
-
-/// The name of this host, where it is a name that may stand in a certificate.
-fn host_name() -> Option<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_owned();
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    (!name.is_empty() && name.chars().all(plain)).then_some(name)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::self_signed::write_pem;
     use super::*;
+    use crate::config::CrlCheck;
 
     /// An empty folder of its own for a test, removed with it.
     pub(crate) struct Folder(pub(crate) PathBuf);
@@ -262,6 +405,11 @@ pub(crate) mod tests {
             certfile: None,
             keyfile: None,
             cacertfile: None,
+            crlfile: Vec::new(),
+            crl_url: Vec::new(),
+            crl_refresh_ms: 3_600_000,
+            crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
             verify_peer: false,
             fail_if_no_peer_cert: false,
             tls12: true,
@@ -271,20 +419,29 @@ pub(crate) mod tests {
         }
     }
 
-    fn error(config: &TlsConfig, folder: &Folder) -> String {
-        load(config, "listener.ssl.external", &folder.0).unwrap_err().to_string()
+    pub(super) fn source(config: TlsConfig, folder: &Folder) -> TlsSource {
+        TlsSource {
+            config,
+            key: "listener.ssl.external".to_owned(),
+            data_dir: folder.0.clone(),
+            fetched: Fetched::default(),
+        }
+    }
+
+    fn error(config: TlsConfig, folder: &Folder) -> String {
+        source(config, folder).read().unwrap_err().to_string()
     }
 
     #[test]
     fn a_certificate_is_made_once_and_kept_private() {
         let folder = Folder::new();
-        load(&config(), "listener.ssl.external", &folder.0).unwrap();
+        source(config(), &folder).read().unwrap();
         let mode =
             |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("certs"), 0o700);
         assert_eq!(mode("certs/server.key"), 0o600);
         let first = fs::read(folder.0.join("certs/server.crt")).unwrap();
-        load(&config(), "listener.ssl.external", &folder.0).unwrap();
+        source(config(), &folder).read().unwrap();
         assert_eq!(fs::read(folder.0.join("certs/server.crt")).unwrap(), first);
         assert_eq!(fs::read_dir(folder.0.join("certs")).unwrap().count(), 2);
     }
@@ -292,13 +449,13 @@ pub(crate) mod tests {
     #[test]
     fn errors_name_key_and_file() {
         let folder = Folder::new();
-        load(&config(), "listener.ssl.external", &folder.0).unwrap();
+        source(config(), &folder).read().unwrap();
         let (cert, key) = (folder.0.join("certs/server.crt"), folder.0.join("certs/server.key"));
         let missing = folder.0.join("missing.pem");
         let good =
             TlsConfig { certfile: Some(cert.clone()), keyfile: Some(key.clone()), ..config() };
         let check = |config: TlsConfig, start: String| {
-            let found = error(&config, &folder);
+            let found = error(config, &folder);
             assert!(found.starts_with(&start), "{found} does not start with {start}");
         };
         check(
@@ -320,6 +477,16 @@ pub(crate) mod tests {
         check(
             TlsConfig { verify_peer: true, ..good.clone() },
             "listener.ssl.external.cacertfile = : must be given".into(),
+        );
+        let crlfile = vec![cert.clone()];
+        check(
+            TlsConfig {
+                verify_peer: true,
+                cacertfile: Some(cert.clone()),
+                crlfile,
+                ..good.clone()
+            },
+            format!("listener.ssl.external.crlfile = {}: holds no revocation list", cert.display()),
         );
         let foreign = rcgen::KeyPair::generate().unwrap();
         let foreign = folder.write("foreign.key", "PRIVATE KEY", foreign.serialized_der());

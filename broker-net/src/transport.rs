@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use crate::listener::ListenerSetup;
 use inbound::Inbound;
 use outbound::{Outbound, WebSocketState};
+use rustls::pki_types::CertificateDer;
 use tls::Tls;
 
 pub(crate) use socket::Socket;
@@ -193,6 +194,16 @@ impl Writer {
             let _ = layers.lock().close(&self.socket);
         }
         let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Whether the client's certificate and those it sent along are such; false without.
+    pub(crate) fn has_peer_chain(
+        &self,
+        is_such: impl FnOnce(&[CertificateDer<'static>]) -> bool,
+    ) -> bool {
+        let Some(layers) = &self.layers else { return false };
+        let out = layers.lock();
+        out.tls.as_ref().and_then(|tls| tls.peer_certificates()).is_some_and(is_such)
     }
 
     /// What is between MQTT and the socket; `None` for plain ones.

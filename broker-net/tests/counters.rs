@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_core::{Broker, ConnectionView, SessionView, Tally, Transport};
-use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
+use broker_net::config::{CrlCheck, ListenerConfig, Protocol, TlsConfig};
 use broker_net::{Server, ServerOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -136,6 +136,11 @@ impl Pki {
             certfile: file("server.crt", certificate.pem()),
             keyfile: file("server.key", key.serialize_pem()),
             cacertfile: file("ca.crt", self.ca.pem()),
+            crlfile: Vec::new(),
+            crl_url: Vec::new(),
+            crl_refresh_ms: 3_600_000,
+            crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
             verify_peer: true,
             fail_if_no_peer_cert: true,
             tls12: true,

@@ -18,7 +18,7 @@ use broker_codec::{
     Subscribe, SubscriptionOptions, SubscriptionRequest,
 };
 use broker_core::{Broker, Metric};
-use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
+use broker_net::config::{CrlCheck, ListenerConfig, Protocol, TlsConfig};
 use broker_net::{Server, ServerOptions};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -237,6 +237,11 @@ impl TlsServer {
             certfile: None,
             keyfile: None,
             cacertfile: None,
+            crlfile: Vec::new(),
+            crl_url: Vec::new(),
+            crl_refresh_ms: 3_600_000,
+            crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
             verify_peer: false,
             fail_if_no_peer_cert: false,
             tls12: true,
@@ -244,8 +249,12 @@ impl TlsServer {
             handshake_timeout_ms: 15_000,
             peer_cert_as_username: None,
         });
-        let options =
-            ServerOptions { listeners: vec![listener], io_threads: 3, data_dir: dir.clone() };
+        let options = ServerOptions {
+            listeners: vec![listener],
+            io_threads: 3,
+            data_dir: dir.clone(),
+            ..ServerOptions::default()
+        };
         let server = Server::start(&broker, options).unwrap();
         let address = broker.listeners().unwrap().list()[0].address.parse().unwrap();
         let config = client_config(&dir.join("certs/server.crt"));

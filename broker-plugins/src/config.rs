@@ -5,6 +5,7 @@ use broker_core::config::{DelayedConfig, RetainedConfig};
 use crate::accounts::AccountsConfig;
 use crate::http_auth::HttpAuthConfig;
 use crate::jwt::JwtConfig;
+use crate::web_hook::WebHookConfig;
 
 /// The keys of all plugins that this broker has, checked one by one.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct PluginsConfig {
     pub auth_username: AccountsConfig,
     /// `auth.jwt.*`.
     pub auth_jwt: JwtConfig,
+    /// `web.hook.*`.
+    pub web_hook: WebHookConfig,
 }
 
 /// Where plugins read the configuration again when they are loaded.

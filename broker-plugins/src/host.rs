@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use broker_core::Broker;
+use broker_core::config::{Anonymous, ZoneConfig};
 use broker_core::extension::{Authenticator, Authorizer};
 use parking_lot::{Mutex, RwLock};
 
@@ -285,7 +286,8 @@ impl PluginHost {
             return;
         }
         let config = self.broker.config();
-        let open = config.zones.values().filter(|zone| zone.allow_anonymous);
+        let is_open = |zone: &&Arc<ZoneConfig>| zone.allow_anonymous == Anonymous::All;
+        let open = config.zones.values().filter(is_open);
         let open: Vec<_> = open.map(|zone| zone.name.as_str()).collect();
         if !open.is_empty() {
             log::warn!(

@@ -1,6 +1,6 @@
 //! `password_hash` of the plugins that read accounts from a data base: how what is stored there is compared.
 
-mod digest;
+pub(crate) mod digest;
 pub(crate) mod random;
 pub(crate) mod stored;
 

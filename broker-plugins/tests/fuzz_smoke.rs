@@ -12,6 +12,33 @@ fn jwt() {
     fuzz("jwt", &JSON, plugins_checks::jwt);
 }
 
+#[test]
+fn acl_file() {
+    fuzz("acl_file", &RULES, plugins_checks::acl_file);
+}
+
+const RULES: Language = Language {
+    bytes: b"{}[]<>\"'.,=#%+/$ \n",
+    words: &[
+        b"{allow, all}.",
+        b"{deny, all}.",
+        b"{'or', [all]}",
+        b"{eq, \"#\"}",
+        b"<<\"a\">>",
+        b"\"%c/#\"",
+        b"\"a/%u\"",
+        b"[[rule]]\npermission = \"allow\"\n",
+        b"access = \"publish\"\n",
+        b"topics = [\"#\"]\n",
+        b"any = [{}]\n",
+        b"topic read a/+\n",
+        b"topic deny #\n",
+        b"pattern readwrite %c/x%u/#\n",
+        b"user zz\n",
+        b"[[[[[[[[",
+    ],
+};
+
 const JSON: Language = Language {
     bytes: b"\0\"{}[].,:-_=09 eA\n",
     words: &[

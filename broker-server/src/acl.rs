@@ -39,8 +39,7 @@ pub(crate) struct Reloadable {
 impl AclRules for Reloadable {
     fn reload(&self) -> Result<usize, String> {
         let n_rules = self.file.reload().map_err(|error| error.to_string())?;
-        // Nothing of them changes but that what they said is forgotten.
-        self.broker.change_extensions(|_| {});
+        self.broker.forget_rights();
         Ok(n_rules)
     }
 }

@@ -41,7 +41,7 @@ use self::given::Given;
 pub(crate) use self::dashboard::DashboardConfig;
 pub(crate) use self::error::{ConfigError, ConfigErrors};
 pub(crate) use self::layers::{Changes, Layers};
-pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
+pub(crate) use self::management::{HttpListener, ManagementConfig};
 pub(crate) use self::monitors::{Marks, MonitorConfig};
 pub(crate) use self::plugins::{plugin_of, prefix_of};
 pub(crate) use self::print::markdown;
@@ -49,7 +49,7 @@ pub(crate) use self::rows::rows;
 pub(crate) use self::rules::RulesConfig;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::store::{OnDamage, OnFailure, StoreConfig};
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Sha256, Sha512, Verifier};
 
 /// Everything a start of the server needs.
 #[derive(Debug)]
@@ -74,8 +74,12 @@ pub(crate) struct ServerConfig {
     pub(crate) rules: RulesConfig,
     /// `acl_file`.
     pub(crate) acl_file: Option<PathBuf>,
+    /// `auth.mosquitto.password_file`.
+    pub(crate) password_file: Option<PathBuf>,
     /// `auth.scram_sha_256.users`.
-    pub(crate) scram_users: BTreeMap<String, Verifier>,
+    pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
+    /// `auth.scram_sha_512.users`.
+    pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// What the operator should know though it stops nothing; to be logged as warnings.
     pub(crate) notes: Vec<String>,
 }
@@ -91,6 +95,17 @@ pub(crate) struct NodeConfig {
     pub(crate) shutdown_timeout_ms: u64,
     /// `node.io_threads`; 0 for one per core.
     pub(crate) io_threads: usize,
+    /// `node.memory_limit`.
+    pub(crate) memory_limit: MemoryLimit,
+}
+
+/// What the broker may keep in memory for its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryLimit {
+    /// So many bytes; 0 for no limit.
+    Bytes(u64),
+    /// So much of what the machine has, or of what its control group may use.
+    Percent(u8),
 }
 
 /// `log.*`.

@@ -11,6 +11,7 @@ mod logging;
 mod management;
 mod monitor;
 mod plugins;
+mod revocation;
 mod rules;
 mod signals;
 mod storage;

@@ -9,25 +9,36 @@ use broker_mgmt::{
     DefaultUser, ListenerOptions, Management, ManagementOptions, Secret, TlsOptions,
 };
 use broker_net::config::Bind;
-use broker_net::{ReloadableTls, TlsSetupError};
+use broker_net::{Fetched, ReloadableTls, TlsSetupError};
 
-use crate::config::{DashboardConfig, HttpListener, HttpsListener, ManagementConfig};
+use crate::config::{DashboardConfig, HttpListener, ManagementConfig};
 
-/// Starts it, unless none of its listeners is enabled. `data_dir` is where a certificate is made if it needs one.
+/// The TLS of its HTTPS listener, if that is enabled. `data_dir` is where a certificate is made if it needs one.
+pub(crate) fn load_tls(
+    config: &ManagementConfig,
+    data_dir: &Path,
+    fetched: &Fetched,
+) -> Result<Option<Arc<ReloadableTls>>, TlsSetupError> {
+    if !config.https.listener.enabled {
+        return Ok(None);
+    }
+    let tls = config.https.tls.clone();
+    ReloadableTls::load(tls, "management.listener.https", data_dir, fetched).map(Arc::new).map(Some)
+}
+
+/// Starts it, unless none of its listeners is enabled.
 pub(crate) fn start(
     config: ManagementConfig,
     dashboard: DashboardConfig,
     ports: Ports,
-    data_dir: &Path,
+    https: Option<&Arc<ReloadableTls>>,
 ) -> anyhow::Result<Option<Management>> {
     let mut listeners = Vec::new();
     if config.http.enabled {
         listeners.push(listener("http:management", &config.http, None));
     }
-    let HttpsListener { listener: https, tls } = config.https;
-    if https.enabled {
-        let tls = ReloadableTls::load(tls, "management.listener.https", data_dir)?;
-        listeners.push(listener("https:management", &https, Some(tls)));
+    if let Some(tls) = https {
+        listeners.push(listener("https:management", &config.https.listener, Some(tls)));
     }
     if listeners.is_empty() {
         return Ok(None);
@@ -48,7 +59,11 @@ pub(crate) fn start(
     Ok(Some(management))
 }
 
-fn listener(name: &str, config: &HttpListener, tls: Option<ReloadableTls>) -> ListenerOptions {
+fn listener(
+    name: &str,
+    config: &HttpListener,
+    tls: Option<&Arc<ReloadableTls>>,
+) -> ListenerOptions {
     ListenerOptions {
         name: name.to_owned(),
         bind: config.bind.socket_addr(),
@@ -58,11 +73,13 @@ fn listener(name: &str, config: &HttpListener, tls: Option<ReloadableTls>) -> Li
         backlog: config.backlog,
         send_timeout: Duration::from_millis(config.send_timeout_ms),
         nodelay: config.nodelay,
-        tls: tls.map(|tls| TlsOptions {
-            server: Arc::clone(tls.server_config()),
-            reload: Arc::new(move || {
-                tls.reload().map_err(|error: TlsSetupError| error.to_string())
-            }),
+        tls: tls.map(|tls| {
+            let (read, looked_up) = (Arc::clone(tls), Arc::clone(tls));
+            TlsOptions {
+                server: Arc::clone(tls.server_config()),
+                reload: Arc::new(move || read.reload().map_err(|error| error.to_string())),
+                is_revoked: Arc::new(move |chain| looked_up.is_revoked(chain)),
+            }
         }),
     }
 }

@@ -6,16 +6,18 @@ use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
     AccountError, Accounts, ConfigSource, DelayedPublish, HttpAuth, Jwt, Plugin, PluginError,
-    PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Subject, Workers, catalogue,
+    PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Subject, WebHook, Workers,
+    catalogue,
 };
 
+use broker_net::clock;
 use broker_rules::engine::RuleEngine;
 
 use crate::live_config::{LiveConfig, Orders};
 use crate::rules::RuleEnginePlugin;
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 9] = [
+pub(crate) const BUILT_IN: [&str; 10] = [
     "emqx_auth_clientid",
     "emqx_auth_http",
     "emqx_auth_jwt",
@@ -25,6 +27,7 @@ pub(crate) const BUILT_IN: [&str; 9] = [
     "emqx_management",
     "emqx_retainer",
     "emqx_rule_engine",
+    "emqx_web_hook",
 ];
 
 /// The plugins at work, and what the management API does with them beside loading and unloading.
@@ -93,6 +96,7 @@ fn built_in(
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Retainer::new(broker)),
         Box::new(RuleEnginePlugin(Arc::clone(rules))),
+        Box::new(WebHook::new(broker, Arc::new(clock::now))),
     ]
 }
 

@@ -1,22 +1,27 @@
 //! Wiring: the one place where the parts meet.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use broker_core::Broker;
-use broker_core::extension::Extensions;
+use broker_core::config::{Anonymous, BrokerConfig};
+use broker_core::extension::{AuthMethod, Authenticator, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
-use broker_net::{Server, ServerOptions};
+use broker_net::config::ListenerConfig;
+use broker_net::{Fetched, Server, ServerOptions};
+use broker_plugins::MosquittoPasswords;
 
 use crate::acl::{Acl, Reloadable};
-use crate::auth::scram::ScramSha256;
+use crate::auth::scram::{self, Scram};
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, machine};
 use crate::plugins::Plugins;
+use crate::revocation::Revocation;
 use crate::rules::Rules;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -34,18 +39,21 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     let mut signals = Incoming::new()?;
     raise_file_limit();
+    dump_no_core();
     make_data_dir(&config.node.data_dir)?;
     log::debug!("store {:?}", config.store);
     let mut extensions = Extensions::default();
-    if !config.scram_users.is_empty() {
-        let method = ScramSha256::new(config.scram_users)
-            .map_err(|_| anyhow!("auth.scram_sha_256: the system gives no random numbers"))?;
-        extensions.auth_methods.push(Arc::new(method));
-    }
+    extensions.auth_methods.extend(scram_method(config.scram_users)?);
+    extensions.auth_methods.extend(scram_method(config.scram_512_users)?);
     let acl = config.acl_file.as_deref().map(Acl::load).transpose().context("acl_file")?;
     extensions.authorizers.extend(acl.as_ref().map(Acl::authorizer));
+    let passwords = config.password_file.as_deref().map(MosquittoPasswords::load).transpose();
+    let passwords = passwords.context("auth.mosquitto.password_file")?.map(Arc::new);
+    let source = passwords.clone().map(|it| it as Arc<dyn Authenticator>);
+    extensions.authenticators.extend(source);
     let mut settings = config.broker;
     settings.durability.queue_memory_bytes = storage::queue_memory_bytes(&config.store)?;
+    settings.memory_limit_bytes = machine::memory_limit(config.node.memory_limit)?;
     let storage = Storage::open(&config.store, settings.durability.level)?;
     let mut builder = Broker::builder().config(settings).extensions(extensions);
     if let Some(storage) = &storage {
@@ -62,7 +70,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
     let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
+    let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
+    let fetched = Fetched::default();
     let options = ServerOptions {
+        fetched: fetched.clone(),
         listeners: config.listeners,
         io_threads: config.node.io_threads,
         data_dir: config.node.data_dir.clone(),
@@ -70,6 +81,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let server = Server::start(&broker, options)?;
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
+    }
+    if let Some(line) = who_is_let_in {
+        log::info!("{line}");
     }
     let ports = Ports {
         broker: Arc::clone(&broker),
@@ -84,9 +98,10 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         usernames: plugins.usernames(),
         rules: rules.engine(),
     };
-    let management =
-        management::start(config.management, config.dashboard, ports, &config.node.data_dir)?;
+    let https = management::load_tls(&config.management, &config.node.data_dir, &fetched)?;
+    let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
+    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched)?;
     if let Some(management) = &management {
         rules.spare(management);
     }
@@ -105,7 +120,13 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     );
     while let Some(signal) = signals.wait() {
         match signal {
-            Signal::Reload => reload(&server, management.as_deref(), acl.as_deref(), &live),
+            Signal::Reload => {
+                reload_passwords(passwords.as_deref());
+                reload(&server, management.as_deref(), acl.as_deref(), &live);
+                if let Some(revocation) = &revocation {
+                    revocation.refresh();
+                }
+            }
             Signal::Stop => break,
         }
     }
@@ -115,6 +136,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         storage.cancel_backups();
     }
     drop(monitor);
+    drop(revocation);
     drop(management);
     let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
     let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));
@@ -129,6 +151,38 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// The method for these users; without any it is not offered.
+fn scram_method<H: scram::Hash>(
+    users: BTreeMap<String, scram::Verifier<H>>,
+) -> anyhow::Result<Option<Arc<dyn AuthMethod>>> {
+    if users.is_empty() {
+        return Ok(None);
+    }
+    let method = Scram::new(users)
+        .map_err(|_| anyhow!("{}: the system gives no random numbers", H::METHOD))?;
+    Ok(Some(Arc::new(method)))
+}
+
+/// Whom listeners that others can reach let in without a user, and what to do about it.
+fn who_is_let_in(listeners: &[ListenerConfig], config: &BrokerConfig) -> Option<&'static str> {
+    let reachable = listeners.iter().filter(|it| match it.bind.socket_addr() {
+        Some(address) => !address.ip().is_loopback(),
+        None => false,
+    });
+    let zones: Vec<_> = reachable.filter_map(|it| config.zones.get(&it.zone)).collect();
+    let any = |who| zones.iter().any(|zone| zone.allow_anonymous == who);
+    if any(Anonymous::All) {
+        Some("clients without a user are let in from everywhere: allow_anonymous = true")
+    } else if any(Anonymous::Local) {
+        Some(
+            "clients without a user are let in from this machine only: 'broker-cli users add NAME' makes a \
+             user, allow_anonymous = true lets everybody in",
+        )
+    } else {
+        None
+    }
 }
 
 /// What SIGHUP asks for: certificates, access rules and log levels. What cannot be read leaves the old in force.
@@ -155,6 +209,14 @@ fn reload(
     errors.iter().for_each(|error| log::error!("the old certificate stays: {error}"));
 }
 
+fn reload_passwords(passwords: Option<&MosquittoPasswords>) {
+    match passwords.map(MosquittoPasswords::reload) {
+        Some(Ok(n_users)) => log::info!("password file read again users={n_users}"),
+        Some(Err(error)) => log::error!("the old passwords stay: {error}"),
+        None => {}
+    }
+}
+
 /// Lets the process open as many files as the system allows it to.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -162,6 +224,16 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Passwords and keys are in memory, and a dump of it lies where others may read it. `prlimit` turns them on again
+/// for a process that is to be looked into.
+fn dump_no_core() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        log::warn!("core dumps stay on: {error}");
     }
 }
 

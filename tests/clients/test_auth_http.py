@@ -100,6 +100,29 @@ def test_rights_are_the_servers_too(start, web, paho):
     assert len(web.of("/acl")) == 5, "nobody is asked about a superuser"
 
 
+def test_a_will_and_a_delayed_message_wait_for_the_server(start, web, paho):
+    config = tables(web)
+    config["plugins"]["loaded"].append("emqx_delayed_publish")
+    port = start(**config).tcp
+    root = paho(port, "r", username="root", password="secret")
+    root.subscribe("#", 1)
+    alice = {"username": "alice", "password": "secret"}
+    will = {"topic": "secret/a", "payload": "gone"}
+    assert paho(port, "m1", will=will, **alice).reason() == NOT_AUTHORIZED
+    will = {"topic": "write/a", "payload": "gone"}
+    leaving = paho(port, "m2", will=will, **alice)
+    assert leaving.reason() == 0
+    assert [asked["topic"] for asked in web.of("/acl")] == ["secret/a", "write/a"]
+    assert paho(port, "m3", will=will, version=V311, **alice).reason() == 0
+    leaving.client.socket().shutdown(2)
+    assert root.receive().payload == b"gone"
+    client = paho(port, "m4", **alice)
+    assert client.publish("$delayed/1/secret/a", qos=1) == NOT_AUTHORIZED
+    assert client.publish("$delayed/1/write/b", b"late", qos=1) in (0, 0x10)
+    assert web.of("/acl")[-1]["topic"] == "write/b"
+    assert root.receive().payload == b"late"
+
+
 def test_mosquitto_clients(start, web, mosquitto_sub):
     port = start(**tables(web)).tcp
     login = ["-u", "root", "-P", "secret"]

@@ -173,7 +173,7 @@ V2 = (
 @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
 def test_a_proxy_names_the_address_of_its_client(start, mosquitto_sub, header):
     proxied = {"bind": "127.0.0.1:0", "proxy_protocol": True, "proxy_protocol_peers": ["127.0.0.1"]}
-    broker = start(listener={"tcp": {"proxied": proxied}})
+    broker = start(allow_anonymous=True, listener={"tcp": {"proxied": proxied}})
     watcher = mosquitto_sub(*tcp(broker.tcp), "-q", 1, "-t", "$SYS/brokers/+/clients/+/connected")
     with socket.create_connection(
         ("127.0.0.1", broker.ports["mqtt:tcp:proxied"]), DEADLINE_S

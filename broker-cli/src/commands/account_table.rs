@@ -1,10 +1,11 @@
-//! `auth-clientid` and `auth-username`: the MQTT clients whose passwords the broker itself keeps.
+//! `auth-clientid` and `users`: the MQTT clients whose passwords the broker itself keeps.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::context::{Context, given_or_stdin, id, parse_rows};
+use super::plugins;
 use crate::api::{Answer, ApiError, Path};
 
 /// Show or change the client ids with passwords of plugin emqx_auth_clientid
@@ -14,7 +15,7 @@ pub(crate) struct AuthClientid {
     command: Option<Command>,
 }
 
-/// Show or change the user names with passwords of plugin emqx_auth_username
+/// Show or change the users that clients connect as, of plugin emqx_auth_username
 #[derive(Debug, Args)]
 pub(crate) struct AuthUsername {
     #[command(subcommand)]
@@ -30,7 +31,7 @@ enum Command {
         #[arg(value_parser = id())]
         name: String,
     },
-    /// Add one
+    /// Add one; the plugin is loaded if it is not
     Add {
         #[arg(value_parser = id())]
         name: String,
@@ -81,8 +82,17 @@ fn run(context: &mut Context, command: Option<&Command>, table: &str, key: &str)
         }
         Some(Command::Add { name, password }) => {
             let password = given_or_stdin(password.as_deref(), "password")?;
-            let answer = context.api.post(&path, &json!({ key: name, "password": password }));
-            changed(context, answer, &format!("added {key} '{name}'"))
+            let account = json!({ key: name, "password": password });
+            let mut answer = context.api.post(&path, &account);
+            let mut said = format!("added {key} '{name}'");
+            if matches!(answer, Err(ApiError::NoRoute { .. })) {
+                // A new broker has no user and checks nobody: who adds the first one wants both.
+                let plugin = format!("emqx_{table}");
+                plugins::load(context, &plugin)?;
+                said = format!("loaded {plugin}, {said}");
+                answer = context.api.post(&path, &account);
+            }
+            changed(context, answer, &said)
         }
         Some(Command::Update { name, password }) => {
             let password = given_or_stdin(password.as_deref(), "password")?;

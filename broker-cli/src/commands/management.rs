@@ -6,6 +6,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use super::account_table::{AuthClientid, AuthUsername};
 use super::acl::Acl;
+use super::admins::Admins;
 use super::alarms::Alarms;
 use super::apps::Apps;
 use super::banned::Banned;
@@ -28,7 +29,6 @@ use super::slow_subscriptions::SlowSubscriptions;
 use super::subscriptions::Subscriptions;
 use super::topic_metrics::TopicMetrics;
 use super::trace::Trace;
-use super::users::Users;
 use super::why::{Drops, Why};
 use crate::api::ApiOptions;
 
@@ -67,10 +67,10 @@ enum Group {
     Banned(Banned),
     #[command(visible_alias = "mgmt")]
     Apps(Apps),
-    #[command(visible_alias = "admins")]
-    Users(Users),
+    Admins(Admins),
     #[command(visible_alias = "clientid")]
     AuthClientid(AuthClientid),
+    #[command(name = "users", visible_alias = "auth-username")]
     AuthUsername(AuthUsername),
     Acl(Acl),
     Config(Config),
@@ -116,7 +116,7 @@ impl Group {
             Self::Alarms(it) => it.run(context),
             Self::Banned(it) => it.run(context),
             Self::Apps(it) => it.run(context),
-            Self::Users(it) => it.run(context),
+            Self::Admins(it) => it.run(context),
             Self::AuthClientid(it) => it.run(context),
             Self::AuthUsername(it) => it.run(context),
             Self::Acl(it) => it.run(context),

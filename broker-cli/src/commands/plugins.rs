@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::context::{Context, id};
-use crate::api::Path;
+use crate::api::{Answer, Path};
 use crate::emqx::atoms;
 use crate::output::Usage;
 use crate::printer::{Column, Listing, left};
@@ -69,7 +69,7 @@ impl Plugins {
                 let listing = Listing { columns: COLUMNS, what: "plugins", emqx: &line };
                 context.printer.rows(data.as_deref(), &rows, &listing)
             }
-            Some(Command::Load(Name { name })) => load(context, name),
+            Some(Command::Load(Name { name })) => load_and_say(context, name),
             Some(Command::Unload(Name { name })) => {
                 let emqx = format!("Plugin {name} unloaded successfully.");
                 let answer = context.api.put_empty(&path(context, name)?.join("unload"));
@@ -110,14 +110,15 @@ fn config_path(context: &Context, name: &str) -> Result<Path> {
     Ok(context.node_path()?.join("plugin_configs").join(name))
 }
 
-fn load(context: &mut Context, name: &str) -> Result<()> {
+/// Has the broker put one to work.
+pub(crate) fn load(context: &mut Context, name: &str) -> Result<Answer> {
     let answer = context.api.put_empty(&path(context, name)?.join("load"));
-    let data = match answer {
-        Ok(answer) => answer.data,
-        Err(error) => {
-            return Err(context.printer.refused(error, |why| format!("load plugin error: {why}")));
-        }
-    };
+    answer
+        .map_err(|error| context.printer.refused(error, |why| format!("load plugin error: {why}")))
+}
+
+fn load_and_say(context: &mut Context, name: &str) -> Result<()> {
+    let data = load(context, name)?.data;
     if context.printer.is_emqx() {
         let started: Option<Vec<String>> =
             data.as_deref().and_then(|data| serde_json::from_str(data.get()).ok());

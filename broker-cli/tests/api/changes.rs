@@ -104,7 +104,7 @@ fn changes_are_the_requests_of_the_document() {
         ),
         ("mgmt delete a", "DELETE /api/v3/apps/a", Value::Null, "deleted a"),
         (
-            "users add u p viewer",
+            "admins add u p viewer",
             "POST /api/v3/users",
             json!({"username": "u", "password": "p", "tags": "viewer"}),
             "added user 'u'",
@@ -115,13 +115,19 @@ fn changes_are_the_requests_of_the_document() {
             json!({"password": "p"}),
             "set the password of 'u'",
         ),
-        ("users tags u t", "PUT /api/v3/users/u", json!({"tags": "t"}), "set the tags of 'u'"),
-        ("users del u", "DELETE /api/v3/users/u", Value::Null, "deleted user 'u'"),
+        ("admins tags u t", "PUT /api/v3/users/u", json!({"tags": "t"}), "set the tags of 'u'"),
+        ("admins del u", "DELETE /api/v3/users/u", Value::Null, "deleted user 'u'"),
         (
             "clientid add c p",
             "POST /api/v3/auth_clientid",
             json!({"clientid": "c", "password": "p"}),
             "added clientid 'c'",
+        ),
+        (
+            "users add u p",
+            "POST /api/v3/auth_username",
+            json!({"username": "u", "password": "p"}),
+            "added username 'u'",
         ),
         (
             "auth-username update u p",
@@ -243,7 +249,7 @@ fn secrets_are_read_from_stdin_where_none_is_given() {
     let server = obedient();
     for (words, key) in [
         (&["users", "add", "u"][..], "password"),
-        (&["users", "passwd", "u", "-"], "password"),
+        (&["admins", "passwd", "u", "-"], "password"),
         (&["clientid", "update", "c"], "password"),
         (&["apps", "insert", "a", "name", "--app-secret", "-"], "secret"),
     ] {

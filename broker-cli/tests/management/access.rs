@@ -38,9 +38,9 @@ fn plugins_are_loaded_unloaded_and_reloaded() {
 fn accounts_decide_who_connects() {
     let broker = Broker::start();
     let hint = "'broker-cli plugins load emqx_auth_username' loads it";
-    broker.fails("auth-username add bob pw", 1, hint);
-    broker.cli("plugins load emqx_auth_username");
-    broker.cli("auth-username add bob pw");
+    broker.fails("users update bob pw", 1, hint);
+    // One command, and a new broker has a user.
+    assert_eq!(broker.cli("users add bob pw"), "loaded emqx_auth_username, added username 'bob'\n");
     broker.fails("auth-username add bob other", 1, "existed");
     assert_eq!(broker.cli("auth-username list"), "bob\n");
     assert_eq!(
@@ -54,7 +54,6 @@ fn accounts_decide_who_connects() {
     broker.mqtt_fails("pub -t t -m x -u bob -P pw");
     broker.cli("auth-username del bob");
     assert_eq!(broker.json("auth-username list"), json!([]));
-    // Called so, `users` are what they were in emqx_ctl.
     broker.cli("plugins load emqx_auth_clientid");
     broker.cli("auth-clientid add meter pw");
     broker.mqtt("pub -t t -m x -i meter -u any -P pw");
@@ -93,19 +92,19 @@ fn bans_cut_off_and_keep_out() {
 #[test]
 fn users_of_the_dashboard_come_and_go() {
     let broker = Broker::start();
-    assert_eq!(broker.json("users"), json!([{"username": "admin", "tags": "administrator"}]));
-    broker.cli("users add ops secretpass viewer");
-    broker.fails("users add ops other viewer", 1, "code 102");
-    broker.cli("users tags ops administrator");
-    broker.cli("users passwd ops otherpass");
+    assert_eq!(broker.json("admins"), json!([{"username": "admin", "tags": "administrator"}]));
+    broker.cli("admins add ops secretpass viewer");
+    broker.fails("admins add ops other viewer", 1, "code 102");
+    broker.cli("admins tags ops administrator");
+    broker.cli("admins passwd ops otherpass");
     assert_eq!(broker.json("admins list")[1], json!({"username": "ops", "tags": "administrator"}));
     // The old spelling prints as it did.
     assert_eq!(broker.cli("admins add eve secretpass viewer --format emqx"), "ok\n");
     assert_eq!(broker.cli("admins del eve --format emqx"), "ok\n");
-    broker.fails("users del admin", 1, "Cannot delete admin");
-    assert_eq!(broker.cli("users del ops"), "deleted user 'ops'\n");
-    broker.fails("users del ops", 1, "Username Not Found");
-    broker.fails("users passwd ops whatever", 1, "code 102");
+    broker.fails("admins del admin", 1, "Cannot delete admin");
+    assert_eq!(broker.cli("admins del ops"), "deleted user 'ops'\n");
+    broker.fails("admins del ops", 1, "Username Not Found");
+    broker.fails("admins passwd ops whatever", 1, "code 102");
 }
 
 #[test]

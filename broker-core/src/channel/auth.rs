@@ -45,6 +45,7 @@ impl Channel {
             deadline_ms: waiting.deadline_ms,
             client_id: client_id.clone(),
             exchange,
+            admission: None,
             traffic: waiting.traffic,
         }));
         self.step(data, turn)
@@ -55,6 +56,9 @@ impl Channel {
         let data = auth.properties.authentication_data().unwrap_or_default();
         match &mut self.state {
             State::Authenticating(waiting) => {
+                if let Some(admission) = waiting.admission.take() {
+                    return self.conclude_exchange(admission, turn);
+                }
                 // [MQTT-4.12.0-3], [MQTT-4.12.0-5]
                 if auth.reason_code != ReasonCode::ContinueAuthentication {
                     return Err(Close::protocol_error("AUTH that does not continue the exchange"));
@@ -89,6 +93,7 @@ impl Channel {
                             addr: connected.client.peer,
                             listener: Arc::clone(&connected.client.listener),
                             zone: Arc::clone(&connected.client.zone),
+                            limits: None,
                             certificate_username: None,
                             certificate: connected.client.certificate.clone(),
                             ws_cookies: connected.client.ws_cookies.clone(),
@@ -115,7 +120,7 @@ impl Channel {
         let State::Authenticating(waiting) = &mut self.state else {
             return Err(Close::protocol_error("AUTH out of place"));
         };
-        let Authenticating { exchange, peer, .. } = &mut **waiting;
+        let exchange = &mut waiting.exchange;
         match exchange.steps.handle(data) {
             AuthStep::Continue(answer) => {
                 let method = exchange.method.clone();
@@ -125,25 +130,41 @@ impl Channel {
             }
             AuthStep::Deny(reason_code) => Err(self.refuse(reason_code, turn)),
             AuthStep::Success { data, username, superuser } => {
-                let bytes = std::mem::take(&mut exchange.connect);
-                let peer = Peer::clone(peer);
                 let admission = Admission::Admitted {
                     superuser,
                     username,
                     auth_data: data,
                     until_ms: u64::MAX,
                 };
-                let mut decoder = Decoder::for_server(u32::MAX);
-                match decoder.decode(&bytes) {
-                    Ok(Some((Packet::Connect(connect), _))) => {
-                        let result = self.conclude_connect(&connect, &peer, admission, turn);
-                        self.observe_refusal(&connect, &result, turn);
-                        result
-                    }
-                    _ => Err(self.refuse(ReasonCode::UnspecifiedError, turn)),
-                }
+                self.conclude_exchange(admission, turn)
             }
         }
+    }
+
+    /// The exchange has let the client in: goes on with the CONNECT that it began with.
+    pub(super) fn conclude_exchange(
+        &mut self,
+        admission: Admission,
+        turn: &mut Turn,
+    ) -> Result<Flow, Close> {
+        let State::Authenticating(waiting) = &mut self.state else {
+            return Err(Close::protocol_error("AUTH out of place"));
+        };
+        let bytes = std::mem::take(&mut waiting.exchange.connect);
+        let peer = waiting.peer.clone();
+        let mut decoder = Decoder::for_server(u32::MAX);
+        let result = match decoder.decode(&bytes) {
+            Ok(Some((Packet::Connect(connect), _))) => {
+                let result = self.conclude_connect(&connect, &peer, admission, turn);
+                self.observe_refusal(&connect, &result, turn);
+                result
+            }
+            _ => Err(self.refuse(ReasonCode::UnspecifiedError, turn)),
+        };
+        if let (Ok(Flow::Wait(_)), State::Authenticating(waiting)) = (&result, &mut self.state) {
+            waiting.exchange.connect = bytes;
+        }
+        result
     }
 
     /// One step of a connected client that proves itself again.

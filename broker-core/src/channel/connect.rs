@@ -11,12 +11,13 @@ use super::auth::Exchange;
 use super::topic_alias::TopicAliases;
 use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, PACKET_MAX, State};
 use crate::access::banned::{Ban, Who};
-use crate::access::run_authenticators;
-use crate::broker::SessionRequest;
+use crate::access::{Decision, run_authenticators};
+use crate::broker::{NoSession, SessionRequest};
 use crate::channel::{Answered, AnsweredKind};
 use crate::client::{ClientId, ClientInfo, Peer};
 use crate::config::ZoneConfig;
 use crate::extension::{Answer, Credentials};
+use crate::limits::{Allowance, Newcomer};
 use crate::message::Publisher;
 use crate::metrics::Metric;
 use crate::observer::{Claim, Event, EventKind};
@@ -90,9 +91,15 @@ impl Channel {
     }
 
     fn begin_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn) -> Result<Flow, Close> {
-        let State::AwaitConnect(waiting) = &mut self.state else {
+        let waiting = match &mut self.state {
+            State::AwaitConnect(waiting) => waiting,
+            State::Authenticating(waiting) if waiting.admission.is_some() => {
+                // An exchange of one step, whose CONNECT is fed again.
+                let admission = waiting.admission.take().expect("it was looked for");
+                return self.conclude_exchange(admission, turn);
+            }
             // [MQTT-3.1.0-2]
-            return Err(Close::protocol_error("second CONNECT"));
+            _ => return Err(Close::protocol_error("second CONNECT")),
         };
         let peer = waiting.peer.clone();
         let admission = waiting.admission.take();
@@ -105,6 +112,9 @@ impl Channel {
             Ok(credentials) => Arc::new(credentials),
             Err(reason_code) => return Err(self.refuse(reason_code, turn)),
         };
+        if let State::AwaitConnect(waiting) = &mut self.state {
+            waiting.client_id = Some(credentials.client_id.clone());
+        }
         if let Some(method) = connect.properties.authentication_method() {
             let methods = &turn.extensions.auth_methods;
             let Some(method) = methods.iter().find(|m| m.name() == method).cloned() else {
@@ -129,6 +139,9 @@ impl Channel {
         peer: &Peer,
         turn: &mut Turn,
     ) -> Result<Credentials, ReasonCode> {
+        if turn.out.pressure.is_over() {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let zone = &peer.zone;
         let username: Option<Arc<str>> =
             peer.certificate_username.clone().or_else(|| connect.username.map(Into::into));
@@ -149,6 +162,10 @@ impl Channel {
         }
         let broker = &turn.broker;
         let address = peer.addr.map(|addr| addr.ip());
+        // Before anybody is asked who that is: guessing passwords is limited by it too.
+        if !broker.limits.let_in(address, &broker.config(), turn.now.mono_ms) {
+            return Err(ReasonCode::ConnectionRateExceeded);
+        }
         let wall_ms = turn.now.wall_ms;
         if zone.enable_ban
             && broker.banned.is_banned(client_id.as_str(), username.as_deref(), address, wall_ms)
@@ -182,10 +199,10 @@ impl Channel {
         admission: Admission,
         turn: &mut Turn,
     ) -> Result<Flow, Close> {
-        let (superuser, proven_name, auth_data, until_ms) = match admission {
-            Admission::Refused(reason_code) => return Err(self.refuse(reason_code, turn)),
+        let (superuser, proven_name, auth_data, until_ms) = match &admission {
+            Admission::Refused(reason_code) => return Err(self.refuse(*reason_code, turn)),
             Admission::Admitted { superuser, username, auth_data, until_ms } => {
-                (superuser, username, auth_data, until_ms)
+                (*superuser, username.clone(), auth_data, *until_ms)
             }
         };
         // On the wall clock it was said, on the monotonic one it is waited for.
@@ -202,13 +219,9 @@ impl Channel {
             (Some(name), true) => name,
             _ => connect.client_id,
         };
-        let client_id = if chosen_id.is_empty() {
-            match assigned_client_id(connect, turn) {
-                Ok(client_id) => client_id,
-                Err(reason_code) => return Err(self.refuse(reason_code, turn)),
-            }
-        } else {
-            ClientId::from(chosen_id)
+        let client_id = match self.claimed_id() {
+            Some(assigned) if chosen_id.is_empty() => assigned.clone(),
+            _ => ClientId::from(chosen_id),
         };
         let keep_alive_s = match zone.server_keep_alive_s {
             Some(imposed) if connect.version.is_v5() => imposed,
@@ -244,16 +257,33 @@ impl Channel {
         if is_banned(&client, turn) {
             return Err(self.refuse(ReasonCode::Banned, turn));
         }
-        let will = connect.will.as_ref().map(|will| Will::new(will, &client.mountpoint));
-        if let Some(will) = &connect.will
-            && !self.may_publish_will(&client, will.topic, turn)
-        {
-            return Err(self.refuse(ReasonCode::NotAuthorized, turn));
+        let will = connect
+            .will
+            .as_ref()
+            .map(|will| Will::new(will, &client.mountpoint, turn.rights_generation));
+        if let Some(will) = &connect.will {
+            match self.authorize_will(&client, will.topic, turn) {
+                Decision::Allow => {}
+                Decision::Deny => return Err(self.refuse(ReasonCode::NotAuthorized, turn)),
+                Decision::Wait(flow) => {
+                    self.keep_admission(admission);
+                    return Ok(flow);
+                }
+            }
         }
         let limits = connection_limits(connect, zone);
         let broker = Arc::clone(&turn.broker);
+        let newcomer = Newcomer {
+            client: &client,
+            peer,
+            predecessor: broker.connected_client(client.client_id.as_str()),
+        };
+        let allowance = match broker.limits.enter(&newcomer, &broker.config(), turn.now.mono_ms) {
+            Ok(allowance) => allowance,
+            Err(reason_code) => return Err(self.refuse(reason_code, turn)),
+        };
         let (id, sink, version) = (self.id, Arc::clone(&self.sink), self.version);
-        let Some(properties) = self.connack_properties(connect, &client, expiry_s, &auth_data)
+        let Some(properties) = self.connack_properties(connect, &client, expiry_s, auth_data)
         else {
             // There is no session that could be told of with a DISCONNECT.
             let cause = CloseCause::Refused(ReasonCode::PacketTooLarge);
@@ -268,13 +298,20 @@ impl Channel {
         let opened = broker.open_session(
             &client,
             &SessionRequest { expiry_s },
-            || Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent),
+            || {
+                Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent)
+                    .paced_by(allowance.as_ref())
+            },
             &mut connack,
             will.as_ref(),
             turn,
         );
-        let Ok((session, session_present)) = opened else {
-            return Err(self.refuse(ReasonCode::QuotaExceeded, turn));
+        let (session, session_present) = match opened {
+            Ok(opened) => opened,
+            Err(NoSession::TooMany) => return Err(self.refuse(ReasonCode::QuotaExceeded, turn)),
+            Err(NoSession::OfAnotherUser) => {
+                return Err(self.refuse(ReasonCode::ClientIdentifierNotValid, turn));
+            }
         };
         turn.out.counters.inc(Metric::PacketsConnAck);
         if turn.out.tracer.is_on() {
@@ -286,11 +323,29 @@ impl Channel {
         }
         let publisher = Publisher::Client(Arc::clone(&client));
         self.expires_ms = expires_ms;
-        self.enter(connect, session, publisher, expiry_s, turn);
+        self.enter(connect, session, publisher, expiry_s, allowance, turn);
         if !session_present {
             self.subscribe_automatically(turn);
         }
         Ok(Flow::Next)
+    }
+
+    /// Who the client claims to be, while its CONNECT is at work.
+    const fn claimed_id(&self) -> Option<&ClientId> {
+        match &self.state {
+            State::AwaitConnect(waiting) => waiting.client_id.as_ref(),
+            State::Authenticating(waiting) => Some(&waiting.client_id),
+            State::Connected(_) | State::Closed => None,
+        }
+    }
+
+    /// The packet that let the client in is fed again, and then nobody is asked once more.
+    fn keep_admission(&mut self, admission: Admission) {
+        match &mut self.state {
+            State::AwaitConnect(waiting) => waiting.admission = Some(admission),
+            State::Authenticating(waiting) => waiting.admission = Some(admission),
+            State::Connected(_) | State::Closed => {}
+        }
     }
 
     /// The connection is accepted: from here on it is a session's.
@@ -300,6 +355,7 @@ impl Channel {
         session: Arc<Session>,
         publisher: Publisher,
         expiry_s: u32,
+        limits: Option<Arc<Allowance>>,
         turn: &mut Turn,
     ) {
         let Publisher::Client(client) = &publisher else { return };
@@ -317,6 +373,7 @@ impl Channel {
             publisher,
             connect_expiry_s: connect.properties.session_expiry_interval().unwrap_or(0),
             receive_maximum: receive_maximum(&zone),
+            limits,
             auth: connect
                 .properties
                 .authentication_method()

@@ -21,11 +21,12 @@ impl Channel {
         match &self.state {
             State::AwaitConnect(_) | State::Authenticating(_) => self.connect_deadline_ms(),
             State::Connected(_) => {
-                let pause = if self.is_paused { self.allowance_until_ms } else { u64::MAX };
+                let pause = if self.is_paused { self.paused_until_ms } else { u64::MAX };
                 let due = self
                     .keep_alive_due_ms()
                     .min(self.next_check_ms)
                     .min(pause)
+                    .min(self.send_at_ms)
                     .min(self.expires_ms);
                 Some(due).filter(|due| *due < u64::MAX)
             }
@@ -64,7 +65,7 @@ impl Channel {
         match &self.state {
             State::AwaitConnect(_) | State::Authenticating(_) => {}
             State::Connected(connected) => {
-                if self.is_paused && now_ms >= self.allowance_until_ms {
+                if self.is_paused && now_ms >= self.paused_until_ms {
                     self.is_paused = false;
                     self.last_packet_ms = now_ms;
                 }
@@ -90,7 +91,7 @@ impl Channel {
             }
             State::Closed => {}
         }
-        Ok(())
+        if now_ms >= self.send_at_ms { self.send_paced(turn) } else { Ok(()) }
     }
 
     /// Sets the next look at unfinished exchanges.

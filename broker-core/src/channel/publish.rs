@@ -27,9 +27,9 @@ impl Channel {
         check_capabilities(publish, zone)?;
         let deny_disconnects = zone.acl_deny_disconnect;
         // One that was waiting for a verdict has been paced before.
-        if let Some((count, interval_ms)) = zone.publish_limit
+        if connected.limits.is_some()
             && self.verdicts.is_none()
-            && let Some(wait) = self.pace(count, interval_ms, turn)
+            && let Some(wait) = self.pace_publish(turn)?
         {
             return Ok(wait);
         }
@@ -39,7 +39,10 @@ impl Channel {
         if let Some(flow) = self.check_received(publish, turn)? {
             return Ok(flow);
         }
-        let decision = self.authorize(Action::Publish, topic, turn)?;
+        let mut decision = self.authorize(Action::Publish, topic, turn)?;
+        if let (Decision::Allow, Some(inner)) = (&decision, delayed_topic(topic, turn)) {
+            decision = self.authorize(Action::Publish, inner, turn)?;
+        }
         let decision = match decision {
             Decision::Wait(flow) => return Ok(flow),
             Decision::Allow => self.check_topic(topic),
@@ -211,9 +214,6 @@ impl Channel {
             let (due_ms, inner) = Delayed::parse(&draft.topic, turn.now).map_err(delayed_reason)?;
             let inner = inner.to_owned();
             self.check_topic(&inner)?;
-            if !self.may_publish_later(&inner, turn) {
-                return Err(ReasonCode::NotAuthorized);
-            }
             draft.topic = Cow::Owned(inner);
             delay = Some(due_ms);
         }
@@ -242,27 +242,12 @@ impl Channel {
             }
         }
     }
+}
 
-    /// `publish_limit`: one PUBLISH of the allowance, or a pause until there is one again.
-    fn pace(&mut self, count: u32, interval_ms: u64, turn: &Turn) -> Option<Flow> {
-        let now_ms = turn.now.mono_ms;
-        if now_ms >= self.allowance_until_ms {
-            self.allowance_until_ms = now_ms + interval_ms;
-            self.allowance = count;
-        }
-        if self.allowance == 0 {
-            return Some(self.pause_until(self.allowance_until_ms));
-        }
-        self.allowance -= 1;
-        None
-    }
-
-    /// The packet at work is to be handled again then.
-    fn pause_until(&mut self, ms: u64) -> Flow {
-        self.allowance_until_ms = self.allowance_until_ms.max(ms);
-        self.is_paused = true;
-        Flow::Pause
-    }
+/// The topic behind `$delayed/…`: the client must have the right to both.
+fn delayed_topic<'a>(topic: &'a str, turn: &Turn) -> Option<&'a str> {
+    let is_delayed = topic.starts_with("$delayed/") && turn.broker.delayed.is_enabled();
+    is_delayed.then(|| Delayed::parse(topic, turn.now).ok()).flatten().map(|(_, inner)| inner)
 }
 
 /// What no client may publish to, whatever its rights.

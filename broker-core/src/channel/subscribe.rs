@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
 use crate::extension::{Action, SubscribeDraft};
+use crate::memory::subscription_bytes;
 use crate::metrics::Metric;
 use crate::modules::rewrite::Rewrite;
 use crate::observer::{Event, EventKind};
@@ -137,16 +138,7 @@ impl Channel {
         let Ok(connected) = self.connected() else { return };
         let (session, client) = (Arc::clone(&connected.session), Arc::clone(&connected.client));
         for wanted in &config.auto_subscriptions {
-            let filter = ClientInfo::fill(
-                &wanted.filter,
-                client.client_id.as_str(),
-                client.username.as_deref(),
-            );
-            // `%c` and `%u` must not bring wildcards of their own.
-            let wildcards = |text: &str| text.matches(['+', '#']).count();
-            if wildcards(&filter) > wildcards(&wanted.filter) {
-                continue;
-            }
+            let Some(filter) = automatic_filter(&wanted.filter, &client) else { continue };
             let options = SubscriptionOptions { qos: wanted.qos, ..SubscriptionOptions::default() };
             let wish = Wish { filter: &filter, options, identifier: 0 };
             if let Ok((_, Some(replay))) = subscribe_one(&session, &client, &wish, turn) {
@@ -186,6 +178,24 @@ impl Channel {
             }
         }
         Ok(Flow::Next)
+    }
+}
+
+/// The filter that an automatic subscription has for a client; `None` if it would have a wildcard more than it was
+/// written with, which `%c` and `%u` must not bring.
+fn automatic_filter(wanted: &str, client: &ClientInfo) -> Option<String> {
+    let (id, name) = (client.client_id.as_str(), client.username.as_deref());
+    let filter = ClientInfo::fill(wanted, id, name);
+    let wildcards = |text: &str| text.matches(['+', '#']).count();
+    (wildcards(&filter) <= wildcards(wanted)).then_some(filter)
+}
+
+impl Broker {
+    /// True if the configuration subscribes the client to that filter.
+    pub(crate) fn is_subscribed_automatically(&self, client: &ClientInfo, filter: &str) -> bool {
+        let config = self.config();
+        let mut wanted = config.auto_subscriptions.iter();
+        wanted.any(|wanted| automatic_filter(&wanted.filter, client).as_deref() == Some(filter))
     }
 }
 
@@ -232,8 +242,9 @@ pub(crate) fn subscribe_one(
         Subscription::new(Arc::clone(&filter), &route, share, options, wish.identifier);
     let old = {
         let mut state = session.lock();
-        let is_full = zone.max_subscriptions > 0
-            && state.subscriptions.len() >= zone.max_subscriptions as usize;
+        let is_full = turn.out.pressure.is_over()
+            || (zone.max_subscriptions > 0
+                && state.subscriptions.len() >= zone.max_subscriptions as usize);
         let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
         if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
             return Err(ReasonCode::QuotaExceeded);
@@ -244,12 +255,21 @@ pub(crate) fn subscribe_one(
             }
             state.record_subscription(&subscription, &mut turn.out);
         }
+        state.forget_revocation(&route);
+        // The rights of this pass may be older than those by which the session was looked at this very moment.
+        if turn.rights_generation < state.rights_generation {
+            state.rights_generation = turn.rights_generation;
+        }
         let old = state.subscriptions.insert(subscription.clone());
         if old.is_none() {
             turn.broker.sessions.note_subscriptions(&state);
+            state.subscription_bytes += subscription_bytes(&filter);
+            session.charge(&mut state, &mut turn.out);
         }
         old
     };
+    // A packet may bring thousands.
+    turn.settle_memory();
     // The client may have come back behind another mountpoint.
     if let Some(old) = old.as_ref().filter(|old| !old.has_route_of(&subscription)) {
         turn.broker.unroute(session, old);
@@ -358,10 +378,46 @@ pub(crate) fn unsubscribe_one(
     if topic::validate_filter(filter).is_err() {
         return ReasonCode::TopicFilterInvalid;
     }
+    end_subscription(session, client, filter, Cause::Asked, turn)
+}
+
+/// Ends a subscription whose right is gone.
+pub(crate) fn revoke_one(
+    session: &Arc<Session>,
+    client: &Arc<ClientInfo>,
+    filter: &str,
+    turn: &mut Turn,
+) {
+    let code = end_subscription(session, client, filter, Cause::Revoked, turn);
+    if code == ReasonCode::Success {
+        turn.out.counters.inc(Metric::SubscriptionsRevoked);
+        let client_id = &client.client_id;
+        log::debug!(
+            "subscription ended: its right is gone client_id={client_id:?} filter={filter:?}"
+        );
+    }
+}
+
+/// Why a subscription ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Asked,
+    /// Its right is gone.
+    Revoked,
+}
+
+fn end_subscription(
+    session: &Arc<Session>,
+    client: &Arc<ClientInfo>,
+    filter: &str,
+    cause: Cause,
+    turn: &mut Turn,
+) -> ReasonCode {
     let mut state = session.lock();
     let subscription = state.subscriptions.remove(filter);
     if subscription.is_some() {
         turn.broker.sessions.note_subscriptions(&state);
+        state.subscription_bytes -= subscription_bytes(filter);
     }
     // Even if there is none: the record of why may not be safe yet, if an earlier connection asked before.
     if state.is_durable {
@@ -370,6 +426,9 @@ pub(crate) fn unsubscribe_one(
     }
     let Some(subscription) = subscription else { return ReasonCode::NoSubscriptionExisted };
     state.end_replay(subscription.route());
+    if cause == Cause::Revoked {
+        state.forget_revoked(&subscription, &mut turn.out);
+    }
     drop(state);
     let broker = Arc::clone(&turn.broker);
     let left = broker.unroute(session, &subscription);
@@ -408,7 +467,7 @@ fn check_filter<'a>(
 }
 
 /// The filter behind a share prefix, which is what rights are about.
-fn plain_filter(filter: &str) -> &str {
+pub(crate) fn plain_filter(filter: &str) -> &str {
     topic::parse_share(filter).map_or(filter, |(_, plain)| plain)
 }
 

@@ -13,7 +13,7 @@ impl Broker {
     /// those that are there, and sessions whose clients are away, keep what they were told. The other settings
     /// count from now on.
     ///
-    /// What stands fast from the start stays as it is: `node_name`, `durability`, `topic_metrics`. For `retained`
+    /// What stands fast from the start stays as it is: `node_name`, `memory_limit_bytes`, `durability`, `topic_metrics`. For `retained`
     /// and `delayed` there are [`configure_retained`](Self::configure_retained) and
     /// [`configure_delayed`](Self::configure_delayed). Every zone that a listener names must be there.
     ///
@@ -25,6 +25,7 @@ impl Broker {
         let config = BrokerConfig {
             node_name: current.node_name.clone(),
             durability: current.durability.clone(),
+            memory_limit_bytes: current.memory_limit_bytes,
             topic_metrics: current.topic_metrics.clone(),
             retained: current.retained.clone(),
             delayed: current.delayed.clone(),

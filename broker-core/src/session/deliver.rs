@@ -42,8 +42,19 @@ impl Session {
         }
         let qos = state.effective_qos(terms, publication.qos);
         let retain = terms.retain_as_published && publication.retain;
-        if state.is_passed_on(qos) {
+        let is_paced = state.is_paced(out.now);
+        if state.is_passed_on(qos) && !is_paced {
             return self.deliver_now(state, terms, publication, retain, out);
+        }
+        if qos == QoS::AtMostOnce && out.pressure.is_near() {
+            out.counters.inc(Metric::DroppedMemory);
+            state.note_refused(publication, DropReason::Memory, out);
+            return false;
+        }
+        if !state.keeps(qos) && is_paced {
+            out.counters.inc(Metric::DroppedOutboxFull);
+            state.note_refused(publication, DropReason::OutboxFull, out);
+            return false;
         }
         if !state.keeps(qos) {
             out.counters.inc(Metric::DroppedOffline);
@@ -105,6 +116,11 @@ impl Session {
         if connection.is_outbox_full() {
             out.counters.inc(Metric::DroppedOutboxFull);
             state.note_refused(publication, DropReason::OutboxFull, out);
+            return false;
+        }
+        if out.pressure.is_near() && connection.outbox.is_blocked() {
+            out.counters.inc(Metric::DroppedMemory);
+            state.note_refused(publication, DropReason::Memory, out);
             return false;
         }
         let topic = if connection.has_mountpoint {
@@ -177,6 +193,11 @@ impl State {
         terms.no_local || (self.client.zone.ignore_loop_deliver && !self.client.version.is_v5())
     }
 
+    /// True if its client has been sent as much as it may be for now.
+    fn is_paced(&mut self, now: Now) -> bool {
+        self.connection.as_mut().is_some_and(|connection| connection.is_paced(now.mono_ms))
+    }
+
     /// The QoS that a message which was published with another goes on with.
     pub(super) fn effective_qos(&self, terms: &Terms, published: QoS) -> QoS {
         if self.upgrades_qos { terms.qos } else { terms.qos.min(published) }
@@ -184,7 +205,10 @@ impl State {
 
     /// True if a message of that QoS goes straight into the outbox, or nowhere.
     pub(super) fn is_passed_on(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce && self.connection.is_some() && !self.queue.holds_qos0()
+        qos == QoS::AtMostOnce
+            && self.connection.is_some()
+            && !self.queue.holds_qos0()
+            && !self.is_unchecked
     }
 
     /// True if a message of that QoS may wait.
@@ -196,6 +220,7 @@ impl State {
     pub(super) fn has_room(&self, qos: QoS) -> bool {
         !self.inflight.is_resending()
             && self.queue.is_empty()
+            && !self.is_unchecked
             && self.connection.as_ref().is_some_and(|connection| {
                 !connection.is_outbox_full() && (connection.quota > 0 || qos == QoS::AtMostOnce)
             })
@@ -223,7 +248,10 @@ impl State {
     pub(crate) fn accept(&mut self, mut delivery: Delivery, out: &mut Out) {
         // What another session gives back has waited there.
         delivery.queued_ms = 0;
-        if delivery.message.here().is_some() && self.has_room(delivery.qos) {
+        if delivery.message.here().is_some()
+            && self.has_room(delivery.qos)
+            && !self.is_paced(out.now)
+        {
             self.send(delivery, Order::Free, out);
             return;
         }
@@ -232,11 +260,29 @@ impl State {
             self.trace_queued(&delivery, out);
         }
         delivery.queued_ms = (out.now.mono_ms as u32).max(1);
+        let before = self.queue.here_bytes();
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
+        self.lose(dropped, Metric::DroppedQueueFull, DropReason::QueueFull, out);
+        let growth = self.queue.growth();
+        let is_short = growth != 0 && out.broker.queues_grew(growth);
+        if growth != 0 {
+            out.pressure = out.broker.pressure();
+        }
+        if self.is_durable && (is_short || out.pressure.is_near()) {
+            self.queue.let_go_newest();
+        } else if out.pressure.is_over() {
+            // What came makes room for itself.
+            let dropped = self.queue.shed(before);
+            self.lose(dropped, Metric::DroppedMemory, DropReason::Memory, out);
+        }
+    }
+
+    /// Counts messages that had to leave the queue.
+    fn lose(&mut self, dropped: Vec<Delivery>, metric: Metric, reason: DropReason, out: &mut Out) {
         for dropped in dropped {
             self.dropped += 1;
-            out.counters.inc(Metric::DroppedQueueFull);
-            self.note_loss(&dropped, DropReason::QueueFull, out);
+            out.counters.inc(metric);
+            self.note_loss(&dropped, reason, out);
             self.record_removed(dropped.step, Removal::QueueFull, out);
             if !self.is_overflow_noted {
                 self.is_overflow_noted = out.broker.client_alarms.note_dropped(
@@ -245,10 +291,6 @@ impl State {
                     out.now,
                 );
             }
-        }
-        let growth = self.queue.growth();
-        if growth != 0 && out.broker.queues_grew(growth) && self.is_durable {
-            self.queue.let_go_newest();
         }
     }
 
@@ -358,12 +400,17 @@ impl State {
 
     fn send_waiting(&mut self, out: &mut Out) {
         self.replays_rest = false;
+        if self.is_unchecked {
+            return;
+        }
         if self.inflight.has_held() {
             self.send_held(out);
         }
         loop {
-            let Some(connection) = &self.connection else { return };
-            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES) {
+            let Some(connection) = &mut self.connection else { return };
+            if connection.outbox.len() >= connection.max_outbox_bytes.min(PUMP_BYTES)
+                || connection.is_paced(out.now.mono_ms)
+            {
                 return;
             }
             let has_quota = connection.quota > 0;
@@ -381,7 +428,11 @@ impl State {
                 } else if next.message.here().is_none() {
                     self.wants_bodies = true;
                     return;
-                } else if !next.may_be_recorded_as_sent(connection, out) {
+                } else if self.revoked.as_ref().is_some_and(|it| self.is_revoked(next, it)) {
+                    self.drop_next(Removal::Revoked, Some(REVOKED), out);
+                } else if let Some(connection) = &self.connection
+                    && !next.may_be_recorded_as_sent(connection, out)
+                {
                     return;
                 } else if has_quota || next.qos == QoS::AtMostOnce {
                     if let Some(mut delivery) = self.queue.pop() {
@@ -391,8 +442,11 @@ impl State {
                 } else {
                     return;
                 }
-            } else if !self.send_retained(has_quota, out) {
-                return;
+            } else {
+                self.revoked = None;
+                if !self.send_retained(has_quota, out) {
+                    return;
+                }
             }
         }
     }
@@ -625,9 +679,10 @@ fn note_delivered(delivery: &Delivery, dup: Dup, client: &Arc<ClientInfo>, out: 
 /// How these losses are counted.
 const EXPIRED: (Metric, DropReason) = (Metric::MessagesExpired, DropReason::Expired);
 const DAMAGED: (Metric, DropReason) = (Metric::DroppedDamaged, DropReason::Damaged);
+const REVOKED: (Metric, DropReason) = (Metric::DroppedRevoked, DropReason::Revoked);
 
 /// The topic as the client knows it, without the prefix its zone puts before it.
-pub(super) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
+pub(crate) fn unmounted<'a>(topic: &'a str, mountpoint: &str) -> &'a str {
     if mountpoint.is_empty() { topic } else { topic.strip_prefix(mountpoint).unwrap_or(topic) }
 }
 

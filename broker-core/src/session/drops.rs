@@ -25,10 +25,14 @@ pub enum DropReason {
     TooLarge,
     /// The queue had no room for it.
     QueueFull,
+    /// The broker had no memory for it.
+    Memory,
     /// Its Message Expiry Interval passed while it waited.
     Expired,
     /// It cannot be read back from the store.
     Damaged,
+    /// The right to the subscription it came by was taken back while it waited.
+    Revoked,
 }
 
 impl DropReason {
@@ -39,8 +43,10 @@ impl DropReason {
         Self::OutboxFull,
         Self::TooLarge,
         Self::QueueFull,
+        Self::Memory,
         Self::Expired,
         Self::Damaged,
+        Self::Revoked,
     ];
 
     /// The word for it, as the label values of the metrics.
@@ -52,8 +58,10 @@ impl DropReason {
             Self::OutboxFull => "outbox_full",
             Self::TooLarge => "too_large",
             Self::QueueFull => "queue_full",
+            Self::Memory => "memory",
             Self::Expired => "expired",
             Self::Damaged => "damaged",
+            Self::Revoked => "revoked",
         }
     }
 }

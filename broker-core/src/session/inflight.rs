@@ -1,12 +1,14 @@
 //! Inflight window: QoS 1 and 2 messages sent and not yet acknowledged.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use broker_codec::{PacketId, QoS};
 
 use super::packet_id::PacketIds;
 use super::queue::{Delivery, Kept};
 use crate::clock::Now;
+use crate::message::Message;
 use crate::store::{Dependency, Store};
 use crate::turn::Out;
 
@@ -27,11 +29,15 @@ struct Window {
     resend_left: usize,
     /// Packets kept back until the store has their records, in the order they are to leave in.
     held: VecDeque<PacketId>,
+    /// What the entries are accounted with.
+    charged: usize,
 }
 
 pub(crate) struct Entry {
     pub(crate) packet_id: PacketId,
     step: u32,
+    /// What it is accounted with until it goes: its share of the message when it came.
+    charged: u32,
     pub(crate) phase: Phase,
     pub(crate) sent_at_ms: u64,
     /// When the PUBLISH first left in the present connection, in microseconds; 0 if it has not.
@@ -65,9 +71,23 @@ impl Entry {
     }
 }
 
+/// A message that many hold counts little for each of them.
+fn charge_of(delivery: &Delivery) -> u32 {
+    // Whoever routes it holds it too, for a moment.
+    let holders = |message: &Arc<Message>| (Arc::strong_count(message) - 1).max(1);
+    let share = |message: &Arc<Message>| message.weight() / holders(message);
+    let bytes = size_of::<Entry>() + delivery.message.here().map_or(0, share);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 impl Inflight {
     pub(crate) fn len(&self) -> usize {
         self.window.as_ref().map_or(0, |window| window.entries.len())
+    }
+
+    /// Bytes it is accounted with.
+    pub(crate) fn charged(&self) -> usize {
+        self.window.as_ref().map_or(0, |window| window.charged)
     }
 
     /// Messages that have yet to leave in the present connection.
@@ -141,9 +161,12 @@ impl Inflight {
         if held.is_some() {
             window.held.push_back(packet_id);
         }
+        let charged = charge_of(&delivery);
+        window.charged += charged as usize;
         window.entries.push_back(Entry {
             packet_id,
             step,
+            charged,
             phase: Phase::Published(delivery),
             sent_at_ms: now.mono_ms,
             first_sent_us: if held.is_none() { now.mono_us() } else { 0 },
@@ -158,9 +181,15 @@ impl Inflight {
         let window = self.window.get_or_insert_default();
         // Every identifier in use is asked for from now on, until these have gone.
         window.ids.restore(packet_id);
+        let charged = match &phase {
+            Phase::Published(delivery) => charge_of(delivery),
+            Phase::Released => size_of::<Entry>() as u32,
+        };
+        window.charged += charged as usize;
         window.entries.push_back(Entry {
             packet_id,
             step: 0,
+            charged,
             phase,
             sent_at_ms: 0,
             first_sent_us: 0,
@@ -245,7 +274,9 @@ impl Inflight {
                 window.resend_left -= 1;
             }
         }
-        window.entries.remove(at)
+        let removed = window.entries.remove(at);
+        window.charged -= removed.as_ref().map_or(0, |entry| entry.charged as usize);
+        removed
     }
 
     /// Removes all messages that `filter` picks, in order. Not while some are still to be resent: where the
@@ -256,6 +287,7 @@ impl Inflight {
         window.resend_left = 0;
         for entry in std::mem::take(&mut window.entries) {
             if filter(&entry) {
+                window.charged -= entry.charged as usize;
                 if let Phase::Published(delivery) = entry.phase {
                     taken.push(delivery);
                 }

@@ -157,6 +157,21 @@ impl Queue {
         self.waiting.get_or_insert_default().push(delivery, zone)
     }
 
+    /// Bytes of the messages that are here, not only in the store.
+    pub(crate) fn here_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.here_bytes)
+    }
+
+    /// Takes the oldest of the lowest priority out until no more than `bytes` are here, or only one message is left.
+    pub(crate) fn shed(&mut self, bytes: usize) -> Vec<Delivery> {
+        let Some(waiting) = &mut self.waiting else { return Vec::new() };
+        let mut shed = Vec::new();
+        while waiting.here_bytes > bytes && waiting.len > 1 {
+            shed.extend(waiting.take(Side::LowestPriority));
+        }
+        shed
+    }
+
     /// Puts a message back that was there before, whatever the limits are now.
     pub(crate) fn restore(&mut self, delivery: Delivery, zone: &ZoneConfig) {
         self.waiting.get_or_insert_default().add(delivery, zone);

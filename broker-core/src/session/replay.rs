@@ -75,7 +75,9 @@ impl State {
         let is_own = replay.no_local && *message.publisher.client_id() == self.client.client_id;
         let Some(message) = replay.page.pop() else { return false };
         // The page may be old: what has replaced the message since went out when it was published.
-        let is_due = !message.is_expired(out.now) && out.broker.retained.is_current(&message);
+        let is_due = !message.is_expired(out.now)
+            && out.broker.retained.is_current(&message)
+            && out.broker.may_stay_published(&message);
         if is_due && !is_own {
             let identifiers = replay.identifiers.clone();
             let kept = Kept::Here(Arc::clone(&message));

@@ -19,12 +19,12 @@ use broker_codec::{
     Ack, Connect, Decoder, Disconnect, Packet, PacketId, Properties, PropertiesBuf, Property,
     Publish, Subscribe, SubscriptionRequest, Unsubscribe, Will,
 };
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::{Anonymous, BrokerConfig, ZoneConfig};
 use broker_core::extension::{Extensions, Store};
 use broker_core::restore::Restored;
 use broker_core::{
-    Answered, Ban, Broker, Channel, Close, CloseCause, Flow, Metric, Now, Page, PageRequest, Peer,
-    ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn, Who,
+    Answered, Ban, Broker, Channel, Close, CloseCause, Flow, ListenerLimits, Metric, Now, Page,
+    PageRequest, Peer, ProtocolVersion, QoS, ReasonCode, Sink, SubscriptionOptions, Turn, Who,
 };
 use disk::Disk;
 use parking_lot::Mutex;
@@ -122,6 +122,8 @@ pub struct Rig {
     pub zone: Arc<ZoneConfig>,
     /// Where clients come from.
     pub address: SocketAddr,
+    /// What the listener they come through limits.
+    pub listener_limits: Option<Arc<ListenerLimits>>,
     conns: Vec<Conn>,
     config: BrokerConfig,
     pub disk: Option<Arc<Disk>>,
@@ -209,6 +211,11 @@ pub fn packet_id(id: u16) -> PacketId {
     PacketId::new(id).expect("tests use identifiers above zero")
 }
 
+/// A zone that lets everybody in.
+pub fn open_zone() -> ZoneConfig {
+    ZoneConfig { allow_anonymous: Anonymous::All, ..ZoneConfig::default() }
+}
+
 impl Rig {
     pub fn new() -> Self {
         Self::with_zone(|_| {})
@@ -228,7 +235,7 @@ impl Rig {
         store: Option<Arc<dyn Store>>,
     ) -> Self {
         let mut config = BrokerConfig { sys_interval_ms: 0, ..BrokerConfig::default() };
-        let mut zone = ZoneConfig::default();
+        let mut zone = open_zone();
         change(&mut config, &mut zone);
         // Sessions that are restored find their zone by its name.
         config.zones.insert(zone.name.clone(), Arc::new(zone.clone()));
@@ -242,7 +249,9 @@ impl Rig {
         let zone = Arc::new(zone);
         let address = "192.0.2.1:1883".parse().expect("an address");
         let conns = Vec::new();
-        let mut rig = Self { broker, turn, now, zone, address, conns, config, disk: None };
+        let listener_limits = None;
+        let mut rig =
+            Self { broker, turn, now, zone, address, listener_limits, conns, config, disk: None };
         rig.turn.begin(now);
         rig
     }
@@ -262,6 +271,7 @@ impl Rig {
             now: self.now,
             zone: Arc::clone(&self.zone),
             address: self.address,
+            listener_limits: self.listener_limits.clone(),
             conns: Vec::new(),
             config: self.config.clone(),
             disk: self.disk.clone(),
@@ -320,6 +330,7 @@ impl Rig {
             listener: "test".into(),
             zone: Arc::clone(&zone),
             certificate_username: None,
+            limits: self.listener_limits.clone(),
             certificate: None,
             ws_cookies: None,
         };
@@ -429,6 +440,11 @@ impl Rig {
         self.settle();
     }
 
+    /// The same of one client, in a pass that has begun already.
+    pub fn feed_only(&mut self, c: C) {
+        self.feed(c);
+    }
+
     /// What a client has posted is read by another thread, which has yet to end its pass.
     pub fn feed_in(&mut self, turn: &mut Turn, c: C) {
         turn.begin(self.now);
@@ -449,7 +465,12 @@ impl Rig {
         }
         let mut at = 0;
         let mut result = Ok(());
-        while conn.waiting.is_none() && conn.channel.wants_input() {
+        match conn.channel.recheck_rights(turn) {
+            Ok(Some(Flow::Wait(answer))) => conn.waiting = Some(answer),
+            Ok(_) => {}
+            Err(close) => result = Err(close),
+        }
+        while result.is_ok() && conn.waiting.is_none() && conn.channel.wants_input() {
             match conn.decoder.decode(&conn.unhandled[at..]) {
                 Ok(Some((packet, len))) => match conn.channel.handle_packet(&packet, turn) {
                     Ok(Flow::Next) => at += len,

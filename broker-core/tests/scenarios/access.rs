@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use broker_codec::{Auth, Packet, Properties, Property, Subscribe, SubscriptionRequest};
+use broker_core::config::{Anonymous, Rate, ZoneConfig};
 use broker_core::extension::{
     Action, Answer, AuthExchange, AuthMethod, AuthStep, Authentication, Authenticator, Authorizer,
     Credentials, Extensions, Interceptor, PublishDraft, SubscribeDraft, Verdict,
@@ -53,11 +54,25 @@ impl Authenticator for Passwords {
 pub struct Topics {
     gate: Option<Arc<AtomicBool>>,
     asked: Mutex<Vec<String>>,
+    last_client: Mutex<Option<Arc<ClientInfo>>>,
+}
+
+impl Topics {
+    /// What it was asked about, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+
+    /// Whom it was asked about last.
+    pub fn last_client(&self) -> Arc<ClientInfo> {
+        self.last_client.lock().clone().expect("it was asked")
+    }
 }
 
 impl Authorizer for Topics {
-    fn authorize(&self, _: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
+    fn authorize(&self, client: &Arc<ClientInfo>, _: Action, topic: &str) -> Answer<Verdict> {
         self.asked.lock().push(topic.to_owned());
+        *self.last_client.lock() = Some(Arc::clone(client));
         let verdict = match topic.split('/').next() {
             Some("open") => Verdict::Allow,
             Some("shut") => Verdict::Deny,
@@ -71,7 +86,7 @@ impl Authorizer for Topics {
 }
 
 pub fn with_topics(gate: Option<Arc<AtomicBool>>) -> (Arc<Topics>, Extensions) {
-    let topics = Arc::new(Topics { gate, asked: Mutex::default() });
+    let topics = Arc::new(Topics { gate, asked: Mutex::default(), last_client: Mutex::default() });
     let extensions = Extensions {
         authorizers: vec![Arc::clone(&topics) as Arc<dyn Authorizer>],
         ..Extensions::default()
@@ -95,9 +110,9 @@ fn login<'a>(
 
 #[test]
 fn a_password_decides_and_anonymous_is_a_setting() {
-    for allow in [true, false] {
-        let mut rig =
-            Rig::build(|_, zone| zone.allow_anonymous = allow, authentication(None), None);
+    for (anonymous, allow) in [(Anonymous::All, true), (Anonymous::Nobody, false)] {
+        let change = |_: &mut _, zone: &mut ZoneConfig| zone.allow_anonymous = anonymous;
+        let mut rig = Rig::build(change, authentication(None), None);
         rig.join(login("c", "bob", b"secret", V5));
         let c = rig.hello(login("c2", "bob", b"wrong", V5));
         rig.check(c, &["CONNACK present=0 0x86"]);
@@ -109,19 +124,46 @@ fn a_password_decides_and_anonymous_is_a_setting() {
     }
 }
 
+/// Without a source that decides, and without a word in the configuration, a network is not let in.
+#[test]
+fn clients_of_this_machine_alone_need_no_user() {
+    for (address, code) in [
+        ("127.0.0.1:50000", "0x00"),
+        ("127.8.9.10:50000", "0x00"),
+        ("[::1]:50000", "0x00"),
+        ("[::ffff:127.0.0.1]:50000", "0x00"),
+        ("192.0.2.1:50000", "0x87"),
+        ("172.17.0.1:50000", "0x87"),
+        ("[2001:db8::1]:50000", "0x87"),
+        ("[::ffff:10.0.0.1]:50000", "0x87"),
+        ("[::]:50000", "0x87"),
+    ] {
+        let local = |zone: &mut ZoneConfig| {
+            zone.allow_anonymous = ZoneConfig::default().allow_anonymous;
+        };
+        let mut rig = Rig::with_zone(local);
+        rig.address = address.parse().unwrap();
+        let c = rig.hello(Hello::v5("c"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+        // A name that nobody checks is no better than none.
+        let c = rig.hello(Hello::v5("d").user("bob"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+    }
+}
+
 /// Answers what it is told, and counts how often.
 struct Says(Authentication, AtomicUsize);
 
 impl Authenticator for Says {
     fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
         self.1.fetch_add(1, Ordering::Relaxed);
-        Answer::Now(self.0)
+        Answer::Now(self.0.clone())
     }
 }
 
 fn says(answers: &[Authentication]) -> (Vec<Arc<Says>>, Extensions) {
     let sources: Vec<_> =
-        answers.iter().map(|answer| Arc::new(Says(*answer, AtomicUsize::new(0)))).collect();
+        answers.iter().map(|answer| Arc::new(Says(answer.clone(), AtomicUsize::new(0)))).collect();
     let authenticators = sources.iter().map(|it| Arc::clone(it) as Arc<dyn Authenticator>);
     let extensions = Extensions { authenticators: authenticators.collect(), ..Default::default() };
     (sources, extensions)
@@ -130,10 +172,11 @@ fn says(answers: &[Authentication]) -> (Vec<Arc<Says>>, Extensions) {
 /// Where `allow_anonymous` says so, who brings neither name nor password is asked about nowhere.
 #[test]
 fn who_brings_nothing_is_asked_about_only_where_he_needs_it() {
-    for (allow, asked, code) in [(true, 0, "0x00"), (false, 1, "0x86")] {
+    let [all, nobody] = [Anonymous::All, Anonymous::Nobody];
+    for (anonymous, asked, code) in [(all, 0, "0x00"), (nobody, 1, "0x86")] {
         let (sources, extensions) =
             says(&[Authentication::Deny(ReasonCode::BadUserNameOrPassword)]);
-        let mut rig = Rig::build(|_, zone| zone.allow_anonymous = allow, extensions, None);
+        let mut rig = Rig::build(|_, zone| zone.allow_anonymous = anonymous, extensions, None);
         let c = rig.hello(Hello::v5("c"));
         rig.check(c, &[&format!("CONNACK present=0 {code}")]);
         assert_eq!(sources[0].1.load(Ordering::Relaxed), asked);
@@ -146,13 +189,13 @@ fn who_brings_nothing_is_asked_about_only_where_he_needs_it() {
 #[test]
 fn a_later_source_may_make_up_for_what_an_earlier_one_misses() {
     use Authentication::{Allow, Deny, Ignore, Missing};
-    let missing = Missing(ReasonCode::BadUserNameOrPassword);
+    let missing = || Missing(ReasonCode::BadUserNameOrPassword);
     for (answers, code) in [
-        (vec![missing, Allow { superuser: false }], "0x00"),
-        (vec![missing], "0x86"),
-        (vec![missing, Ignore], "0x86"),
-        (vec![missing, Missing(ReasonCode::NotAuthorized)], "0x87"),
-        (vec![missing, Deny(ReasonCode::ServerUnavailable)], "0x88"),
+        (vec![missing(), Allow { superuser: false }], "0x00"),
+        (vec![missing()], "0x86"),
+        (vec![missing(), Ignore], "0x86"),
+        (vec![missing(), Missing(ReasonCode::NotAuthorized)], "0x87"),
+        (vec![missing(), Deny(ReasonCode::ServerUnavailable)], "0x88"),
         (vec![Ignore], "0x00"),
     ] {
         let (_, extensions) = says(&answers);
@@ -427,7 +470,8 @@ fn a_failed_verdict_denies_and_is_not_remembered() {
 fn a_publish_that_waits_is_counted_once_against_its_limit() {
     let gate = Arc::new(AtomicBool::new(true));
     let (_, extensions) = with_topics(Some(gate));
-    let mut rig = Rig::build(|_, zone| zone.publish_limit = Some((2, 1_000)), extensions, None);
+    let limit = Some(Rate { amount: 2, interval_ms: 1_000 });
+    let mut rig = Rig::build(|_, zone| zone.publish_limit = limit, extensions, None);
     let c = rig.client("c");
     for id in 1..=3 {
         rig.publish(c, &format!("open/{id}/later"), "x", Q1, id);

@@ -1,11 +1,13 @@
 //! Each metric, moved by exactly one, or by so many bytes, where its description says.
 
 use broker_codec::{Packet, Property, Publish};
+use broker_core::extension::Action;
 use broker_core::store::Condition;
 use broker_core::{Metric, ReasonCode};
 
 use crate::access::{auth, toy, toy_hello};
 use crate::rig::*;
+use crate::rights_change::board;
 
 /// What moves a metric: a world, made ready, the one act, and by how much.
 struct Case {
@@ -125,6 +127,20 @@ fn case_of(metric: Metric) -> Option<Case> {
             rig.publish(p, "t", "x", Q1, 1);
             case(rig, move |rig| rig.publish(p, "t", "x", Q1, 2))
         }
+        Metric::DroppedMemory => {
+            let mut rig = Rig::build(
+                |config, _| config.memory_limit_bytes = 100_000,
+                Default::default(),
+                None,
+            );
+            let p = rig.client("p");
+            let s = rig.join(Hello::v5("s").lasting(1000));
+            rig.subscribed(s, "t", Q0);
+            rig.lose(s);
+            rig.retain(p, "kept", &"x".repeat(83_000));
+            rig.pass_s(1);
+            case(rig, move |rig| rig.publish(p, "t", "x", Q0, 0))
+        }
         Metric::DroppedOutboxFull => {
             let mut rig = Rig::with_zone(|zone| zone.max_outbox_bytes = 20);
             let p = rig.client("p");
@@ -197,6 +213,21 @@ fn case_of(metric: Metric) -> Option<Case> {
                 rig.lose(c);
             }
             case(rig, move |rig| rig.publish(p, "t", "x", Q1, 1))
+        }
+        Metric::SubscriptionsRevoked => {
+            let (board, mut rig) = board();
+            let s = rig.client("s");
+            rig.subscribed(s, "t", Q0);
+            case(rig, move |rig| board.deny(Action::Subscribe, "t", rig))
+        }
+        Metric::DroppedRevoked => {
+            let (board, mut rig) = board();
+            let p = rig.client("p");
+            let s = rig.join(Hello::v5("s").with(Property::ReceiveMaximum(1)));
+            rig.subscribed(s, "t", Q1);
+            rig.publish(p, "t", "x", Q1, 1);
+            rig.publish(p, "t", "x", Q1, 2);
+            case(rig, move |rig| board.deny(Action::Subscribe, "t", rig))
         }
         Metric::PublishDenied => case(pair(), |rig| rig.publish(P, "$SYS/x", "x", Q0, 0)),
     })

@@ -1,7 +1,7 @@
 //! Limits of a connection: what is too much is refused, with the code the protocol has for it.
 
 use broker_codec::{Packet, Properties, Property, Subscribe, SubscriptionRequest, Unsubscribe};
-use broker_core::config::ZoneConfig;
+use broker_core::config::{Rate, ZoneConfig};
 use broker_core::{Ban, CloseCause, Metric, ReasonCode, SubscriptionOptions, Who};
 
 use crate::rig::*;
@@ -55,17 +55,33 @@ fn unreleased_messages_are_forgotten_after_a_while() {
 /// `publish_limit`: a client that publishes too fast is paced, not refused.
 #[test]
 fn a_client_is_paced_to_its_publish_limit() {
-    let mut rig = Rig::with_zone(|zone| zone.publish_limit = Some((2, 1_000)));
+    let mut rig =
+        Rig::with_zone(|zone| zone.publish_limit = Some(Rate { amount: 2, interval_ms: 1_000 }));
     let c = rig.join(Hello { keep_alive_s: 1, ..Hello::v5("c") });
     for id in 1..=5 {
         rig.post(c, &publish("t", "x", Q1, id));
     }
     rig.feed_all();
-    for (ms, acks) in [(0, 2), (999, 0), (1, 2), (1_000, 1)] {
+    for (ms, acks) in [(0, 2), (499, 0), (1, 1), (1_000, 2), (1_000, 0)] {
         rig.pass_ms(ms);
         assert_eq!(rig.out(c).len(), acks, "after {ms}");
     }
     assert_eq!(rig.cause(c), None);
+}
+
+/// A pass that has handled much says so, and the next one begins anew: others than the loudest have their turn.
+#[test]
+fn a_pass_that_has_done_enough_says_so() {
+    let mut rig = Rig::new();
+    let c = rig.client("c");
+    let pings = |n: usize| [0xC0, 0].repeat(n);
+    rig.send_bytes(c, &pings(4_095));
+    assert!(!rig.turn.has_done_enough());
+    rig.send_bytes(c, &pings(4_096));
+    assert!(rig.turn.has_done_enough());
+    rig.send_bytes(c, &pings(1));
+    assert!(!rig.turn.has_done_enough());
+    assert_eq!(rig.out(c).len(), 4_095 + 4_096 + 1);
 }
 
 /// `max_subscriptions`

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use broker_codec::{PropertiesBuf, Property};
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::{Anonymous, BrokerConfig, ZoneConfig};
 use broker_core::extension::Extensions;
 use broker_core::observer::{
     Event, EventKind, EventKinds, EventObserver, EventWatch, MessageObserver, Reactions,
@@ -330,7 +330,7 @@ fn every_event_is_seen_where_it_happens() {
 #[test]
 fn a_refused_client_is_an_event_too() {
     let (extensions, seen) = witness(ALL, false);
-    let mut rig = Rig::build(|_, zone| zone.allow_anonymous = false, extensions, None);
+    let mut rig = Rig::build(|_, zone| zone.allow_anonymous = Anonymous::Nobody, extensions, None);
     let c = rig.hello(Hello::v5("c").user("u"));
     rig.check(c, &["CONNACK present=0 0x87"]);
     assert_eq!(taken(&seen), ["refused c 0x87"]);

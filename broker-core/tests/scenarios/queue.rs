@@ -248,7 +248,7 @@ fn retry_leaves_what_is_still_to_be_resent_alone() {
     }
     assert_eq!(rig.out(c).len(), 3);
     rig.lose(c);
-    rig.zone = Arc::new(ZoneConfig { max_inflight: 1, ..ZoneConfig::default() });
+    rig.zone = Arc::new(ZoneConfig { max_inflight: 1, ..open_zone() });
     let c = rig.join(Hello::v3("c").lasting(0));
     rig.pass_s(20);
     rig.check(c, &["PUBLISH dup q1 #1 t=x"]);

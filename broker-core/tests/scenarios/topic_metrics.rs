@@ -109,7 +109,7 @@ fn counts_of_threads_add_up() {
 fn a_topic_is_named_as_the_broker_knows_it() {
     let mut rig = Rig::new();
     add(&mut rig, "m/t");
-    let zone = ZoneConfig { mountpoint: Some("m/".into()), ..ZoneConfig::default() };
+    let zone = ZoneConfig { mountpoint: Some("m/".into()), ..open_zone() };
     let c = rig.open_in(V5, Arc::new(zone));
     rig.say_hello(c, &Hello::v5("c"));
     rig.out(c);

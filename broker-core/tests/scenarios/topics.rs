@@ -11,7 +11,7 @@ use broker_core::{CloseCause, Message, Metric, ReasonCode, SubscriptionOptions};
 use crate::rig::*;
 
 fn mounted(mountpoint: &str) -> Arc<ZoneConfig> {
-    Arc::new(ZoneConfig { mountpoint: Some(mountpoint.into()), ..ZoneConfig::default() })
+    Arc::new(ZoneConfig { mountpoint: Some(mountpoint.into()), ..open_zone() })
 }
 
 /// `mountpoint`: clients of a zone live behind its prefix and never see it.
@@ -115,7 +115,7 @@ fn clients_are_subscribed_without_asking() {
     // Not again for a session that is resumed, nor after UNSUBSCRIBE.
     rig.unsubscribe(c, "all");
     rig.lose(c);
-    rig.join(Hello::v5("c").lasting(100));
+    rig.join(Hello::v5("c").user("+").lasting(100));
     assert_eq!(rig.broker.subscriptions("c").unwrap().len(), 1);
 }
 

@@ -48,13 +48,13 @@ struct NewBackup {
 }
 
 fn list(api: &Api, _: &Request) -> Answer {
-    let stats = counts(store(api)?.stats());
+    let stats = counts(stats(api, &**store(api)?));
     Reply::data([NodeStoreStats { node: api.node.name().to_owned(), stats }])
 }
 
 fn of_node(api: &Api, request: &Request) -> Answer {
     request.own_node(api)?;
-    Reply::data(counts(store(api)?.stats()))
+    Reply::data(counts(stats(api, &**store(api)?)))
 }
 
 fn backup(api: &Api, request: &Request) -> Answer {
@@ -72,6 +72,13 @@ fn backup(api: &Api, request: &Request) -> Answer {
 
 fn store(api: &Api) -> Result<&Arc<dyn StoreAdmin>, ApiError> {
     api.store.as_ref().ok_or_else(|| ApiError::new(Code::Unknown, "the store is off"))
+}
+
+/// What the store counts, and what it could be asked for and is in memory as well.
+pub(crate) fn stats(api: &Api, store: &dyn StoreAdmin) -> Vec<(String, String)> {
+    let mut stats = store.stats();
+    stats.push(("bodies_in_memory_bytes".into(), api.broker.queue_bytes().to_string()));
+    stats
 }
 
 /// Words and values with numbers as numbers.

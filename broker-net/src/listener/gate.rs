@@ -1,31 +1,56 @@
 //! Who is let in: access rules, the connection limit, the rate, half-open connections per address.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use broker_core::{CloseCause, ReasonCode};
+use broker_core::{Bucket, CloseCause, ListenerLimits, ReasonCode, per_second, subscriber_line};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 
-use crate::config::ListenerConfig;
-use crate::tls_setup::{self, TlsSetupError};
+use crate::config::{ListenerConfig, TlsConfig};
+use crate::tls_setup::{
+    Fetched, Lists, Material, Refreshed, RevocationState, TlsSetupError, TlsSource,
+};
 
 /// One listener: its configuration and what changes while it runs.
 #[derive(Debug)]
 pub(crate) struct ListenerSetup {
     config: Arc<ListenerConfig>,
-    data_dir: PathBuf,
-    /// What new connections get; `None` without TLS.
-    tls: Option<RwLock<Arc<ServerConfig>>>,
+    /// `None` without TLS.
+    tls: Option<ListenerTls>,
     n_connections: AtomicUsize,
-    rate: Mutex<TokenBucket>,
+    /// `max_conn_rate`
+    rate: Option<Bucket>,
+    limits: Option<Arc<ListenerLimits>>,
     half_open: Mutex<HalfOpen>,
     shutdown_counts: Mutex<BTreeMap<Ended, u64>>,
     /// Its connections are to go.
     is_stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+struct ListenerTls {
+    source: TlsSource,
+    /// What new connections get, and what it was made of.
+    loaded: RwLock<(Material, Arc<ServerConfig>)>,
+}
+
+impl ListenerTls {
+    fn load(source: TlsSource) -> Result<Self, TlsSetupError> {
+        let material = source.read()?;
+        let server = source.server_config(&material)?;
+        Ok(Self { loaded: RwLock::new((material, server)), source })
+    }
+
+    fn set(&self, material: Material) -> Result<(), TlsSetupError> {
+        let server = self.source.server_config(&material)?;
+        *self.loaded.write() = (material, server);
+        Ok(())
+    }
 }
 
 /// Why a connection ended or was not let in, as EMQ X 3.1 counts it.
@@ -90,15 +115,22 @@ impl Refused {
 
 impl ListenerSetup {
     /// Loads the certificates; `data_dir` is where one is made if none is configured.
-    pub(crate) fn new(config: ListenerConfig, data_dir: &Path) -> Result<Self, TlsSetupError> {
-        let tls = match &config.tls {
-            Some(tls) => Some(RwLock::new(tls_setup::load(tls, &config.key(), data_dir)?)),
-            None => None,
-        };
-        Ok(Self {
-            rate: Mutex::new(TokenBucket::full(config.max_conn_rate)),
-            config: Arc::new(config),
+    pub(crate) fn new(
+        config: ListenerConfig,
+        data_dir: &Path,
+        fetched: &Fetched,
+    ) -> Result<Self, TlsSetupError> {
+        let source = |tls: &TlsConfig| TlsSource {
+            config: tls.clone(),
+            key: config.key(),
             data_dir: data_dir.to_owned(),
+            fetched: fetched.clone(),
+        };
+        let tls = config.tls.as_ref().map(source).map(ListenerTls::load).transpose()?;
+        Ok(Self {
+            rate: per_second(config.max_conn_rate).map(Bucket::full),
+            limits: ListenerLimits::new(config.rate_limit, &config.limits),
+            config: Arc::new(config),
             tls,
             n_connections: AtomicUsize::new(0),
             half_open: Mutex::default(),
@@ -107,19 +139,42 @@ impl ListenerSetup {
         })
     }
 
-    /// Reads certificates, key and authorities again, for connections to come. On an error the old
-    /// ones stay.
+    /// Reads certificates, key, authorities and revocation lists again, for connections to come. On an error the
+    /// old ones stay.
     pub(crate) fn reload(&self) -> Result<(), TlsSetupError> {
-        if let (Some(tls), Some(config)) = (&self.tls, &self.config.tls) {
-            let loaded = tls_setup::load(config, &self.config.key(), &self.data_dir)?;
-            *tls.write() = loaded;
-        }
-        Ok(())
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.set(tls.source.read()?))
+    }
+
+    /// Takes revocation lists and the stapled answer again; returns whether lists have changed. On an error the old
+    /// ones stay.
+    pub(crate) fn refresh(&self) -> Result<Lists, TlsSetupError> {
+        let Some(tls) = &self.tls else { return Ok(Lists::Same) };
+        let old = tls.loaded.read().0.clone();
+        let Some(Refreshed { material, lists }) = tls.source.read_refreshed(&old)? else {
+            return Ok(Lists::Same);
+        };
+        tls.set(material).map(|()| lists)
+    }
+
+    /// What is known about revocation; `None` where nothing is to be.
+    pub(crate) fn revocation_state(&self) -> Option<RevocationState> {
+        let tls = self.tls.as_ref()?;
+        tls.source.revocation_state(&tls.loaded.read().0)
+    }
+
+    /// Whether its clients' certificates may be revoked while they are connected.
+    pub(crate) fn has_crls(&self) -> bool {
+        self.config.tls.as_ref().is_some_and(TlsConfig::has_crls)
+    }
+
+    /// Whether one of the certificates that a client came in with has been revoked since.
+    pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.loaded.read().0.is_revoked(chain))
     }
 
     /// The TLS configuration of a new connection.
     pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.as_ref().map(|tls| Arc::clone(&tls.read()))
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.loaded.read().1))
     }
 
     /// How long everything before MQTT may take, in milliseconds; `None` when nothing comes before.
@@ -134,6 +189,11 @@ impl ListenerSetup {
 
     pub(crate) fn config(&self) -> &Arc<ListenerConfig> {
         &self.config
+    }
+
+    /// What its clients may do, if that is limited.
+    pub(crate) const fn limits(&self) -> Option<&Arc<ListenerLimits>> {
+        self.limits.as_ref()
     }
 
     /// Connections let in and not gone yet.
@@ -173,7 +233,7 @@ impl ListenerSetup {
             return Err(Refused::TooManyConnections);
         }
         // Last, so that refused connections do not use up the rate of welcome ones.
-        if !self.rate.lock().take(now_ms) {
+        if self.rate.as_ref().is_some_and(|rate| !rate.take_one(now_ms)) {
             return Err(Refused::RateExceeded);
         }
         Ok(admission)
@@ -279,38 +339,6 @@ impl Drop for Admission {
     }
 }
 
-/// A rate with a burst of one second's worth; counted in thousandths, so that it needs no fractions.
-#[derive(Debug)]
-struct TokenBucket {
-    per_second: u64,
-    millitokens: u64,
-    filled_at_ms: Option<u64>,
-}
-
-impl TokenBucket {
-    /// `per_second` of 0 never runs dry.
-    fn full(per_second: u32) -> Self {
-        let per_second = u64::from(per_second);
-        Self { per_second, millitokens: per_second * 1000, filled_at_ms: None }
-    }
-
-    fn take(&mut self, now_ms: u64) -> bool {
-        if self.per_second == 0 {
-            return true;
-        }
-        let elapsed_ms = now_ms.saturating_sub(self.filled_at_ms.unwrap_or(now_ms));
-        self.filled_at_ms = Some(self.filled_at_ms.unwrap_or(now_ms).max(now_ms));
-        // A rate per second is the same number of thousandths per millisecond.
-        let refill = elapsed_ms.saturating_mul(self.per_second);
-        self.millitokens = self.millitokens.saturating_add(refill).min(self.per_second * 1000);
-        if self.millitokens < 1000 {
-            return false;
-        }
-        self.millitokens -= 1000;
-        true
-    }
-}
-
 /// Connections that have not finished CONNECT, by address. Memory follows the addresses in it.
 #[derive(Debug, Default)]
 struct HalfOpen {
@@ -325,7 +353,7 @@ impl HalfOpen {
 
     /// Counts one more for `ip`; `None` when it has `max` already.
     fn enter(&mut self, ip: IpAddr, max: u32) -> Option<u32> {
-        let ip = subscriber(ip);
+        let ip = subscriber_line(ip);
         if let Some(&at) = self.by_ip.get(&ip) {
             let n = &mut self.entries[at as usize].1;
             if *n >= max {
@@ -363,15 +391,6 @@ impl HalfOpen {
     }
 }
 
-/// What one subscriber line holds: an IPv4 address, or an IPv6 /64, of which every host has 2^64
-/// addresses to try.
-fn subscriber(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,7 +400,7 @@ mod tests {
     fn setup(change: impl FnOnce(&mut ListenerConfig)) -> Arc<ListenerSetup> {
         let mut config = config();
         change(&mut config);
-        Arc::new(ListenerSetup::new(config, Path::new("")).unwrap())
+        Arc::new(ListenerSetup::new(config, Path::new(""), &Fetched::default()).unwrap())
     }
 
     fn ip(text: &str) -> Option<IpAddr> {
@@ -438,7 +457,7 @@ mod tests {
         assert_eq!(admitted(5_000_100, 50), 1);
         assert_eq!(admitted(5_000_000, 50), 0, "a clock that steps back gives nothing");
         assert_eq!(admitted(5_000_400, 50), 3);
-        assert_eq!(admitted(u64::MAX, 50), 10);
+        assert_eq!(admitted(9_000_000, 50), 10);
         assert_eq!(setup.n_connections(), 0);
     }
 

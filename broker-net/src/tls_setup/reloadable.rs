@@ -1,6 +1,6 @@
 //! TLS for a server that takes its configuration once: what was read from files is swapped inside.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -11,15 +11,13 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 
-use super::{Material, TlsSetupError, build, read, unusable};
+use super::{Fetched, Material, RevocationState, TlsSetupError, TlsSource, build};
 use crate::config::TlsConfig;
 
-/// Certificate, key and authorities of a listener that others serve, read again when asked.
+/// Certificate, key, authorities and revocation lists of a listener that others serve, read again when asked.
 #[derive(Debug)]
 pub struct ReloadableTls {
-    config: TlsConfig,
-    key: String,
-    data_dir: PathBuf,
+    source: TlsSource,
     current: Arc<Current>,
     server: Arc<ServerConfig>,
 }
@@ -34,11 +32,22 @@ impl ReloadableTls {
     ///
     /// # Errors
     /// A file cannot be used; the error names key and file.
-    pub fn load(config: TlsConfig, key: &str, data_dir: &Path) -> Result<Self, TlsSetupError> {
-        let current = Arc::new(Current(RwLock::new(read(&config, key, data_dir)?)));
-        let server = build(&config, current.clone(), current.clone(), current.clone())
-            .map_err(|error| unusable(&config, key, error))?;
-        Ok(Self { config, key: key.to_owned(), data_dir: data_dir.to_owned(), current, server })
+    pub fn load(
+        config: TlsConfig,
+        key: &str,
+        data_dir: &Path,
+        fetched: &Fetched,
+    ) -> Result<Self, TlsSetupError> {
+        let source = TlsSource {
+            config,
+            key: key.to_owned(),
+            data_dir: data_dir.to_owned(),
+            fetched: fetched.clone(),
+        };
+        let current = Arc::new(Current(RwLock::new(source.read()?)));
+        let server = build(&source.config, current.clone(), current.clone(), current.clone())
+            .map_err(|error| source.unusable(error))?;
+        Ok(Self { source, current, server })
     }
 
     /// What the server is started with; it stays the same when files are read again.
@@ -52,15 +61,39 @@ impl ReloadableTls {
     /// # Errors
     /// One cannot be used: then the old ones stay in force.
     pub fn reload(&self) -> Result<(), TlsSetupError> {
-        let material = read(&self.config, &self.key, &self.data_dir)?;
+        let material = self.source.read()?;
         *self.current.0.write() = material;
         Ok(())
+    }
+
+    /// Takes revocation lists and the stapled answer again, those of files and those fetched.
+    ///
+    /// # Errors
+    /// One cannot be used: then the old ones stay in force.
+    pub fn refresh(&self) -> Result<(), TlsSetupError> {
+        let old = self.current.0.read().clone();
+        if let Some(refreshed) = self.source.read_refreshed(&old)? {
+            *self.current.0.write() = refreshed.material;
+        }
+        Ok(())
+    }
+
+    /// What is known about revocation; `None` where nothing is to be.
+    #[must_use]
+    pub fn revocation_state(&self) -> Option<RevocationState> {
+        self.source.revocation_state(&self.current.0.read())
+    }
+
+    /// Whether one of the certificates that somebody came in with has been revoked since.
+    #[must_use]
+    pub fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.source.config.has_crls() && self.current.0.read().is_revoked(chain)
     }
 }
 
 impl Current {
     fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        self.0.read().verifier.clone()
+        self.0.read().verifier()
     }
 
     fn ticketer(&self) -> Arc<dyn ProducesTickets> {

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::config::PeerCertField;
+use crate::der::{Der, TAG_EXPLICIT_0, TAG_OID, TAG_SEQUENCE, TAG_SET};
 
 /// What a certificate says about its owner.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Attribute<'_> {
 fn attributes(certificate: &[u8]) -> Option<Vec<Attribute<'_>>> {
     let mut certificate = Der(certificate).expect(TAG_SEQUENCE)?;
     let mut tbs = certificate.expect(TAG_SEQUENCE)?;
-    if tbs.0.first() == Some(&TAG_VERSION) {
+    if tbs.0.first() == Some(&TAG_EXPLICIT_0) {
         tbs.next()?;
     }
     // Serial number, signature algorithm, issuer, validity.
@@ -172,31 +173,6 @@ fn write_escaped(text: &str, out: &mut String) {
     }
 }
 
-/// A run of DER elements.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&len, mut rest) = rest.split_first()?;
-        let mut len = usize::from(len);
-        if len >= 0x80 {
-            // Four bytes of length are more than any certificate has.
-            let (bytes, after) = rest.split_at_checked(len - 0x80).filter(|(n, _)| n.len() <= 4)?;
-            len = bytes.iter().fold(0, |len, &byte| len << 8 | usize::from(byte));
-            rest = after;
-        }
-        let (content, rest) = rest.split_at_checked(len)?;
-        self.0 = rest;
-        Some((tag, content))
-    }
-
-    fn expect(&mut self, expected: u8) -> Option<Self> {
-        self.next().filter(|(tag, _)| *tag == expected).map(|(_, content)| Self(content))
-    }
-}
-
-const TAG_OID: u8 = 0x06;
 const TAG_UTF8: u8 = 0x0c;
 const TAG_NUMERIC: u8 = 0x12;
 const TAG_PRINTABLE: u8 = 0x13;
@@ -204,9 +180,6 @@ const TAG_TELETEX: u8 = 0x14;
 const TAG_IA5: u8 = 0x16;
 const TAG_UNIVERSAL: u8 = 0x1c;
 const TAG_BMP: u8 = 0x1e;
-const TAG_SEQUENCE: u8 = 0x30;
-const TAG_SET: u8 = 0x31;
-const TAG_VERSION: u8 = 0xa0;
 
 const OID_CN: &[u8] = &[0x55, 4, 3];
 const NAMES: [(&[u8], &str); 14] = [

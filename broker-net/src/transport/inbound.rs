@@ -294,7 +294,7 @@ impl TlsInbound {
 }
 
 fn peer_facts(tls: &Tls, config: &ListenerConfig, addr: Option<SocketAddr>) -> PeerInfo {
-    let Some(certificate) = tls.peer_certificate() else {
+    let Some([certificate, ..]) = tls.peer_certificates() else {
         return PeerInfo { addr, ..PeerInfo::default() };
     };
     let subject = Subject::of(certificate);

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use super::*;
 use crate::config::{Cidr, ListenerConfig, PeerCertField, TlsConfig};
 use crate::listener::tests::config;
+use crate::tls_setup::Fetched;
 use crate::tls_setup::tests::{Folder, config as tls_config};
 use websocket::tests::frame;
 use websocket::upgrade_tests::{REQUEST, config as websocket_config};
@@ -78,7 +79,7 @@ impl Server {
 fn setup(change: impl FnOnce(&mut ListenerConfig)) -> ListenerSetup {
     let mut config = config();
     change(&mut config);
-    ListenerSetup::new(config, std::path::Path::new("")).unwrap()
+    ListenerSetup::new(config, std::path::Path::new(""), &Fetched::default()).unwrap()
 }
 
 fn with_proxy(config: &mut ListenerConfig) {

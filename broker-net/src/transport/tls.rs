@@ -36,9 +36,9 @@ impl Tls {
         self.connection.is_handshaking()
     }
 
-    /// The client's certificate, if it sent one; already verified.
-    pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.connection.peer_certificates()?.first()
+    /// The client's certificate, if it sent one, and those that it sent along; already verified.
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.connection.peer_certificates()
     }
 
     /// Bytes that have to be in front of the next ones received.

@@ -38,6 +38,7 @@ fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> Plu
         auth_http: HttpAuthConfig::default(),
         auth_username,
         auth_jwt: JwtConfig::default(),
+        web_hook: crate::WebHookConfig::default(),
     }
 }
 
@@ -60,6 +61,7 @@ impl World {
     }
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a test reads better with values")]
     fn check(&self, name: &str, password: &str, expected: Authentication) {
         assert_eq!(self.ask(name, password).0, expected, "{name} {password}");
     }
@@ -97,6 +99,7 @@ fn credentials_of(
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },

@@ -3,35 +3,41 @@
 use std::net::IpAddr;
 
 use broker_core::extension::Action;
-use broker_core::{Network, topic};
+use broker_core::{ClientInfo, Network, topic};
 
+use super::filters;
 use super::terms::{Kind, Problem, Term};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asker<'a> {
-    pub(super) client_id: &'a str,
-    pub(super) username: Option<&'a str>,
-    pub(super) address: Option<IpAddr>,
+pub struct Asker<'a> {
+    /// Client Identifier.
+    pub client_id: &'a str,
+    /// User Name.
+    pub username: Option<&'a str>,
+    /// Address; `None` for a Unix socket.
+    pub address: Option<IpAddr>,
 }
 
-/// The rules of a file, in its order.
+/// The rules of a file, in the order in which they are asked.
 #[derive(Debug)]
 pub(super) struct Rules(Vec<Rule>);
 
 #[derive(Debug)]
-struct Rule {
-    allows: bool,
-    who: Who,
-    publishes: bool,
-    subscribes: bool,
+pub(super) struct Rule {
+    pub(super) allows: bool,
+    pub(super) who: Who,
+    pub(super) publishes: bool,
+    pub(super) subscribes: bool,
     /// `None` for all topics: `{allow, all}.`
-    topics: Option<Vec<Topic>>,
+    pub(super) topics: Option<Vec<Topic>>,
 }
 
 #[derive(Debug)]
-enum Who {
+pub(super) enum Who {
     All,
+    /// Who has no user name.
+    Nameless,
     User(String),
     Client(String),
     Address(Network),
@@ -40,14 +46,17 @@ enum Who {
 }
 
 #[derive(Debug)]
-enum Topic {
+pub(super) enum Topic {
     /// `{eq, "…"}`: this very topic or filter.
     Equal(String),
+    /// Compared as EMQ X does.
     Filter(Vec<Level>),
+    /// Compared as MQTT does.
+    Mqtt(Vec<Level>),
 }
 
 #[derive(Debug)]
-enum Level {
+pub(super) enum Level {
     Name(String),
     /// `+`
     Any,
@@ -57,6 +66,14 @@ enum Level {
     User,
     /// `%c`
     Client,
+    /// `%u` or `%c` within other text.
+    Filled(String),
+}
+
+impl From<Vec<Rule>> for Rules {
+    fn from(rules: Vec<Rule>) -> Self {
+        Self(rules)
+    }
 }
 
 impl Rules {
@@ -95,6 +112,7 @@ impl Who {
     fn is(&self, client: &Asker<'_>) -> bool {
         match self {
             Self::All => true,
+            Self::Nameless => client.username.is_none(),
             Self::User(name) => client.username == Some(name),
             Self::Client(id) => client.client_id == id,
             Self::Address(block) => client.address.is_some_and(|address| block.contains(address)),
@@ -109,6 +127,8 @@ impl Topic {
         match self {
             Self::Equal(wanted) => wanted == topic,
             Self::Filter(wanted) => fits(wanted, levels, client, allows),
+            Self::Mqtt(wanted) if allows => filters::covers(wanted, levels, client),
+            Self::Mqtt(wanted) => filters::meets(wanted, levels, client),
         }
     }
 }
@@ -124,18 +144,37 @@ fn fits(wanted: &[Level], levels: &[&str], client: &Asker<'_>, allows: bool) -> 
             return true;
         }
         let Some(name) = levels.next() else { return false };
-        let fits = match level {
-            Level::Name(wanted) => wanted == name,
-            Level::Any => !(allows && *name == "#"),
-            Level::Rest => true,
-            Level::User => fills(client.username, "%u", name, allows),
-            Level::Client => fills(Some(client.client_id), "%c", name, allows),
-        };
-        if !fits {
+        if !level.fits(name, client, allows) {
             return false;
         }
     }
     levels.next().is_none()
+}
+
+impl Level {
+    /// True if it stands for this one level, of a topic or of a filter.
+    pub(super) fn fits(&self, name: &str, client: &Asker<'_>, allows: bool) -> bool {
+        match self {
+            Self::Name(wanted) => wanted == name,
+            Self::Any => !(allows && name == "#"),
+            Self::Rest => true,
+            Self::User => fills(client.username, "%u", name, allows),
+            Self::Client => fills(Some(client.client_id), "%c", name, allows),
+            Self::Filled(template) => is_filled(template, name, client, allows),
+        }
+    }
+}
+
+fn is_filled(template: &str, name: &str, client: &Asker<'_>, allows: bool) -> bool {
+    if template.contains("%u") && client.username.is_none() {
+        return false;
+    }
+    let is_hostile = |value: &str| value.contains(['/', '+', '#']);
+    let fills_user = template.contains("%u") && client.username.is_some_and(is_hostile);
+    if fills_user || (template.contains("%c") && is_hostile(client.client_id)) {
+        return !allows;
+    }
+    ClientInfo::fill(template, client.client_id, client.username) == name
 }
 
 fn fills(value: Option<&str>, word: &str, name: &str, allows: bool) -> bool {
@@ -158,7 +197,8 @@ fn rule(term: &Term) -> Result<Rule, Problem> {
         Some(Kind::Atom(word)) if word == "deny" => false,
         Some(other) => {
             let found = other.describe();
-            return Err(wrong(&format!("a rule begins with allow or deny, not with {found}")));
+            let problem = format!("a rule begins with allow or deny, not with {found}");
+            return Err(Problem::new(parts[0].line, problem));
         }
         None => return Err(wrong("a rule begins with allow or deny, and this is empty")),
     };

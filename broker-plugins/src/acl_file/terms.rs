@@ -46,13 +46,18 @@ impl Kind {
 /// Tuples and lists in each other: rules need five.
 const DEPTH_MAX: usize = 32;
 
-/// All terms of a file.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Term>, Problem> {
+/// A file as text, without a byte order mark.
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         Problem::new(count_lines(before) + 1, "is not UTF-8")
     })?;
-    let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 };
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// All terms of a file.
+pub(super) fn parse(text: &str) -> Result<Vec<Term>, Problem> {
+    let mut reader = Reader { rest: text, line: 1 };
     let mut terms = Vec::new();
     loop {
         reader.skip_blank();

@@ -4,8 +4,10 @@ use broker_core::extension::Action::{Publish, Subscribe};
 
 use super::*;
 
+mod forms;
+
 fn rules(text: &str) -> Rules {
-    terms::parse(text.as_bytes()).and_then(|terms| Rules::of(&terms)).unwrap()
+    terms::parse(text).and_then(|terms| Rules::of(&terms)).unwrap()
 }
 
 /// Client `c1` of user `bob` at 10.0.0.1.
@@ -23,7 +25,7 @@ fn check(rules: &Rules, who: Asker<'_>, action: Action, topic: &str, expected: O
 /// The line, and what is wrong with it.
 #[track_caller]
 fn check_wrong(text: &str, line: usize, problem: &str) {
-    let error = terms::parse(text.as_bytes()).and_then(|terms| Rules::of(&terms)).unwrap_err();
+    let error = terms::parse(text).and_then(|terms| Rules::of(&terms)).unwrap_err();
     assert_eq!((error.line, error.problem.as_str()), (line, problem), "{text}");
 }
 
@@ -197,7 +199,7 @@ fn what_is_wrong_is_told_with_its_line() {
     check_wrong("{allow, {user, \"\\x\"}}.", 1, "the escape \\x is not known");
     check_wrong("{allow, <<a>>}.", 1, "a text after << is expected, not 'a'");
     check_wrong(&"[".repeat(100_000), 1, "more than 32 brackets in each other");
-    let error = terms::parse(b"{allow, all}.\n\xff").unwrap_err();
+    let error = terms::text_of(b"{allow, all}.\n\xff").unwrap_err();
     assert_eq!((error.line, error.problem.as_str()), (2, "is not UTF-8"));
 }
 
@@ -212,7 +214,7 @@ fn no_text_panics() {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             text.push_str(words[(seed >> 16) as usize % words.len()]);
         }
-        let _ = terms::parse(text.as_bytes()).and_then(|terms| Rules::of(&terms));
+        let _ = terms::parse(&text).and_then(|terms| Rules::of(&terms));
     }
 }
 

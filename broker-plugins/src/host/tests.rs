@@ -29,7 +29,7 @@ struct Link(Authentication);
 
 impl Authenticator for Link {
     fn authenticate(&self, _: &Arc<Credentials>) -> Answer<Authentication> {
-        Answer::Now(self.0)
+        Answer::Now(self.0.clone())
     }
 }
 
@@ -85,6 +85,7 @@ fn config(loaded: &[&str]) -> PluginsConfig {
         auth_http: HttpAuthConfig::default(),
         auth_username,
         auth_jwt: JwtConfig::default(),
+        web_hook: crate::WebHookConfig::default(),
     }
 }
 

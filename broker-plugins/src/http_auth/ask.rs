@@ -189,6 +189,10 @@ impl Authenticator for Login {
 }
 
 impl Authorizer for Rights {
+    fn asks_others(&self) -> bool {
+        true
+    }
+
     fn authorize(&self, client: &Arc<ClientInfo>, action: Action, topic: &str) -> Answer<Verdict> {
         let (client, topic) = (Arc::clone(client), topic.to_owned());
         match self.0.run(move |requests| requests.right(&client, action, &topic)) {

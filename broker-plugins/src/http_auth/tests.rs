@@ -84,6 +84,7 @@ fn prepared(plugin: &HttpAuth, config: HttpAuthConfig) -> Result<Parts, String> 
         auth_http: config,
         auth_username: AccountsConfig::default(),
         auth_jwt: JwtConfig::default(),
+        web_hook: crate::WebHookConfig::default(),
     };
     Ok(plugin.prepare(&config)?())
 }
@@ -99,6 +100,7 @@ fn credentials(client_id: &str, username: Option<&str>) -> Arc<Credentials> {
             listener: "mqtt:tcp:external".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },
@@ -117,19 +119,19 @@ fn unwrap_login(parts: Parts) -> Arc<dyn Authenticator> {
 #[test]
 fn the_status_decides_and_ignore_passes() {
     const CLOSE: &str = "connection: close\r\n";
-    let deny = Authentication::Deny(ReasonCode::NotAuthorized);
+    const DENY: Authentication = Authentication::Deny(ReasonCode::NotAuthorized);
+    const ALLOW: Authentication = Authentication::Allow { superuser: false };
     let unavailable = Authentication::Deny(ReasonCode::ServerUnavailable);
-    let allow = Authentication::Allow { superuser: false };
     for (head, body, expected) in [
-        ("200 OK", "", allow),
-        ("200 OK", "yes", allow),
-        ("200 OK", "ignored", allow),
+        ("200 OK", "", ALLOW),
+        ("200 OK", "yes", ALLOW),
+        ("200 OK", "ignored", ALLOW),
         ("200 OK", "ignore", Authentication::Ignore),
-        ("201 Created", "", deny),
-        ("204 No Content", "", deny),
-        ("302 Found", "ignore", deny),
-        ("403 Forbidden", "ignore", deny),
-        ("500 Internal Server Error", "", deny),
+        ("201 Created", "", DENY),
+        ("204 No Content", "", DENY),
+        ("302 Found", "ignore", DENY),
+        ("403 Forbidden", "ignore", DENY),
+        ("500 Internal Server Error", "", DENY),
     ] {
         let answer =
             format!("HTTP/1.1 {head}\r\n{CLOSE}content-length: {}\r\n\r\n{body}", body.len());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use broker_core::extension::Credentials;
 use serde_json::{Map, Value};
@@ -11,6 +12,15 @@ pub(super) struct Rules {
     /// Texts by claim.
     pub(super) expected: BTreeMap<String, String>,
     pub(super) leeway_s: u64,
+}
+
+/// What a token says that lets its client in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Valid {
+    /// When it expires: on the wall clock in milliseconds, `u64::MAX` for never.
+    pub(super) until_ms: u64,
+    /// `sub`: whom it is about.
+    pub(super) subject: Option<Arc<str>>,
 }
 
 /// Why a token with a right signature is refused.
@@ -24,13 +34,13 @@ pub(super) enum BadClaims {
 }
 
 impl Rules {
-    /// Checks the claims, and tells when the token expires: on the wall clock in milliseconds, `u64::MAX` for never.
+    /// Checks the claims, and tells whom they name.
     pub(super) fn check(
         &self,
         claims: &[u8],
         credentials: &Credentials,
         now_ms: u64,
-    ) -> Result<u64, BadClaims> {
+    ) -> Result<Valid, BadClaims> {
         // What nests deeper than 128 is no JSON to this reader.
         let claims: Map<String, Value> =
             serde_json::from_slice(claims).map_err(|_| BadClaims::NoObject)?;
@@ -65,7 +75,9 @@ impl Rules {
             }
         }
         // A float is cut off at the ends of the integer.
-        Ok(expires_s.map_or(u64::MAX, |expires_s| (expires_s * 1_000.0) as u64))
+        let until_ms = expires_s.map_or(u64::MAX, |expires_s| (expires_s * 1_000.0) as u64);
+        let subject = claims.get("sub").and_then(Value::as_str).filter(|name| !name.is_empty());
+        Ok(Valid { until_ms, subject: subject.map(Into::into) })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use broker_core::ReasonCode;
 use broker_core::extension::{Answer, Authentication, Authenticator, Credentials};
 
-use super::claims::Rules;
+use super::claims::{Rules, Valid};
 use super::key::PublicKey;
 use super::refresh::{Jwks, Renewal};
 use super::token::{BadToken, Token};
@@ -56,14 +56,14 @@ impl Authenticator for Login {
         };
         // A few microseconds: not worth a way to another thread.
         let is_right = secret.verifies(token.algorithm, &token.signed, &token.signature);
-        Answer::Now(conclude(is_right, &token, &self.rules, credentials))
+        Answer::Now(conclude(is_right, &token, &self.rules, self.from, credentials))
     }
 }
 
 impl Login {
     /// Public keys take long enough to have threads of their own, and may have to be fetched.
     fn check_later(&self, token: Token, credentials: &Arc<Credentials>) -> Answer<Authentication> {
-        let (keys, rules) = (self.public_keys.clone(), Arc::clone(&self.rules));
+        let (keys, rules, from) = (self.public_keys.clone(), Arc::clone(&self.rules), self.from);
         let (workers, credentials) = (Arc::clone(&self.workers), Arc::clone(credentials));
         Answer::later(async move {
             let key = match keys.find(&token, &credentials).await {
@@ -72,7 +72,7 @@ impl Login {
             };
             let work = move || {
                 let is_right = key.verifies(token.algorithm, &token.signed, &token.signature);
-                conclude(is_right, &token, &rules, &credentials)
+                conclude(is_right, &token, &rules, from, &credentials)
             };
             match workers.run(work) {
                 Ok(outcome) => {
@@ -130,6 +130,7 @@ fn conclude(
     is_right: bool,
     token: &Token,
     rules: &Rules,
+    from: TokenFrom,
     credentials: &Credentials,
 ) -> Authentication {
     if !is_right {
@@ -138,7 +139,11 @@ fn conclude(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     match rules.check(&token.claims, credentials, now_ms) {
-        Ok(until_ms) => Authentication::AllowUntil { superuser: false, until_ms },
+        // A token is no name: the next one of the same user is another, and who reads it could use it.
+        Ok(Valid { until_ms, subject: Some(username) }) if from == TokenFrom::Username => {
+            Authentication::AllowAs { username, superuser: false, until_ms }
+        }
+        Ok(Valid { until_ms, .. }) => Authentication::AllowUntil { superuser: false, until_ms },
         Err(why) => refuse(credentials, why),
     }
 }

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::claims::Valid;
 use super::*;
 use crate::accounts::AccountsConfig;
 use crate::http_auth::HttpAuthConfig;
@@ -69,6 +70,7 @@ fn prepared(config: JwtConfig) -> Result<Arc<dyn Authenticator>, String> {
         auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
         auth_jwt: config,
+        web_hook: crate::WebHookConfig::default(),
     };
     let jwt = Jwt::new();
     let parts = jwt.prepare(&config)?();
@@ -94,6 +96,7 @@ fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentia
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         },
@@ -174,7 +177,7 @@ fn the_token_of_the_rfc_is_read_and_expired() {
     let rules = Rules { expected: BTreeMap::new(), leeway_s: 0 };
     let credentials = credentials(None, None);
     let at = |s: u64| rules.check(&token.claims, &credentials, s * 1_000);
-    assert_eq!(at(1_300_819_379), Ok(1_300_819_380_000));
+    assert_eq!(at(1_300_819_379), Ok(Valid { until_ms: 1_300_819_380_000, subject: None }));
     assert_eq!(at(1_300_819_380), Err(claims::BadClaims::Expired));
 }
 
@@ -302,6 +305,16 @@ fn the_user_name_may_be_the_token() {
     assert_eq!(answer_to(&login, &credentials(Some(&token), None)), ALLOWED);
     assert_eq!(answer_to(&login, &credentials(Some("bob"), Some(token.as_bytes()))), MISSING);
     assert_eq!(answer_to(&login, &credentials(None, Some(token.as_bytes()))), MISSING);
+    // The client is whom it is about, whatever token it comes with.
+    let token = hs256(r#"{"sub":"bob"}"#);
+    let bob =
+        Authentication::AllowAs { username: "bob".into(), superuser: false, until_ms: u64::MAX };
+    assert_eq!(answer_to(&login, &credentials(Some(&token), None)), bob);
+    for claims in [r#"{"sub":""}"#, r#"{"sub":7}"#] {
+        assert_eq!(answer_to(&login, &credentials(Some(&hs256(claims)), None)), ALLOWED);
+    }
+    let password = begin(with_secret("secret"));
+    assert_eq!(answer_to(&password, &credentials(Some("eve"), Some(token.as_bytes()))), ALLOWED);
 }
 
 #[test]

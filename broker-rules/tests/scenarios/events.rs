@@ -43,7 +43,11 @@ fn clients_that_connect_in_the_dialect_of_3_1() {
 
 #[test]
 fn a_refused_client_connects_in_3_1_alone() {
-    let rig = Rig::build(|_, zone| zone.allow_anonymous = false, Extensions::default(), None);
+    let rig = Rig::build(
+        |_, zone| zone.allow_anonymous = broker_core::config::Anonymous::Nobody,
+        Extensions::default(),
+        None,
+    );
     let mut world = World::of(rig, Default::default());
     with_for(&mut world, "client.connected");
     world.rule("ALL FROM $events/client_connected", "note", json!({ "as": "later" }));

@@ -1,13 +1,13 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677) as a method of MQTT 5.0's enhanced authentication.
+//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677) as methods of MQTT 5.0's enhanced authentication.
 //!
 //! The client's first message comes with CONNECT (or the AUTH that begins a re-authentication), the server's
 //! first with AUTH, the client's final with AUTH, and the server's final with CONNACK (or the last AUTH).
 //! Channel binding is not offered, so a client that asks for it is refused and one that could do it (`y`)
 //! is not. Names are compared as they are written, without SASLprep.
 
+mod verifier;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -15,126 +15,38 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use broker_codec::ReasonCode;
 use broker_core::extension::{AuthExchange, AuthMethod, AuthStep, Credentials};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::{digest, hmac, pbkdf2};
 
-/// What is kept of a password: enough to check a proof, too little to make one.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Verifier {
-    iterations: NonZeroU32,
-    salt: Vec<u8>,
-    stored_key: [u8; KEY_BYTES],
-    server_key: [u8; KEY_BYTES],
-}
-
-const KEY_BYTES: usize = digest::SHA256_OUTPUT_LEN;
-const SALT_BYTES: usize = 16;
-const NONCE_BYTES: usize = 18;
-/// The least that RFC 7677 allows. It is the client that computes them at each login.
-const ITERATIONS: NonZeroU32 = NonZeroU32::new(4_096).unwrap();
-const ITERATIONS_MAX: u32 = 10_000_000;
-const STORED_PREFIX: &str = "SCRAM-SHA-256$";
-
-impl fmt::Debug for Verifier {
-    /// Leaves salt and keys out, so that no log can hold them.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("iterations", &self.iterations).finish_non_exhaustive()
-    }
-}
-
-impl Verifier {
-    /// Reads a password, or the stored form of one.
-    ///
-    /// # Errors
-    /// The stored form cannot be read; the text says where.
-    pub(crate) fn from_text(text: &str) -> Result<Self, String> {
-        let Some(stored) = text.strip_prefix(STORED_PREFIX) else {
-            return Self::from_password(text.as_bytes());
-        };
-        let parts = || {
-            let (head, keys) = stored.split_once('$')?;
-            Some((head.split_once(':')?, keys.split_once(':')?))
-        };
-        let ((iterations, salt), (stored_key, server_key)) =
-            parts().ok_or("is not <iterations>:<salt>$<StoredKey>:<ServerKey>")?;
-        let iterations = iterations
-            .parse()
-            .ok()
-            .filter(|n| {
-                (ITERATIONS..=NonZeroU32::new(ITERATIONS_MAX).unwrap_or(ITERATIONS)).contains(n)
-            })
-            .ok_or_else(|| format!("iterations must be from {ITERATIONS} to {ITERATIONS_MAX}"))?;
-        let key = |name: &str, text: &str| -> Result<[u8; KEY_BYTES], String> {
-            let bytes = BASE64.decode(text).map_err(|error| format!("{name}: {error}"))?;
-            bytes.try_into().map_err(|_| format!("{name} is not of {KEY_BYTES} bytes"))
-        };
-        let salt = BASE64.decode(salt).map_err(|error| format!("salt: {error}"))?;
-        if salt.is_empty() {
-            return Err("the salt is empty".into());
-        }
-        Ok(Self {
-            iterations,
-            salt,
-            stored_key: key("StoredKey", stored_key)?,
-            server_key: key("ServerKey", server_key)?,
-        })
-    }
-
-    fn from_password(password: &[u8]) -> Result<Self, String> {
-        if password.is_empty() {
-            return Err("an empty password lets everybody in".into());
-        }
-        let mut salt = [0; SALT_BYTES];
-        SystemRandom::new().fill(&mut salt).map_err(|_| "the system gives no random salt")?;
-        Ok(Self::derive(password, &salt, ITERATIONS))
-    }
-
-    fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
-        let mut salted = [0; KEY_BYTES];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut salted);
-        Self {
-            iterations,
-            salt: salt.to_owned(),
-            stored_key: sha256(&mac(&salted, b"Client Key")),
-            server_key: mac(&salted, b"Server Key"),
-        }
-    }
-
-    /// The stored form.
-    pub(crate) fn to_text(&self) -> String {
-        let [salt, stored_key, server_key] =
-            [&self.salt[..], &self.stored_key, &self.server_key].map(|bytes| BASE64.encode(bytes));
-        format!("{STORED_PREFIX}{}:{salt}${stored_key}:{server_key}", self.iterations)
-    }
-}
+pub(crate) use self::verifier::{Hash, Sha256, Sha512, Verifier};
+use self::verifier::{ITERATIONS, SALT_BYTES, equal, hash, mac};
 
 /// The method; one for all connections.
-pub(crate) struct ScramSha256(Arc<Users>);
+pub(crate) struct Scram<H>(Arc<Users<H>>);
 
-struct Users {
-    by_name: BTreeMap<String, Verifier>,
+struct Users<H> {
+    by_name: BTreeMap<String, Verifier<H>>,
     /// Makes up what a name that is not there is answered.
-    secret: [u8; KEY_BYTES],
+    secret: [u8; SECRET_BYTES],
     random: SystemRandom,
 }
 
-impl ScramSha256 {
+impl<H: Hash> Scram<H> {
     /// The method for these users.
     ///
     /// # Errors
     /// The system has no random numbers.
     pub(crate) fn new(
-        by_name: BTreeMap<String, Verifier>,
+        by_name: BTreeMap<String, Verifier<H>>,
     ) -> Result<Self, ring::error::Unspecified> {
         let random = SystemRandom::new();
-        let mut secret = [0; KEY_BYTES];
+        let mut secret = [0; SECRET_BYTES];
         random.fill(&mut secret)?;
         Ok(Self(Arc::new(Users { by_name, secret, random })))
     }
 }
 
-impl AuthMethod for ScramSha256 {
+impl<H: Hash> AuthMethod for Scram<H> {
     fn name(&self) -> &str {
-        "SCRAM-SHA-256"
+        H::METHOD
     }
 
     fn begin(&self, _credentials: &Credentials) -> Box<dyn AuthExchange> {
@@ -142,26 +54,23 @@ impl AuthMethod for ScramSha256 {
     }
 }
 
-impl Users {
+impl<H: Hash> Users<H> {
     /// The verifier of a user, and whether there is one.
     ///
     /// Who is not there gets a salt of his own, the same each time, and of the form that users who are there
     /// have: the answer does not tell the two apart.
-    fn verifier(&self, name: &str) -> (Verifier, Known) {
+    fn verifier(&self, name: &str) -> (Verifier<H>, Known) {
         if let Some(verifier) = self.by_name.get(name) {
             return (verifier.clone(), Known::Yes);
         }
-        let made_up = mac(&self.secret, name.as_bytes());
+        let made_up = mac::<H>(&self.secret, name.as_bytes());
         let pick = usize::from(u16::from_be_bytes([made_up[0], made_up[1]]));
         let like = self.by_name.values().nth(pick % self.by_name.len().max(1));
         let salt_len = like.map_or(SALT_BYTES, |like| like.salt.len());
-        let salt = mac(&made_up, b"salt").iter().copied().cycle().take(salt_len).collect();
-        let verifier = Verifier {
-            iterations: like.map_or(ITERATIONS, |like| like.iterations),
-            salt,
-            stored_key: mac(&made_up, b"stored key"),
-            server_key: mac(&made_up, b"server key"),
-        };
+        let salt = mac::<H>(&made_up, b"salt").iter().copied().cycle().take(salt_len).collect();
+        let iterations = like.map_or(ITERATIONS, |like| like.iterations);
+        let key = |name: &[u8]| mac::<H>(&made_up, name);
+        let verifier = Verifier::new(iterations, salt, key(b"stored key"), key(b"server key"));
         (verifier, Known::No)
     }
 }
@@ -172,21 +81,21 @@ enum Known {
     No,
 }
 
-struct Exchange {
-    users: Arc<Users>,
-    state: State,
+struct Exchange<H> {
+    users: Arc<Users<H>>,
+    state: State<H>,
 }
 
-enum State {
+enum State<H> {
     Start,
-    Challenged(Box<Challenge>),
+    Challenged(Box<Challenge<H>>),
     Over,
 }
 
 /// What the client's final message is held against.
-struct Challenge {
+struct Challenge<H> {
     username: String,
-    verifier: Verifier,
+    verifier: Verifier<H>,
     known: Known,
     /// What `c=` must be.
     binding: String,
@@ -195,7 +104,7 @@ struct Challenge {
     said: String,
 }
 
-impl AuthExchange for Exchange {
+impl<H: Hash> AuthExchange for Exchange<H> {
     fn handle(&mut self, data: &[u8]) -> AuthStep {
         let refused = AuthStep::Deny(ReasonCode::NotAuthorized);
         let Ok(message) = std::str::from_utf8(data) else { return refused };
@@ -213,7 +122,7 @@ impl AuthExchange for Exchange {
     }
 }
 
-impl Exchange {
+impl<H: Hash> Exchange<H> {
     fn server_nonce(&self) -> Result<String, ring::error::Unspecified> {
         let mut bytes = [0; NONCE_BYTES];
         self.users.random.fill(&mut bytes)?;
@@ -221,7 +130,7 @@ impl Exchange {
     }
 
     /// The server's first message.
-    fn challenge(&self, first: &ClientFirst<'_>, server_nonce: &str) -> (Challenge, String) {
+    fn challenge(&self, first: &ClientFirst<'_>, server_nonce: &str) -> (Challenge<H>, String) {
         let (verifier, known) = self.users.verifier(&first.username);
         let nonce = format!("{}{server_nonce}", first.nonce);
         let answer =
@@ -238,7 +147,7 @@ impl Exchange {
     }
 }
 
-impl Challenge {
+impl<H: Hash> Challenge<H> {
     /// Checks the client's proof.
     fn conclude(self, message: &str) -> AuthStep {
         let malformed = AuthStep::Deny(ReasonCode::NotAuthorized);
@@ -246,19 +155,17 @@ impl Challenge {
         let mut attributes = without_proof.split(',');
         let is_ours = attributes.next().and_then(|a| a.strip_prefix("c=")) == Some(&*self.binding)
             && attributes.next().and_then(|a| a.strip_prefix("r=")) == Some(&*self.nonce);
-        let proof = BASE64.decode(proof).ok().and_then(|p| <[u8; KEY_BYTES]>::try_from(p).ok());
+        let proof = BASE64.decode(proof).ok();
+        let proof = proof.filter(|proof| proof.len() == self.verifier.stored_key.len());
         let (true, Some(proof)) = (is_ours, proof) else { return malformed };
         let auth_message = format!("{}{without_proof}", self.said);
-        let signature = mac(&self.verifier.stored_key, auth_message.as_bytes());
-        let mut client_key = [0; KEY_BYTES];
-        for (byte, (a, b)) in client_key.iter_mut().zip(proof.iter().zip(signature)) {
-            *byte = a ^ b;
-        }
-        let is_right = equal(&sha256(&client_key), &self.verifier.stored_key);
+        let signature = mac::<H>(&self.verifier.stored_key, auth_message.as_bytes());
+        let client_key: Vec<_> = proof.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        let is_right = equal::<H>(&hash::<H>(&client_key), &self.verifier.stored_key);
         if !is_right || self.known == Known::No {
             return AuthStep::Deny(ReasonCode::BadUserNameOrPassword);
         }
-        let server_signature = mac(&self.verifier.server_key, auth_message.as_bytes());
+        let server_signature = mac::<H>(&self.verifier.server_key, auth_message.as_bytes());
         AuthStep::Success {
             data: format!("v={}", BASE64.encode(server_signature)).into_bytes(),
             username: Some(self.username.as_str().into()),
@@ -266,6 +173,10 @@ impl Challenge {
         }
     }
 }
+
+/// Bytes of the secret that answers for unknown names are made up with.
+const SECRET_BYTES: usize = 32;
+const NONCE_BYTES: usize = 18;
 
 /// `gs2-header client-first-message-bare`.
 struct ClientFirst<'a> {
@@ -314,25 +225,6 @@ fn unescape(name: &str) -> Option<String> {
     (!plain.is_empty()).then_some(plain)
 }
 
-fn mac(key: &[u8], message: &[u8]) -> [u8; KEY_BYTES] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
-    array(tag.as_ref())
-}
-
-fn sha256(message: &[u8]) -> [u8; KEY_BYTES] {
-    array(digest::digest(&digest::SHA256, message).as_ref())
-}
-
-fn array(bytes: &[u8]) -> [u8; KEY_BYTES] {
-    bytes.try_into().expect("SHA-256 gives 32 bytes")
-}
-
-/// In a time that does not depend on where they differ: what is compared are tags, by `ring`.
-fn equal(a: &[u8; KEY_BYTES], b: &[u8; KEY_BYTES]) -> bool {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, b"comparison");
-    hmac::verify(&key, a, hmac::sign(&key, b).as_ref()).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,14 +238,14 @@ mod tests {
                                 p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
     const SERVER_FINAL: &str = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
 
-    fn exchange() -> Exchange {
+    fn exchange() -> Exchange<Sha256> {
         let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let user = Verifier::derive(b"pencil", &salt, ITERATIONS);
         let users = BTreeMap::from([("user".to_owned(), user)]);
-        Exchange { users: ScramSha256::new(users).unwrap().0, state: State::Start }
+        Exchange { users: Scram::new(users).unwrap().0, state: State::Start }
     }
 
-    fn challenge(client_first: &str) -> (Challenge, String) {
+    fn challenge(client_first: &str) -> (Challenge<Sha256>, String) {
         exchange().challenge(&ClientFirst::parse(client_first).unwrap(), SERVER_NONCE)
     }
 
@@ -369,6 +261,32 @@ mod tests {
                 superuser: false
             }
         );
+    }
+
+    /// The same exchange; no document has one for this hash. Its numbers are those of Python's hashlib.
+    #[test]
+    fn the_same_with_sha_512() {
+        const PROOF: &str = "gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC\
+                             6wdp6dybEmDYXYTxwnYPJQ==";
+        const SIGNATURE: &str = "ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4\
+                                 +5ZxXnJq199RVG2rR7N7Zw==";
+        let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let user = Verifier::<Sha512>::derive(b"pencil", &salt, ITERATIONS);
+        assert_eq!(Verifier::from_text(&user.to_text()), Ok(user.clone()));
+        assert!(
+            Verifier::<Sha256>::from_text(&format!("SCRAM-SHA-256{}", &user.to_text()[13..]))
+                .is_err()
+        );
+        let users = BTreeMap::from([("user".to_owned(), user)]);
+        let exchange = Exchange { users: Scram::new(users).unwrap().0, state: State::Start };
+        let challenge =
+            || exchange.challenge(&ClientFirst::parse(CLIENT_FIRST).unwrap(), SERVER_NONCE).0;
+        let (without_proof, short) = CLIENT_FINAL.split_once("p=").unwrap();
+        let conclude = |proof: &str| challenge().conclude(&format!("{without_proof}p={proof}"));
+        let data = format!("v={SIGNATURE}").into_bytes();
+        let username = Some("user".into());
+        assert_eq!(conclude(PROOF), AuthStep::Success { data, username, superuser: false });
+        assert_eq!(conclude(short), AuthStep::Deny(ReasonCode::NotAuthorized));
     }
 
     #[test]
@@ -446,13 +364,13 @@ mod tests {
 
     #[test]
     fn the_stored_form_reads_back() {
-        let made = Verifier::from_text("pencil").unwrap();
+        let made = Verifier::<Sha256>::from_text("pencil").unwrap();
         assert_ne!(made, Verifier::from_text("pencil").unwrap(), "each has a salt of its own");
         assert_eq!(Verifier::from_text(&made.to_text()), Ok(made.clone()));
         assert!(!format!("{made:?}").contains(&BASE64.encode(&made.salt)));
         for bad in ["", "SCRAM-SHA-256$", "SCRAM-SHA-256$1:AA==$AA==:AA==", "SCRAM-SHA-256$4096:$:"]
         {
-            assert!(Verifier::from_text(bad).is_err(), "{bad}");
+            assert!(Verifier::<Sha256>::from_text(bad).is_err(), "{bad}");
         }
     }
 }

@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use broker_codec::{QoS, topic};
-use broker_core::config::{RewriteRule, SharedStrategy, WillsKeep};
+use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Bind, Cidr, PeerCertField};
-use broker_plugins::{HttpMethod, HttpParams, TokenFrom};
+use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, OcspStapling, PeerCertField};
+use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
-use super::value::{Value, parse_duration, quote, show_duration};
-use super::{LogFormat, LogTarget};
-use crate::auth::scram::Verifier;
+use super::value::{Value, parse_duration, parse_size, quote, show_duration, show_size};
+use super::{LogFormat, LogTarget, MemoryLimit};
+use crate::auth::scram::{Hash, Verifier};
 
 /// Why a field does not take a value.
 #[derive(Debug, PartialEq)]
@@ -53,6 +53,26 @@ impl Field for bool {
 
     fn parse(value: Value) -> Result<Self, Vec<Refusal>> {
         if let Value::Flag(flag) = value { Ok(flag) } else { mismatch() }
+    }
+}
+
+/// Not set, it is the machine's own clients.
+impl Field for Anonymous {
+    fn show(&self) -> Value {
+        match self {
+            Self::All => Value::Flag(true),
+            Self::Nobody => Value::Flag(false),
+            Self::Local => Value::Unset,
+        }
+    }
+
+    fn parse(value: Value) -> Result<Self, Vec<Refusal>> {
+        match value {
+            Value::Flag(true) => Ok(Self::All),
+            Value::Flag(false) => Ok(Self::Nobody),
+            Value::Unset => Ok(Self::Local),
+            _ => mismatch(),
+        }
     }
 }
 
@@ -131,8 +151,8 @@ macro_rules! word_field {
         }
     )+};
 }
-word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair);
-word_field!(Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams);
+word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
+word_field!(MemoryLimit Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -174,7 +194,7 @@ impl<T: Word> Field for BTreeMap<String, T> {
     }
 }
 
-impl Word for Verifier {
+impl<H: Hash> Word for Verifier<H> {
     /// The stored form: no password is ever shown.
     fn to_word(&self) -> String {
         self.to_text()
@@ -202,6 +222,19 @@ impl Word for PathBuf {
 
     fn from_word(word: &str) -> Result<Self, String> {
         if word.is_empty() { Err("is empty".into()) } else { Ok(word.into()) }
+    }
+}
+
+impl Word for OcspStapling {
+    fn to_word(&self) -> String {
+        match self {
+            Self::Fetch => "fetch".into(),
+            Self::File(path) => path.to_word(),
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        if word == "fetch" { Ok(Self::Fetch) } else { PathBuf::from_word(word).map(Self::File) }
     }
 }
 
@@ -252,8 +285,10 @@ macro_rules! enum_words {
     };
 }
 enum_words!(LogFormat: Text = "text", Json = "json");
+enum_words!(CrlCheck: Chain = "chain", Peer = "peer", BestEffort = "best_effort");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(HttpMethod: Get = "get", Post = "post");
+enum_words!(PayloadEncoding: Text = "undefined", Base64 = "base64");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",
     Hash = "hash", HashTopic = "hash_topic");
 enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");
@@ -378,6 +413,51 @@ impl Word for Pair {
     }
 }
 
+/// `64MB`, `70%`.
+impl Word for MemoryLimit {
+    fn to_word(&self) -> String {
+        match self {
+            Self::Bytes(bytes) => show_size(*bytes),
+            Self::Percent(percent) => format!("{percent}%"),
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        if let Some(percent) = word.trim().strip_suffix('%') {
+            let percent = percent.trim_end().parse().ok().filter(|n| (1..=100).contains(n));
+            return percent
+                .map(Self::Percent)
+                .ok_or_else(|| "is no percentage from 1 to 100".into());
+        }
+        match parse_size(word) {
+            Some(bytes) if bytes == 0 || bytes >= MEMORY_MIN => Ok(Self::Bytes(bytes)),
+            Some(_) => Err(format!("is below {}", show_size(MEMORY_MIN))),
+            None => Err("is neither a size nor a percentage".into()),
+        }
+    }
+}
+
+/// Less would refuse the first client.
+const MEMORY_MIN: u64 = 1 << 20;
+
+/// `1000,1s`, `1MB,10s`: an amount and its time.
+impl Word for Rate {
+    fn to_word(&self) -> String {
+        format!("{},{}", self.amount, show_duration(self.interval_ms))
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        let (amount, interval) = word.split_once(',').ok_or("has no comma")?;
+        let amount = parse_size(amount).filter(|amount| *amount > 0);
+        let interval_ms = parse_duration(interval).filter(|interval| *interval > 0);
+        match (amount, interval_ms) {
+            (Some(amount), Some(interval_ms)) => Ok(Self { amount, interval_ms }),
+            (None, _) => Err("the amount is no whole number above 0".into()),
+            (_, None) => Err("the interval is no duration above 0".into()),
+        }
+    }
+}
+
 /// `mqueue_priorities`: `topic=priority` with commas between.
 impl Field for BTreeMap<String, u8> {
     fn show(&self) -> Value {
@@ -412,6 +492,16 @@ impl Field for BTreeMap<String, u8> {
             }
         }
         Ok(priorities)
+    }
+}
+
+impl Word for HookRule {
+    fn to_word(&self) -> String {
+        serde_json::to_string(self).expect("two texts are JSON")
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        serde_json::from_str(word).map_err(|error| error.to_string())
     }
 }
 
@@ -512,6 +602,17 @@ mod tests {
         check_word::<Pair>("10, 1m", Ok("10,1m"));
         check_word::<Pair>("10", Err("has no comma"));
         check_word::<Pair>("0,1m", Err("the count is no whole number above 0"));
+        check_word::<MemoryLimit>("64MB", Ok("64MB"));
+        check_word::<MemoryLimit>("70 %", Ok("70%"));
+        check_word::<MemoryLimit>("0", Ok("0B"));
+        check_word::<MemoryLimit>("101%", Err("is no percentage from 1 to 100"));
+        check_word::<MemoryLimit>("1KB", Err("is below 1MB"));
+        check_word::<MemoryLimit>("much", Err("is neither a size nor a percentage"));
+        check_word::<Rate>("10, 1m", Ok("10,1m"));
+        check_word::<Rate>("1MB,10s", Ok("1048576,10s"));
+        check_word::<Rate>("10", Err("has no comma"));
+        check_word::<Rate>("0,1m", Err("the amount is no whole number above 0"));
+        check_word::<Rate>("1,1", Err("the interval is no duration above 0"));
         check_word::<Pair>("1,1", Err("the interval is no duration above 0"));
         let parse = |text: &str| BTreeMap::<String, u8>::parse(Value::Text(text.into()));
         assert_eq!(parse("a/b=1, c=255").unwrap().show(), Value::Text("a/b=1,c=255".into()));

@@ -37,15 +37,8 @@ impl Layers {
 
     fn of(mut base: Given, settings: &Settings) -> Self {
         // What stays in memory holds no passwords where their stored form will do, which is also read faster.
-        if let Some(Entry { content: Content::Many(items), .. }) =
-            base.entries.get_mut("auth.scram_sha_256.users")
-        {
-            for (name, item) in items {
-                if let Some(verifier) = settings.scram_users.get(name.as_str()) {
-                    item.raw = Raw::Text(verifier.to_word());
-                }
-            }
-        }
+        keep_stored_form(&mut base, "auth.scram_sha_256.users", &settings.scram_users);
+        keep_stored_form(&mut base, "auth.scram_sha_512.users", &settings.scram_512_users);
         Self { base, set: BTreeMap::new() }
     }
 
@@ -165,7 +158,7 @@ impl Layers {
             return Err(refused(format!("there is no {table} in the configuration file")));
         }
         if !key.is_live() {
-            let when = if key.is_of_login() { RELOAD } else { RESTART };
+            let when = if key.is_of_file_alone() { RELOAD } else { RESTART };
             return Err(refused(when.into()));
         }
         if item.is_some() {
@@ -234,6 +227,17 @@ fn named(entries: Vec<(String, Origin, Tree)>) -> Option<BTreeMap<ItemName, Item
 const RELOAD: &str =
     "is read from the configuration file alone; set it there and reload the plugin";
 const RESTART: &str = "takes effect with a restart; set it in the configuration file";
+
+fn keep_stored_form<T: Word>(base: &mut Given, key: &str, users: &BTreeMap<String, T>) {
+    let Some(Entry { content: Content::Many(items), .. }) = base.entries.get_mut(key) else {
+        return;
+    };
+    for (name, item) in items {
+        if let Some(verifier) = users.get(name.as_str()) {
+            item.raw = Raw::Text(verifier.to_word());
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use super::settings::{Listener, Settings, Zone};
 use super::table::{self, Goes, Key, Why};
 use super::value::Value;
 
-/// All keys with their values, as a file that reads back to the same settings.
+/// All keys with their values, as a file that reads back to the same settings but for secrets, which it does not have.
 pub(crate) fn toml(settings: &Settings) -> String {
     let mut page = TomlPage { settings, text: String::from(TOML_HEAD), table: String::new() };
     let (base, other) = (&settings.base, Zone::default());
@@ -89,15 +89,19 @@ impl TomlPage<'_> {
             Some((origin, _)) if *origin != Origin::Default => format!(" Set by {origin}."),
             _ => String::new(),
         };
+        let line = if key.is_secret() && value != default {
+            format!("# {name} is set, and a secret: put it here.")
+        } else {
+            format!("{name} = {}", key.show(value))
+        };
         let default = default_shown(key, default);
         let (help, expected) = (key.help, key.expected());
         put(
             &mut self.text,
             format_args!(
-                "\n# {help}\n# Must be {expected}. Default: {default}.{}\n{name} = {}\n",
+                "\n# {help}\n# Must be {expected}. Default: {default}.{}\n{line}\n",
                 // A file name may hold anything; the comment ends with its line.
                 from.replace(char::is_control, " "),
-                key.show(value)
             ),
         );
     }
@@ -279,7 +283,8 @@ const MARKDOWN_HEAD: &str = "\
     broker-server [--config FILE] [--check] [--print-config]
 
 Without a file the defaults below serve. `--check` reads the configuration and reports every error; `--print-config`
-prints it with every key, its value, default and help, as a file that can be read again.
+prints it with every key, its value, default and help, as a file that can be read again once the secrets, which it does
+not have, are put in.
 
 The file is TOML. Its tables are the dotted keys of EMQ X 3.1: `mqtt.max_packet_size` is `max_packet_size` in `[mqtt]`.
 Where the original has a key that is a value and a prefix at once, the value is `bind` or `enabled`:

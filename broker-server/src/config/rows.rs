@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(value("auth.user.1.username"), "bob");
         assert_eq!(value("management.application.default_secret"), "none");
         assert_eq!(value("zone.external.mountpoint"), "none");
-        assert_eq!(value("allow_anonymous"), "true");
+        assert_eq!(value("allow_anonymous"), "local");
         assert_eq!(value("listener.ssl.external.bind"), "8883");
         assert_eq!(value("auth.user.password_hash"), "argon2id");
         assert!(!format!("{rows:?}").contains("wonderland"));

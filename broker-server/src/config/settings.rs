@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use broker_codec::QoS;
 use broker_core::config::{
-    AutoSubscription, BrokerConfig, FlappingConfig, RewriteRule, ZoneConfig,
+    Anonymous, AutoSubscription, BrokerConfig, FlappingConfig, GroupLimits, RewriteRule, ZoneConfig,
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
-    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject,
+    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject, WebHookConfig,
 };
 use log::LevelFilter;
 
@@ -27,9 +27,10 @@ use super::table::{self, Access, Goes, Key};
 use super::validate;
 use super::value::{Kind, Value, bare_or_quoted};
 use super::{
-    LogConfig, LogFormat, LogTarget, ManagementConfig, NodeConfig, ServerConfig, StoreConfig,
+    LogConfig, LogFormat, LogTarget, ManagementConfig, MemoryLimit, NodeConfig, ServerConfig,
+    StoreConfig,
 };
-use crate::auth::scram::Verifier;
+use crate::auth::scram::{Sha256, Sha512, Verifier};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -47,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     pub(crate) jwt: JwtConfig,
+    pub(crate) web_hook: WebHookConfig,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
     /// `[mqtt]`.
@@ -62,7 +64,10 @@ pub(crate) struct Settings {
     pub(crate) count_topics: Option<bool>,
     pub(crate) topic_metrics: Vec<String>,
     pub(crate) acl_file: Option<PathBuf>,
-    pub(crate) scram_users: BTreeMap<String, Verifier>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) compat_emqx31: bool,
+    pub(crate) scram_users: BTreeMap<String, Verifier<Sha256>>,
+    pub(crate) scram_512_users: BTreeMap<String, Verifier<Sha512>>,
     /// Which keys were given, with place and value, for what is said about them.
     pub(crate) given: BTreeMap<String, (Origin, String)>,
     /// Zones, listeners and subscriptions by dotted key: where they are first named.
@@ -78,7 +83,6 @@ pub(crate) struct Zone {
     pub(crate) detect_flapping: bool,
     pub(crate) flapping_threshold: Pair,
     pub(crate) flapping_banned_ms: u64,
-    pub(crate) publish_limit: Option<Pair>,
 }
 
 /// A listener that may be off, or lack an address as long as not all is read.
@@ -99,6 +103,7 @@ impl Default for Settings {
                 data_dir: "./data".into(),
                 shutdown_timeout_ms: 15_000,
                 io_threads: 0,
+                memory_limit: MemoryLimit::Percent(70),
             },
             log: LogConfig {
                 to: LogTarget::Console,
@@ -127,9 +132,13 @@ impl Default for Settings {
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             jwt: JwtConfig::default(),
+            web_hook: WebHookConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
+            password_file: None,
+            compat_emqx31: false,
             scram_users: BTreeMap::new(),
+            scram_512_users: BTreeMap::new(),
             given: BTreeMap::new(),
             named: BTreeMap::new(),
             ignored: Vec::new(),
@@ -164,7 +173,6 @@ impl Zone {
             detect_flapping: config.flapping.is_some(),
             flapping_threshold: Pair(flapping.count, flapping.window_ms),
             flapping_banned_ms: flapping.banned_ms,
-            publish_limit: config.publish_limit.map(|(count, ms)| Pair(count, ms)),
             config,
         }
     }
@@ -172,11 +180,7 @@ impl Zone {
     fn into_config(self) -> ZoneConfig {
         let Pair(count, window_ms) = self.flapping_threshold;
         let flapping = FlappingConfig { count, window_ms, banned_ms: self.flapping_banned_ms };
-        ZoneConfig {
-            flapping: self.detect_flapping.then_some(flapping),
-            publish_limit: self.publish_limit.map(|Pair(count, ms)| (count, ms)),
-            ..self.config
-        }
+        ZoneConfig { flapping: self.detect_flapping.then_some(flapping), ..self.config }
     }
 }
 
@@ -212,6 +216,8 @@ impl Listener {
                 acceptors,
                 max_connections,
                 max_conn_rate: 0,
+                rate_limit: None,
+                limits: GroupLimits::default(),
                 max_half_open_per_ip: 4_096,
                 access: if open {
                     vec![AccessRule { allow: true, peer: None }]
@@ -268,6 +274,9 @@ impl Settings {
         for entry in base.into_iter().chain(own) {
             settings.apply(entry, errors);
         }
+        if settings.compat_emqx31 {
+            settings.open_as_emqx31();
+        }
         settings.broker.node_name = settings.node.name.clone();
         settings.store.dir = settings.node.data_dir.clone();
         // In the original this listener is there as soon as it has an address.
@@ -276,6 +285,19 @@ impl Settings {
             settings.management.https.listener.enabled = true;
         }
         settings
+    }
+
+    /// What the configuration does not decide is as open as in the original.
+    fn open_as_emqx31(&mut self) {
+        if self.given.contains_key("allow_anonymous") {
+            return;
+        }
+        self.base.config.allow_anonymous = Anonymous::All;
+        for (name, zone) in &mut self.zones {
+            if !self.given.contains_key(&format!("zone.{name}.allow_anonymous")) {
+                zone.config.allow_anonymous = Anonymous::All;
+            }
+        }
     }
 
     fn apply(&mut self, entry: &Entry, errors: &mut Vec<ConfigError>) {
@@ -355,6 +377,7 @@ impl Settings {
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         plugins.auth_jwt = self.jwt;
+        plugins.web_hook = self.web_hook;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
                 Subject::ClientId => &mut plugins.auth_clientid.accounts,
@@ -377,7 +400,9 @@ impl Settings {
             plugins,
             rules: self.rules,
             acl_file: self.acl_file,
+            password_file: self.password_file,
             scram_users: self.scram_users,
+            scram_512_users: self.scram_512_users,
             notes,
         }
     }
@@ -400,6 +425,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         auth_http: HttpAuthConfig::default(),
         auth_username: AccountsConfig::default(),
         auth_jwt: JwtConfig::default(),
+        web_hook: WebHookConfig::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod auth;
 mod auth_http;
 mod dashboard;
 mod ignored;
+mod limits;
 mod listener;
 mod live;
 mod management;
@@ -15,6 +16,7 @@ mod plugins;
 mod root;
 mod rules;
 mod store;
+mod web_hook;
 mod zone;
 
 use std::sync::LazyLock;
@@ -118,7 +120,16 @@ impl Key {
     /// True if what was written there must not be repeated, in an error or elsewhere. By its name, so that
     /// nobody who adds a key has to remember it.
     pub(crate) fn is_secret(&self) -> bool {
-        let hidden = ["_req.url", "cookie", "headers", "password", "secret", "token", "users"];
+        let hidden = [
+            "_req.url",
+            "hook.api.url",
+            "cookie",
+            "headers",
+            "password",
+            "secret",
+            "token",
+            "users",
+        ];
         // How passwords are hashed is no secret.
         let name = self.name.strip_suffix("password_hash").unwrap_or(self.name);
         hidden.iter().any(|it| name.contains(it))
@@ -148,6 +159,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(auth::KEYS)
         .chain(auth_http::KEYS)
+        .chain(web_hook::KEYS)
         .chain(store::KEYS)
         .chain(management::KEYS)
         .chain(management::HTTP_KEYS)
@@ -157,6 +169,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(plugins::KEYS)
         .chain(rules::KEYS)
         .chain(monitors::KEYS)
+        .chain(limits::KEYS)
         .chain(zone::KEYS)
         .chain(listener::KEYS)
         .chain(ignored::KEYS)

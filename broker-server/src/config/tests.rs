@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use broker_codec::QoS;
-use broker_core::config::{BrokerConfig, SharedStrategy, SlowSubscribersConfig, WillsKeep};
+use broker_core::config::{
+    Anonymous, BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
+};
 use broker_core::store::Level;
-use broker_net::config::{Bind, PeerCertField, Protocol};
+use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol};
 use log::LevelFilter;
 use proptest::prelude::*;
 
@@ -122,6 +124,25 @@ fn a_file_of_the_original_loads() {
     assert!(log_to.ends_with("log.to = \"both\": no file is written, lines go to the console"));
 }
 
+/// What is decided stays decided; the rest is as open as in EMQ X 3.1.
+#[test]
+fn the_originals_defaults_are_one_switch() {
+    use Anonymous::{All, Local, Nobody};
+    for (file, external, internal) in [
+        ("", Local, Local),
+        ("compat.emqx31 = true", All, All),
+        ("compat.emqx31 = true\nallow_anonymous = false", Nobody, Nobody),
+        ("compat.emqx31 = true\nallow_anonymous = \"local\"", Local, Local),
+        ("compat.emqx31 = true\nzone.internal.allow_anonymous = false", All, Nobody),
+        ("allow_anonymous = true", All, All),
+        ("zone.external.allow_anonymous = \"on\"", All, Local),
+    ] {
+        let zones = config(file).broker.zones;
+        let of = |name: &str| zones[name].allow_anonymous;
+        assert_eq!((of("external"), of("internal")), (external, internal), "{file}");
+    }
+}
+
 #[test]
 fn zones_override_mqtt() {
     let config = config(
@@ -155,18 +176,19 @@ fn zones_override_mqtt() {
     assert_eq!(packets, [("external", two), ("internal", two), ("iot", 1_000), ("plain", two)]);
     assert_eq!(zones["external"].max_inflight, 7);
     assert_eq!(zones["internal"].max_inflight, 5);
-    assert!(!zones["external"].allow_anonymous);
+    assert_eq!(zones["external"].allow_anonymous, Anonymous::Nobody);
     assert!(!zones["internal"].enable_acl, "the zone's own default stays");
     let iot = &zones["iot"];
     assert_eq!(iot.name, "iot");
-    assert!(iot.allow_anonymous && !iot.acl_nomatch_allow && iot.acl_deny_disconnect);
+    assert_eq!(iot.allow_anonymous, Anonymous::All);
+    assert!(!iot.acl_nomatch_allow && iot.acl_deny_disconnect);
     assert_eq!(iot.server_keep_alive_s, Some(60));
     assert_eq!(iot.max_session_expiry_interval_s, 86_400);
     assert_eq!(iot.mqueue_priorities, [("a/b".into(), 10), ("c".into(), 2)].into());
     assert_eq!(iot.mqueue_default_priority, 0);
     let flapping = iot.flapping.unwrap();
     assert_eq!((flapping.count, flapping.window_ms, flapping.banned_ms), (3, 10_000, 3_600_000));
-    assert_eq!(iot.publish_limit, Some((10, 60_000)));
+    assert_eq!(iot.publish_limit, Some(Rate { amount: 10, interval_ms: 60_000 }));
     assert_eq!(iot.mountpoint.as_deref(), Some("dev/%c/"));
 }
 
@@ -333,7 +355,7 @@ shared_subscription_strategy = "best"
 cpu_high_watermark = "80"
 "#,
         &[
-            r#"broker.toml:2:19: allow_anonymous = "maybe": must be true or false (or "on" or "off")"#,
+            r#"broker.toml:2:19: allow_anonymous = "maybe": must be true or false (or "on" or "off"), or "local""#,
             r#"broker.toml:4:8: node.name = "broker": is no name@host; must be a name and a host, such as "emqx@127.0.0.1""#,
             r#"broker.toml:6:19: mqtt.max_packet_size = "300MB": must be a size from 1B to 268435460B, such as "1MB" (units B, KB, MB, GB)"#,
             r#"broker.toml:7:19: mqtt.max_qos_allowed = 3: must be a whole number from 0 to 2"#,
@@ -658,6 +680,41 @@ fn columns_count_characters() {
 }
 
 #[test]
+fn revocation_lists_are_named_where_certificates_are_checked() {
+    let tls = |text: &str| {
+        let config = config(text);
+        listener(&config, Protocol::Wss, "external").tls.clone().unwrap()
+    };
+    let plain = tls("");
+    assert!(!plain.has_crls() && plain.crl_check == CrlCheck::Chain);
+    let checked = tls(r#"
+        [listener.wss.external]
+        verify = "verify_peer"
+        cacertfile = "ca.pem"
+        crlfile = "ca.crl"
+        crl_url = ["http://crl.example/ca.crl", "https://crl.example/ca.crl"]
+        crl_refresh = "10m"
+        crl_check = "peer"
+        "#);
+    assert!(checked.has_crls() && checked.crl_check == CrlCheck::Peer);
+    assert_eq!((checked.crl_url.len(), checked.crl_refresh_ms), (2, 600_000));
+    check_errors(
+        r#"[listener.ssl.external]
+crlfile = "ca.crl"
+[listener.wss.external]
+crl_url = ["http://crl.example/", "ftp://crl.example/"]
+[management.listener.https]
+crl_url = ["http://crl.example/"]
+"#,
+        &[
+            r#"broker.toml:2:1: listener.ssl.external.crlfile = ["ca.crl"]: needs listener.ssl.external.verify = "verify_peer""#,
+            r#"broker.toml:4:35: listener.wss.external.crl_url = "ftp://crl.example/": is no URL to fetch; must be an http or https URL"#,
+            r#"broker.toml:6:1: management.listener.https.crl_url = ["http://crl.example/"]: needs management.listener.https.verify = "verify_peer""#,
+        ],
+    );
+}
+
+#[test]
 fn notes_tell_what_has_no_effect() {
     let text = r#"
         [listener.ssl.external]
@@ -705,12 +762,16 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
             plugins,
             rules,
             acl_file,
+            password_file,
             scram_users,
+            scram_512_users,
             notes: _,
         } = config;
-        let users: Vec<_> = scram_users.iter().map(|(name, user)| (name, user.to_text())).collect();
+        let users = scram_users.iter().map(|(name, user)| (name, user.to_text()));
+        let users_512 = scram_512_users.iter().map(|(name, user)| (name, user.to_text()));
+        let users: Vec<_> = users.chain(users_512).collect();
         let rest = format!(
-            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{users:#?}"
+            "{listeners:#?}{management:#?}{dashboard:#?}{plugins:#?}{rules:#?}{acl_file:?}{password_file:?}{users:#?}"
         );
         format!("{node:#?}{log:#?}{broker:#?}{store:#?}{monitor:#?}{rest}")
     };
@@ -718,9 +779,51 @@ fn check_round_trip(text: &str, env: &[(&str, &str)]) {
 }
 
 #[test]
+fn limits_are_those_of_listener_zone_user_and_address() {
+    let config = config(
+        r#"
+        [listener.tcp.external]
+        rate_limit = "1024,4096"
+        messages_in = "100,1s"
+        [listener.tcp.internal]
+        rate_limit = "100KB,10s"
+        [zone.external]
+        bytes_in = "1MB,1m"
+        [limits.user]
+        max_connections = 3
+        max_conn_rate = 2
+        [limits.ip]
+        messages_out = "5,1s"
+        "#,
+    );
+    let rate = |amount, interval_ms| Some(Rate { amount, interval_ms });
+    let (external, internal) = (
+        listener(&config, Protocol::Tcp, "external"),
+        listener(&config, Protocol::Tcp, "internal"),
+    );
+    assert_eq!(external.rate_limit, rate(4_096, 4_000));
+    assert_eq!(external.limits.messages_in, rate(100, 1_000));
+    assert_eq!(internal.rate_limit, rate(102_400, 10_000));
+    assert_eq!(config.broker.zones["external"].limits.bytes_in, rate(1 << 20, 60_000));
+    let user = GroupLimits { max_connections: 3, max_conn_rate: 2, ..GroupLimits::default() };
+    assert_eq!(config.broker.user_limits, user);
+    let address = GroupLimits { messages_out: rate(5, 1_000), ..GroupLimits::default() };
+    assert_eq!(config.broker.address_limits, address);
+    check_errors(
+        "[listener.tcp.external]\nrate_limit = \"0,5\"\n[limits.ip]\nbytes_in = \"fast\"\n",
+        &[
+            "broker.toml:2:14: listener.tcp.external.rate_limit = \"0,5\": the amount is no whole number above 0; must be a size and an interval, such as \"100KB,10s\", or bytes per second and at once, such as \"1024,4096\", or \"none\"",
+            "broker.toml:4:12: limits.ip.bytes_in = \"fast\": has no comma; must be a size and an interval, such as \"1MB,10s\", or \"none\"",
+        ],
+    );
+}
+
+#[test]
 fn a_printed_configuration_reads_back_to_the_same() {
     check_round_trip("", &[]);
-    check_round_trip(include_str!("../../tests/emqx-3.1.toml"), &[]);
+    // But for its secret, which is not printed.
+    let original = include_str!("../../tests/emqx-3.1.toml");
+    check_round_trip(&original.replace("application.default_secret", "# application"), &[]);
     check_round_trip(
         r#"
         acl_nomatch = "deny"
@@ -733,6 +836,9 @@ fn a_printed_configuration_reads_back_to_the_same() {
         mqueue_priorities = "a=1,b=2"
         [zone.1]
         publish_limit = "10, 90s"
+        rate_limit_action = "disconnect"
+        max_connections = 7
+        bytes_out = "1MB,10s"
         [listener.unix.1]
         bind = "/run/a \"b\".sock"
         [listener.ssl.x]
@@ -753,8 +859,6 @@ fn a_printed_configuration_reads_back_to_the_same() {
         [log.targets]
         "broker_net::tls" = "warning"
         plain = "off"
-        [auth.scram_sha_256.users]
-        "a.b" = "secret"
         [durability]
         topics = ["a b/#  written", "c memory"]
         on_failure = "exit"
@@ -767,10 +871,38 @@ fn a_printed_configuration_reads_back_to_the_same() {
 
 #[test]
 fn passwords_are_not_printed() {
-    let text = "[auth.scram_sha_256.users]\nalice = \"pencil\"";
-    let printed = print::toml(&settings(text, &[]).unwrap());
-    assert!(printed.contains("alice = \"SCRAM-SHA-256$4096:"), "{printed}");
-    assert!(!printed.contains("pencil"));
+    let text = r#"
+        [management.application]
+        default_secret = "pencil"
+        [auth.scram_sha_256.users]
+        alice = "pencil"
+        [auth.scram_sha_512.users]
+        alice = "pencil"
+        [auth.user.1]
+        username = "bob"
+        password = "pencil"
+        [auth.jwt]
+        secret = "pencil"
+        [auth.http.auth_req]
+        url = "http://127.0.0.1/?key=pencil"
+        [auth.http.headers]
+        authorization = "pencil"
+        [dashboard.default_user]
+        password = "pencil"
+        "#;
+    let all = settings(text, &[]).unwrap();
+    let printed = print::toml(&all);
+    for name in ["default_secret", "users", "password", "secret", "url", "headers"] {
+        assert!(
+            printed.contains(&format!("\n# {name} is set, and a secret: put it here.\n")),
+            "{name}"
+        );
+    }
+    assert!(!printed.contains("pencil") && !printed.contains("$4096"), "{printed}");
+    assert!(printed.contains("username = \"bob\""));
+    // Nor is it in what a log line or a panic may say of them.
+    let debug = format!("{all:?}{:?}", all.clone().into_server_config());
+    assert!(!debug.contains("pencil"), "{debug}");
 }
 
 /// A password that was written wrongly is a password still.
@@ -779,6 +911,7 @@ fn errors_do_not_repeat_secrets() {
     for (text, env) in [
         ("[auth.scram_sha_256]\nusers = \"pencil\"", None),
         ("[auth.scram_sha_256]\nusers = [\"pencil\"]", None),
+        ("[auth.scram_sha_512.users]\nalice = \"SCRAM-SHA-512$pencil\"", None),
         ("[auth.scram_sha_256.users]\nalice = [\"pencil\"]", None),
         ("[auth.scram_sha_256.users]\nalice = { password = \"pencil\" }", None),
         ("[auth.scram_sha_256.users]\nalice = \"SCRAM-SHA-256$pencil\"", None),

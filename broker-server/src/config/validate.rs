@@ -144,6 +144,18 @@ fn check_tls(settings: &Settings, path: &str, tls: &TlsConfig, errors: &mut Vec<
         let problem = format!("needs {} to check against", key("cacertfile"));
         errors.push(wrong(settings, key("verify"), problem));
     }
+    for (name, is_given) in
+        [("crlfile", !tls.crlfile.is_empty()), ("crl_url", !tls.crl_url.is_empty())]
+    {
+        // Not a note: who names a list counts on its being asked.
+        if is_given && !tls.verify_peer {
+            errors.push(wrong(
+                settings,
+                key(name),
+                format!("needs {} = \"verify_peer\"", key("verify")),
+            ));
+        }
+    }
 }
 
 fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<String>) {

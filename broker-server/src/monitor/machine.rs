@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use broker_core::Broker;
 use rustix::process::{Resource, getrlimit};
 
+use crate::config::MemoryLimit;
 use crate::facts::{process_status, status_number};
 
 /// What the checks ask. `None` is what cannot be found out.
@@ -130,13 +132,39 @@ fn parse_memory(info: &str) -> Option<(u64, u64)> {
     Some((total.saturating_sub(available) * 1024, total * 1024))
 }
 
+/// `node.memory_limit` in bytes; 0 for none.
+pub(crate) fn memory_limit(configured: MemoryLimit) -> anyhow::Result<usize> {
+    let bytes = match configured {
+        MemoryLimit::Bytes(bytes) => bytes,
+        MemoryLimit::Percent(percent) => {
+            let (_, total) = memory().ok_or_else(|| {
+                anyhow!(
+                    "node.memory_limit: how much memory there is cannot be found out; give a size"
+                )
+            })?;
+            total / 100 * u64::from(percent)
+        }
+    };
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
 /// The same of the control group; `None` if there is no limit.
 fn group_memory() -> Option<(u64, u64)> {
-    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    group_memory_in(Path::new("/sys/fs/cgroup"))
+}
+
+/// Of version 2, or of version 1, which has a large number where there is no limit.
+fn group_memory_in(groups: &Path) -> Option<(u64, u64)> {
+    let read = |name: &str| fs::read_to_string(groups.join(name)).ok();
     let bytes = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    let (limit, current) = (bytes("memory.max")?, bytes("memory.current")?);
+    let v2 = || Some((bytes("memory.max")?, bytes("memory.current")?, "memory.stat"));
+    let v1 = || {
+        let limit = bytes("memory/memory.limit_in_bytes")?;
+        Some((limit, bytes("memory/memory.usage_in_bytes")?, "memory/memory.stat"))
+    };
+    let (limit, current, stat) = v2().or_else(v1)?;
     // Files that were read, and that the kernel drops first.
-    let cached = status_number(&read("memory.stat").unwrap_or_default(), "inactive_file ");
+    let cached = status_number(&read(stat).unwrap_or_default(), "inactive_file ");
     Some((current.saturating_sub(cached.unwrap_or(0)), limit))
 }
 
@@ -175,6 +203,32 @@ mod tests {
         assert_eq!(times.busy_since(&later), None, "a counter that went back");
         assert_eq!(parse_cpu_times("cpu  1 2 x 4\n"), None);
         assert_eq!(parse_cpu_times("intr 1\n"), None);
+    }
+
+    #[test]
+    fn a_control_group_of_either_version_has_a_limit() {
+        let dir = std::env::temp_dir().join(format!("cgroup-{}", std::process::id()));
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+        fs::create_dir_all(dir.join("memory")).unwrap();
+        assert_eq!(group_memory_in(&dir), None);
+        write("memory/memory.limit_in_bytes", "1000\n");
+        write("memory/memory.usage_in_bytes", "300\n");
+        write("memory/memory.stat", "cache 7\ninactive_file 100\n");
+        assert_eq!(group_memory_in(&dir), Some((200, 1_000)));
+        write("memory.max", "2000\n");
+        write("memory.current", "50\n");
+        assert_eq!(group_memory_in(&dir), Some((50, 2_000)));
+        write("memory.max", "max\n");
+        fs::remove_dir_all(dir.join("memory")).unwrap();
+        assert_eq!(group_memory_in(&dir), None, "no limit");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_limit_is_a_size_or_a_part_of_what_there_is() {
+        assert_eq!(memory_limit(MemoryLimit::Bytes(5)).unwrap(), 5);
+        let (half, all) = (memory_limit(MemoryLimit::Percent(50)), memory().unwrap().1);
+        assert_eq!(half.unwrap() as u64, all / 100 * 50);
     }
 
     #[test]

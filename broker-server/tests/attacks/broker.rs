@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -54,19 +54,24 @@ pub(crate) struct Process {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Starts a broker. `tables` are tables of its configuration but for `listener`; `listener` are keys of the
-/// tcp listener.
+/// Starts a broker. `tables` are keys that are in no table, then tables of its configuration but for `listener`; `listener`
+/// are keys of the tcp listener.
 pub(crate) fn start(tables: &str, listener: &str) -> Process {
-    Process::start(tables, listener, None)
+    Process::start("", tables, listener, None)
 }
 
 /// The same under this limit of open files.
 pub(crate) fn start_with_files(n_files: u32, tables: &str, listener: &str) -> Process {
-    Process::start(tables, listener, Some(n_files))
+    Process::start("", tables, listener, Some(n_files))
 }
 
 impl Process {
-    fn start(tables: &str, listener: &str, n_files: Option<u32>) -> Self {
+    /// The same with keys of `[node]`.
+    pub(crate) fn with_node_keys(node: &str, tables: &str, listener: &str) -> Self {
+        Self::start(node, tables, listener, None)
+    }
+
+    fn start(node: &str, tables: &str, listener: &str, n_files: Option<u32>) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let turn = TURN.lock();
@@ -78,11 +83,16 @@ impl Process {
             .filter(|name| !tables.contains(&format!("[listener.{name}]")))
             .map(|name| format!("[listener.{name}]\nenabled = false\n"))
             .collect();
+        let management = if tables.contains("[management.listener.http]") {
+            ""
+        } else {
+            "[management.listener.http]\nenabled = false\n"
+        };
         let config = dir.join("broker.toml");
+        let (root, tables) = tables.split_at(tables.find('[').unwrap_or(tables.len()));
         let text = format!(
-            "[node]\ndata_dir = {:?}\n{tables}\n\
-             [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n\
-             [management.listener.http]\nenabled = false\n",
+            "{root}[node]\ndata_dir = {:?}\n{node}\n{tables}\n\
+             [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n{listener}\n{off}\n{management}",
             dir.join("data")
         );
         std::fs::write(&config, text).unwrap();
@@ -110,6 +120,16 @@ impl Process {
     /// HOST:PORT of a listener, `mqtt:ws:external`.
     pub(crate) fn address(&self, listener: &str) -> &str {
         address_of(&self.listeners, listener)
+    }
+
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it has logged since it was ready.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
     }
 
     /// Runs `work` on another thread, with clients that connect to this broker.
@@ -157,6 +177,11 @@ impl Process {
         self.status("VmRSS:")
     }
 
+    /// True if a line of its log, after those of its start, has this in it.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        self.log.lock().contains(text)
+    }
+
     fn status(&self, name: &str) -> u64 {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it is running");
@@ -187,6 +212,15 @@ impl Process {
     pub(crate) fn assert_grown_less(&self, before: u64, bytes: u64) {
         let grown = self.peak_bytes().saturating_sub(before);
         assert!(grown < bytes, "{} MB more than before, {} allowed", grown / MB, bytes / MB);
+    }
+
+    /// Sends SIGHUP, and waits until the log has said this once more.
+    pub(crate) fn hang_up(&self, answer: &str) {
+        let said = || self.log.lock().matches(answer).count();
+        let before = said();
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        eventually(|| (said() > before).then_some(()));
     }
 
     /// Sends SIGTERM. True if it then ends with success before the deadline.

@@ -129,7 +129,8 @@ fn a08_connections_beyond_the_limit_are_refused_and_the_others_stay() {
 
 #[test]
 fn a09_proxy_headers_of_strangers_and_broken_ones_are_refused() {
-    let proxies = "[listener.tcp.trusting]\nbind = \"127.0.0.1:0\"\nproxy_protocol = true\n\
+    // The address in a header is not one of this machine.
+    let proxies = "[zone.external]\nallow_anonymous = true\n[listener.tcp.trusting]\nbind = \"127.0.0.1:0\"\nproxy_protocol = true\n\
                    proxy_protocol_peers = [\"127.0.0.1\"]\nproxy_protocol_timeout = \"500ms\"\n\
                    [listener.tcp.distrusting]\nbind = \"127.0.0.1:0\"\nproxy_protocol = true\n\
                    proxy_protocol_peers = [\"10.0.0.1\"]\n";

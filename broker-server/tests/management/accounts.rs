@@ -143,13 +143,12 @@ fn without_the_plugin_its_paths_lead_nowhere_and_its_accounts_count_for_nothing(
 /// Who does not send what an account is found by may be let in by the next source, or by nobody.
 #[test]
 fn the_chain_is_that_of_the_original() {
-    let broker = Broker::start();
+    let broker = Broker::start_with(&[("allow_anonymous", "true")]);
     let (api, clients) = (broker.api(), Mosquitto::of(&broker));
     for kind in [CLIENT_ID, USERNAME] {
         order(&api, kind.plugin, "load");
         api.post(kind.path, &kind.account("known", "secret"));
     }
-    // allow_anonymous is true by default.
     assert_eq!(clients.login(&["-i", "known"]), 0, "neither name nor password: nobody is asked");
     assert_eq!(clients.login(&["-i", "x", "-u", "x", "-P", "x"]), 0, "nobody knows either");
     assert_eq!(clients.login(&["-i", "known", "-u", "x", "-P", "wrong"]), 4);

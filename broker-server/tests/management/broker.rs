@@ -228,7 +228,9 @@ fn command(folder: &Path, keys: Keys<'_>) -> Command {
     let text: String = all.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
     let config = folder.join("broker.toml");
     std::fs::write(&config, text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_broker-server"));
+    // Whatever the umask of the tests: the usual one lets everybody read.
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 022; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_broker-server")]);
     command.arg("--config").arg(config);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command

@@ -83,7 +83,7 @@ fn every_key_is_shown_with_its_value_and_secrets_are_not() {
     );
     for (key, shown, kind, changeable) in [
         ("node.name", NODE, "string", false),
-        ("allow_anonymous", "true", "flag", true),
+        ("allow_anonymous", "local", "flag", true),
         ("mqtt.max_packet_size", "1MB", "bytesize", true),
         ("mqtt.mountpoint", "none", "string", true),
         ("zone.internal.enable_acl", "false", "flag", true),

@@ -22,6 +22,7 @@ mod bounds;
 mod configs;
 mod connections;
 mod counts;
+mod first_start;
 mod grafana;
 mod https;
 mod latency;

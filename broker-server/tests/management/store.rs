@@ -40,6 +40,7 @@ fn what_the_store_counts_moves_with_what_is_kept() {
         assert!(after[name].as_u64() > before[name].as_u64(), "{name}: {before} {after}");
     }
     assert!(after["write_amplification"].is_f64(), "{after}");
+    assert_eq!(after["bodies_in_memory_bytes"], 0, "nothing is queued");
     let found = ["replayed_frames", "cut_bytes", "damaged"].map(|name| after[name].as_u64());
     assert_eq!(found, [Some(0); 3], "it was new: {after}");
     let all = api.data("store/stats");

@@ -57,8 +57,9 @@ fn the_way_of_a_message_is_told_place_by_place() {
     assert_eq!(
         answer["counts"],
         json!({
-            "damaged": 0, "delivered": 0, "expired": 0, "no_local": 0, "outbox_full": 0,
-            "qos0_offline": 0, "queue_full": 0, "queued": 0, "too_large": 0, "unacknowledged": 0
+            "damaged": 0, "delivered": 0, "expired": 0, "memory": 0, "no_local": 0, "outbox_full": 0,
+            "qos0_offline": 0, "queue_full": 0, "queued": 0, "revoked": 0, "too_large": 0,
+            "unacknowledged": 0
         })
     );
 }

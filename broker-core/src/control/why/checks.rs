@@ -176,7 +176,7 @@ impl Broker {
         if !is_client_known {
             detail.push_str(", before a mountpoint that the publisher may have");
         }
-        let (extensions, _) = self.extensions();
+        let (extensions, ..) = self.extensions();
         if !extensions.interceptors.is_empty() {
             detail.push_str("; an extension of the broker may still change or refuse it");
         }
@@ -189,7 +189,7 @@ impl Broker {
         topics: &[&str],
         checks: &mut Checks,
     ) {
-        let (extensions, _) = self.extensions();
+        let (extensions, ..) = self.extensions();
         let (mut is_allowed, mut by) = (Some(true), "");
         for topic in topics {
             (is_allowed, by) = right_now(&extensions.authorizers, client, Action::Publish, topic);
@@ -254,7 +254,7 @@ impl Broker {
         outlook: &Outlook,
         checks: &mut Checks,
     ) {
-        let (extensions, _) = self.extensions();
+        let (extensions, ..) = self.extensions();
         let first = outlook.filters.first();
         let filter = first.map_or(question.topic, |subscription| subscription.topic_filter());
         let (is_allowed, by) =

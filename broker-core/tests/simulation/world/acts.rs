@@ -114,6 +114,7 @@ impl World {
             listener: "simulation".into(),
             zone: Arc::clone(&self.zone),
             certificate_username: None,
+            limits: None,
             certificate: None,
             ws_cookies: None,
         };

@@ -18,6 +18,21 @@ pub(super) static KEYS: &[Key] = &[
         field!(scram_users),
         "Users of the authentication method SCRAM-SHA-256 of MQTT 5.0 by name; without any it is not offered.",
     ),
+    Key {
+        name: "auth.mosquitto.password_file",
+        kind: Kind::Text("the path of a file"),
+        unset: Some("none"),
+        goes: Goes::Root(field!(password_file)),
+        help: "Users and passwords as mosquitto_passwd writes them; asked when no plugin knows the client. Who has a user name that is not in it is refused. Read at the start and at SIGHUP.",
+    },
+    key(
+        "auth.scram_sha_512.users",
+        Kind::Map(
+            "a password, or the stored form \"SCRAM-SHA-512$<iterations>:<salt>$<StoredKey>:<ServerKey>\"",
+        ),
+        field!(scram_512_users),
+        "The same for SCRAM-SHA-512; who is to have the choice stands in both.",
+    ),
     key(
         "auth.client.password_hash",
         Kind::Word(&AccountHash::WORDS),

@@ -12,7 +12,6 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("zone.<zone>.force_gc_policy"),
     meaningless("zone.<zone>.force_shutdown_policy"),
     meaningless("listener.<protocol>.<name>.active_n"),
-    later("listener.<protocol>.<name>.rate_limit"),
     later("listener.tcp.<name>.peer_cert_as_username"),
     meaningless("listener.<protocol>.<name>.send_timeout_close"),
     meaningless("listener.<protocol>.<name>.buffer"),

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use broker_net::config::{Bind, Protocol, TlsConfig, WebSocketConfig};
+use broker_core::config::Rate;
+use broker_net::config::{Bind, CrlCheck, Protocol, TlsConfig, WebSocketConfig};
+use broker_rules::http::HttpEndpoint;
 
-use super::super::field::{Field, parse_address, refuse};
+use super::super::field::{Field, Refusal, parse_address, refuse};
 use super::super::settings::Listener;
-use super::super::value::{Kind, Value};
+use super::super::value::{Kind, Value, parse_size};
+use super::limits::{BYTE_RATE, MESSAGE_RATE};
 use super::{Access, Goes, Key, field};
+use crate::revocation::fetch_options;
 
 /// Access to a field of the TLS part.
 macro_rules! tls {
@@ -85,6 +89,43 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Number(0, u32::MAX as u64),
         field!(config.max_conn_rate),
         "Connections that are accepted per second; 0 for no limit.",
+    ),
+    optional_key(
+        "rate_limit",
+        ALL,
+        Kind::Text(
+            "a size and an interval, such as \"100KB,10s\", or bytes per second and at once, such as \"1024,4096\"",
+        ),
+        RATE_LIMIT,
+        "Bytes that each connection may send; more are read later.",
+    ),
+    optional_key(
+        "messages_in",
+        ALL,
+        MESSAGE_RATE,
+        field!(config.limits.messages_in),
+        "PUBLISH packets that the clients of the listener may send together; more are read later.",
+    ),
+    optional_key(
+        "bytes_in",
+        ALL,
+        BYTE_RATE,
+        field!(config.limits.bytes_in),
+        "Bytes that the clients of the listener may send together; more are read later.",
+    ),
+    optional_key(
+        "messages_out",
+        ALL,
+        MESSAGE_RATE,
+        field!(config.limits.messages_out),
+        "PUBLISH packets that the clients of the listener are sent together; more wait in their queues.",
+    ),
+    optional_key(
+        "bytes_out",
+        ALL,
+        BYTE_RATE,
+        field!(config.limits.bytes_out),
+        "Bytes of PUBLISH packets that the clients of the listener are sent together; more wait in their queues.",
     ),
     key(
         "max_half_open_per_ip",
@@ -174,6 +215,11 @@ pub(super) static KEYS: &[Key] = &[
         tls!(cacertfile),
         "Who may sign client certificates, PEM.",
     ),
+    key("crlfile", TLS, Kind::List(PATH), tls!(crlfile), CRLFILE),
+    key("crl_url", TLS, Kind::List(URL), CRL_URL, CRL_URL_HELP),
+    key("crl_refresh", TLS, CRL_REFRESH, tls!(crl_refresh_ms), CRL_REFRESH_HELP),
+    key("crl_check", TLS, CRL_CHECK, tls!(crl_check), CRL_CHECK_HELP),
+    optional_key("ocsp_stapling", TLS, OCSP_STAPLING, tls!(ocsp_stapling), OCSP_STAPLING_HELP),
     key(
         "verify",
         TLS,
@@ -283,6 +329,24 @@ const BIND: Access<Listener> = Access {
     },
 };
 
+/// The original has a rate and what may come at once instead of an amount and its time.
+const RATE_LIMIT: Access<Listener> = Access {
+    read: |listener| listener.config.rate_limit.show(),
+    write: |listener, value| {
+        let burst = |text: &str| {
+            let (per_second, at_once) = text.split_once(',')?;
+            let (per_second, amount) = (parse_size(per_second)?, parse_size(at_once)?);
+            let interval_ms = amount.checked_mul(1_000)?.checked_div(per_second)?;
+            (amount > 0).then_some(Rate { amount, interval_ms: interval_ms.max(1) })
+        };
+        listener.config.rate_limit = match &value {
+            Value::Text(text) if let Some(rate) = burst(text) => Some(rate),
+            _ => Field::parse(value)?,
+        };
+        Ok(())
+    },
+};
+
 const VERIFY: Access<Listener> = Access {
     read: |listener| {
         let verify = listener.config.tls.as_ref().is_some_and(|tls| tls.verify_peer);
@@ -322,6 +386,27 @@ const TLS_VERSIONS: Access<Listener> = Access {
     },
 };
 
+const CRL_URL: Access<Listener> = Access {
+    read: |listener| listener.config.tls.as_ref().map_or(Value::Unset, |tls| tls.crl_url.show()),
+    write: |listener, value| {
+        let urls = parse_urls(value)?;
+        if let Some(tls) = &mut listener.config.tls {
+            tls.crl_url = urls;
+        }
+        Ok(())
+    },
+};
+
+/// URLs to fetch something from; who is asked for it sees no name and password.
+pub(super) fn parse_urls(value: Value) -> Result<Vec<String>, Vec<Refusal>> {
+    let urls: Vec<String> = Field::parse(value)?;
+    let is_bad = |url: &String| HttpEndpoint::new(url, [], &fetch_options()).is_err();
+    match urls.iter().position(is_bad) {
+        Some(at) => Err(vec![Refusal { item: Some(at), detail: "is no URL to fetch".into() }]),
+        None => Ok(urls),
+    }
+}
+
 fn check_path(path: &str) -> Result<(), String> {
     let printable = path.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'));
     if path.starts_with('/') && printable { Ok(()) } else { Err("is no path".into()) }
@@ -339,6 +424,11 @@ pub(crate) fn parts(protocol: Protocol) -> (Option<TlsConfig>, Option<WebSocketC
         certfile: None,
         keyfile: None,
         cacertfile: None,
+        crlfile: Vec::new(),
+        crl_url: Vec::new(),
+        crl_refresh_ms: HOUR_MS,
+        crl_check: CrlCheck::Chain,
+        ocsp_stapling: None,
         verify_peer: false,
         fail_if_no_peer_cert: false,
         tls12: true,
@@ -361,5 +451,15 @@ const ALL: &[Protocol] =
 const INET: &[Protocol] = &[Protocol::Tcp, Protocol::Ssl, Protocol::Ws, Protocol::Wss];
 const TLS: &[Protocol] = &[Protocol::Ssl, Protocol::Wss];
 const WEB: &[Protocol] = &[Protocol::Ws, Protocol::Wss];
-const PATH: &str = "the path of a file";
+pub(super) const CRLFILE: &str = "Revocation lists of those authorities, PEM or DER: a client whose certificate is on one is refused, and cut off if it is connected; with verify_peer.";
+pub(super) const CRL_URL_HELP: &str =
+    "The same from web servers; until a list has come, its clients are refused as crl_check says.";
+pub(super) const CRL_REFRESH: Kind = Kind::Duration(1_000, 24 * HOUR_MS);
+pub(super) const CRL_REFRESH_HELP: &str = "How often revocation lists are read and fetched again.";
+pub(super) const CRL_CHECK: Kind = Kind::Word(&["chain", "peer", "best_effort"]);
+pub(super) const CRL_CHECK_HELP: &str = "Where there are revocation lists: chain wants one that is in date for every certificate up to the root, peer for the client's own, best_effort goes by those there are, in date or not.";
+pub(super) const OCSP_STAPLING: Kind = Kind::Text("\"fetch\" or the path of a file");
+pub(super) const OCSP_STAPLING_HELP: &str = "What shows clients that the server's certificate has not been revoked: the answer of the OCSP responder that the certificate names, fetched before the last one is out of date, or a file with it, DER; certfile must hold the issuer's certificate as well.";
+pub(super) const URL: &str = "an http or https URL";
+pub(super) const PATH: &str = "the path of a file";
 const HOUR_MS: u64 = 3_600_000;

@@ -17,12 +17,13 @@ impl Key {
     pub(crate) fn is_read_again(&self) -> bool {
         // Accounts are made as they are read.
         let is_account = matches!(self.goes, Goes::Account { .. });
-        self.is_live() || is_account || self.is_of_login()
+        self.is_live() || is_account || self.is_of_file_alone()
     }
 
-    /// Keys, files and servers that clients are held against: not for whoever may use the API.
-    pub(crate) fn is_of_login(&self) -> bool {
-        self.name.starts_with("auth.jwt.") || self.name.starts_with("auth.http.")
+    /// Keys, files and servers that clients are held against, and the server that is told of them: not for whoever may
+    /// use the API.
+    pub(crate) fn is_of_file_alone(&self) -> bool {
+        ["auth.jwt.", "auth.http.", "web.hook."].iter().any(|it| self.name.starts_with(it))
     }
 }
 
@@ -67,6 +68,18 @@ const LIVE: &[&str] = &[
     "os_mon.disk_high_watermark",
     "vm_mon.process_high_watermark",
     "vm_mon.process_low_watermark",
+    "limits.user.max_connections",
+    "limits.user.max_conn_rate",
+    "limits.user.messages_in",
+    "limits.user.bytes_in",
+    "limits.user.messages_out",
+    "limits.user.bytes_out",
+    "limits.ip.max_connections",
+    "limits.ip.max_conn_rate",
+    "limits.ip.messages_in",
+    "limits.ip.bytes_in",
+    "limits.ip.messages_out",
+    "limits.ip.bytes_out",
 ];
 
 #[cfg(test)]

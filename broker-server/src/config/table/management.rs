@@ -3,6 +3,10 @@
 use super::super::field::Field;
 use super::super::settings::Settings;
 use super::super::value::{Kind, Value};
+use super::listener::{
+    CRL_CHECK, CRL_CHECK_HELP, CRL_REFRESH, CRL_REFRESH_HELP, CRL_URL_HELP, CRLFILE, OCSP_STAPLING,
+    OCSP_STAPLING_HELP, PATH, URL, parse_urls,
+};
 use super::root::{DAY_MS, key};
 use super::{Access, Goes, Key, either, field};
 
@@ -107,6 +111,32 @@ pub(super) static TLS_KEYS: &[Key] = &[
         "Who may sign client certificates, PEM.",
     ),
     key(
+        "management.listener.https.crlfile",
+        Kind::List(PATH),
+        field!(management.https.tls.crlfile),
+        CRLFILE,
+    ),
+    key("management.listener.https.crl_url", Kind::List(URL), CRL_URL, CRL_URL_HELP),
+    key(
+        "management.listener.https.crl_refresh",
+        CRL_REFRESH,
+        field!(management.https.tls.crl_refresh_ms),
+        CRL_REFRESH_HELP,
+    ),
+    key(
+        "management.listener.https.crl_check",
+        CRL_CHECK,
+        field!(management.https.tls.crl_check),
+        CRL_CHECK_HELP,
+    ),
+    Key {
+        name: "management.listener.https.ocsp_stapling",
+        kind: OCSP_STAPLING,
+        unset: Some("none"),
+        goes: Goes::Root(field!(management.https.tls.ocsp_stapling)),
+        help: OCSP_STAPLING_HELP,
+    },
+    key(
         "management.listener.https.verify",
         Kind::Word(&["verify_none", "verify_peer"]),
         either!(management.https.tls.verify_peer, "verify_peer" = true, "verify_none" = false),
@@ -121,8 +151,15 @@ pub(super) static TLS_KEYS: &[Key] = &[
 ];
 
 const fn file_key(name: &'static str, access: Access<Settings>, help: &'static str) -> Key {
-    let kind = Kind::Text("the path of a file");
-    Key { name, kind, unset: Some("none"), goes: Goes::Root(access), help }
+    Key { name, kind: Kind::Text(PATH), unset: Some("none"), goes: Goes::Root(access), help }
 }
+
+const CRL_URL: Access<Settings> = Access {
+    read: |settings| settings.management.https.tls.crl_url.show(),
+    write: |settings, value| {
+        settings.management.https.tls.crl_url = parse_urls(value)?;
+        Ok(())
+    },
+};
 
 const ADDRESS: &str = "an address such as \"127.0.0.1:8080\" or a port";

@@ -15,8 +15,14 @@ pub(super) static KEYS: &[Key] = &[
         kind: Kind::Text("the path of a file"),
         unset: Some("none"),
         goes: Goes::Root(field!(acl_file)),
-        help: "Rules of who may publish and subscribe to what, as EMQ X's acl.conf has them; asked when no plugin has an answer. Read at the start, at SIGHUP and by the API.",
+        help: "Rules of who may publish and subscribe to what, as EMQ X's acl.conf has them, as TOML (.toml) or as Mosquitto has them (.acl); asked when no plugin has an answer. Read at the start, at SIGHUP and by the API.",
     },
+    key(
+        "compat.emqx31",
+        Kind::Flag,
+        field!(compat_emqx31),
+        "Whether defaults that are stricter than EMQ X 3.1's are as there: allow_anonymous, which is true then.",
+    ),
     key(
         "node.name",
         Kind::Text("a name and a host, such as \"emqx@127.0.0.1\""),
@@ -40,6 +46,14 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Number(0, 1_024),
         field!(node.io_threads),
         "Threads that serve connections; 0 for one per core.",
+    ),
+    key(
+        "node.memory_limit",
+        Kind::Text(
+            "a size such as \"512MB\", a part such as \"70%\" of the memory there is, or \"0\" for no limit",
+        ),
+        field!(node.memory_limit),
+        "What sessions, connections, queues and retained messages may take together; docs/limits.md says what happens near it.",
     ),
     key(
         "log.to",

@@ -3,6 +3,7 @@
 use super::super::field::{Field, check_topic_name, refuse};
 use super::super::settings::Zone;
 use super::super::value::{Kind, Value};
+use super::limits::{BYTE_RATE, MESSAGE_RATE};
 use super::{Access, Goes, Key, checked, either, field};
 
 pub(super) static KEYS: &[Key] = &[
@@ -72,12 +73,13 @@ pub(super) static KEYS: &[Key] = &[
         field!(config.idle_timeout_ms),
         "Time from the accepted connection to a whole CONNECT.",
     ),
-    fallback_key(
-        "allow_anonymous",
-        Kind::Flag,
-        field!(config.allow_anonymous),
-        "Whether clients may connect when no source of authentication decides.",
-    ),
+    Key {
+        name: "allow_anonymous",
+        kind: Kind::Flag,
+        unset: Some("local"),
+        goes: Goes::Zone { access: field!(config.allow_anonymous), in_mqtt: false },
+        help: "Whether clients may connect when no source of authentication decides; local: those of this machine, by a loopback address or a Unix socket.",
+    },
     fallback_key(
         "acl_nomatch",
         Kind::Word(&["allow", "deny"]),
@@ -236,9 +238,51 @@ pub(super) static KEYS: &[Key] = &[
     ),
     optional_key(
         "publish_limit",
-        Kind::Text("a count and an interval, such as \"10,1m\""),
-        field!(publish_limit),
-        "PUBLISH packets of a client in an interval; more are read later.",
+        MESSAGE_RATE,
+        field!(config.publish_limit),
+        "PUBLISH packets that each client may send; more are read later.",
+    ),
+    key(
+        "rate_limit_action",
+        Kind::Word(&["pace", "disconnect"]),
+        RATE_LIMIT_ACTION,
+        "What becomes of a client that sends more than a rate lets it: it is read from later, or cut off (0x96).",
+    ),
+    key(
+        "max_connections",
+        Kind::Number(0, U32_MAX),
+        field!(config.limits.max_connections),
+        "Connections of the zone at a time; further ones are refused (0x97); 0 for no limit.",
+    ),
+    key(
+        "max_conn_rate",
+        Kind::Number(0, U32_MAX),
+        field!(config.limits.max_conn_rate),
+        "Connections of the zone per second; further ones are refused (0x9F); 0 for no limit.",
+    ),
+    optional_key(
+        "messages_in",
+        MESSAGE_RATE,
+        field!(config.limits.messages_in),
+        "PUBLISH packets that the clients of the zone may send together; more are read later.",
+    ),
+    optional_key(
+        "bytes_in",
+        BYTE_RATE,
+        field!(config.limits.bytes_in),
+        "Bytes that the clients of the zone may send together; more are read later.",
+    ),
+    optional_key(
+        "messages_out",
+        MESSAGE_RATE,
+        field!(config.limits.messages_out),
+        "PUBLISH packets that the clients of the zone are sent together; more wait in their queues.",
+    ),
+    optional_key(
+        "bytes_out",
+        BYTE_RATE,
+        field!(config.limits.bytes_out),
+        "Bytes of PUBLISH packets that the clients of the zone are sent together; more wait in their queues.",
     ),
 ];
 
@@ -264,6 +308,17 @@ const fn fallback_key(
 ) -> Key {
     Key { name, kind, unset: None, goes: Goes::Zone { access, in_mqtt: false }, help }
 }
+
+const RATE_LIMIT_ACTION: Access<Zone> = Access {
+    read: |zone| {
+        let cuts = zone.config.rate_limit_disconnect;
+        Value::Text(if cuts { "disconnect" } else { "pace" }.into())
+    },
+    write: |zone, value| {
+        zone.config.rate_limit_disconnect = value == Value::Text("disconnect".into());
+        Ok(())
+    },
+};
 
 /// Greatest Remaining Length and the fixed header before it: MQTT 5.0, 1.5.5.
 const PACKET_MAX: u64 = 268_435_455 + 5;

@@ -1,4 +1,4 @@
-//! `users`, also `admins`: who may log in to the dashboard.
+//! `admins`: who may log in to the dashboard.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -11,7 +11,7 @@ use crate::row::Row;
 
 /// Show the users of the dashboard; add, change or delete one
 #[derive(Debug, Args)]
-pub(crate) struct Users {
+pub(crate) struct Admins {
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -55,7 +55,7 @@ enum Command {
 const COLUMNS: &[Column] =
     &[left("USERNAME", |row| row.text("username")), left("TAGS", |row| row.text("tags"))];
 
-impl Users {
+impl Admins {
     pub(crate) fn run(&self, context: &mut Context) -> Result<()> {
         match &self.command {
             None | Some(Command::List) => {

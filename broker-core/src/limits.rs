@@ -1,0 +1,163 @@
+//! Limits: groups of connections and what they may do together; what one connection has of all its groups.
+
+mod bucket;
+mod groups;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::config::{GroupLimits, Rate};
+pub use bucket::Bucket;
+pub use groups::subscriber_line;
+pub(crate) use groups::{Groups, Newcomer};
+
+/// The connections of a zone, a listener, a user or an address, and what is left of what they may do.
+#[derive(Debug)]
+pub(crate) struct Group {
+    limits: GroupLimits,
+    n_connections: AtomicU32,
+    connects: Option<Bucket>,
+    messages_in: Option<Bucket>,
+    bytes_in: Option<Bucket>,
+    messages_out: Option<Bucket>,
+    bytes_out: Option<Bucket>,
+}
+
+impl Group {
+    pub(crate) fn new(limits: &GroupLimits) -> Self {
+        let bucket = |rate: Option<Rate>| rate.map(Bucket::full);
+        Self {
+            n_connections: AtomicU32::new(0),
+            connects: bucket(per_second(limits.max_conn_rate)),
+            messages_in: bucket(limits.messages_in),
+            bytes_in: bucket(limits.bytes_in),
+            messages_out: bucket(limits.messages_out),
+            bytes_out: bucket(limits.bytes_out),
+            limits: limits.clone(),
+        }
+    }
+
+    /// True if it has room for one more connection, or for one that takes the place of another.
+    fn has_room(&self, takes_over: bool) -> bool {
+        let max = self.limits.max_connections;
+        let n_connections = self.n_connections.load(Ordering::Relaxed);
+        max == 0 || n_connections < max.saturating_add(u32::from(takes_over))
+    }
+
+    /// True if a group made anew would be the same.
+    fn is_at_rest(&self, now_ms: u64) -> bool {
+        let buckets = [
+            &self.connects,
+            &self.messages_in,
+            &self.bytes_in,
+            &self.messages_out,
+            &self.bytes_out,
+        ];
+        buckets.into_iter().flatten().all(|bucket| bucket.is_full(now_ms))
+    }
+}
+
+/// The rate that `max_conn_rate` stands for: as many at once as in a second. `None` for 0, no limit.
+#[must_use]
+pub fn per_second(rate: u32) -> Option<Rate> {
+    (rate > 0).then(|| Rate { amount: rate.into(), interval_ms: 1_000 })
+}
+
+/// What a listener adds to the limits of its clients.
+#[derive(Debug)]
+pub struct ListenerLimits {
+    /// `rate_limit`: bytes that each connection may send.
+    each_bytes_in: Option<Rate>,
+    group: Arc<Group>,
+}
+
+impl ListenerLimits {
+    /// The limits of a listener; `None` if there are none. `each_bytes_in` is what each connection may send, `all`
+    /// what all may do together.
+    #[must_use]
+    pub fn new(each_bytes_in: Option<Rate>, all: &GroupLimits) -> Option<Arc<Self>> {
+        let is_limited = each_bytes_in.is_some() || *all != GroupLimits::default();
+        is_limited.then(|| Arc::new(Self { each_bytes_in, group: Arc::new(Group::new(all)) }))
+    }
+}
+
+/// A connection's place in its groups, given back when it is dropped, and what it takes from them.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    /// `publish_limit`
+    messages_in: Option<Bucket>,
+    /// `rate_limit`
+    bytes_in: Option<Bucket>,
+    groups: Vec<Arc<Group>>,
+}
+
+impl Allowance {
+    /// When the client may send one more PUBLISH, if that is not now.
+    pub(crate) fn wait_to_publish(&self, now_ms: u64) -> Option<u64> {
+        latest(self.messages_in(), 1, now_ms)
+    }
+
+    pub(crate) fn take_published(&self, now_ms: u64) {
+        self.messages_in().for_each(|bucket| bucket.take(1, now_ms));
+    }
+
+    /// Bytes that may be read of the client now.
+    pub(crate) fn readable(&self, now_ms: u64) -> u64 {
+        self.bytes_in().map(|bucket| bucket.available(now_ms)).min().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn take_read(&self, bytes: u64, now_ms: u64) {
+        self.bytes_in().for_each(|bucket| bucket.take(bytes, now_ms));
+    }
+
+    /// When reading is worth its while again, if that is not now.
+    pub(crate) fn wait_to_read(&self, now_ms: u64) -> Option<u64> {
+        let worth = |bucket: &Bucket| READ_BYTES.min(bucket.rate().amount.div_ceil(2));
+        self.bytes_in().filter_map(|bucket| bucket.wait_for(worth(bucket), now_ms)).max()
+    }
+
+    /// When the client may be sent one more PUBLISH, if that is not now.
+    pub(crate) fn wait_to_send(&self, now_ms: u64) -> Option<u64> {
+        let of_groups = |group: &Arc<Group>| {
+            let buckets = [&group.messages_out, &group.bytes_out].into_iter().flatten();
+            latest(buckets, 1, now_ms)
+        };
+        self.groups.iter().filter_map(of_groups).max()
+    }
+
+    /// A PUBLISH of so many bytes was sent.
+    pub(crate) fn take_sent(&self, bytes: u64, now_ms: u64) {
+        for group in &self.groups {
+            group.messages_out.iter().for_each(|bucket| bucket.take(1, now_ms));
+            group.bytes_out.iter().for_each(|bucket| bucket.take(bytes, now_ms));
+        }
+    }
+
+    /// True if what is sent to the client is limited.
+    pub(crate) fn limits_sending(&self) -> bool {
+        self.groups.iter().any(|group| group.messages_out.is_some() || group.bytes_out.is_some())
+    }
+
+    fn messages_in(&self) -> impl Iterator<Item = &Bucket> {
+        self.messages_in.iter().chain(self.groups.iter().filter_map(|g| g.messages_in.as_ref()))
+    }
+
+    fn bytes_in(&self) -> impl Iterator<Item = &Bucket> {
+        self.bytes_in.iter().chain(self.groups.iter().filter_map(|g| g.bytes_in.as_ref()))
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        for group in &self.groups {
+            group.n_connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn latest<'a>(buckets: impl Iterator<Item = &'a Bucket>, amount: u64, now_ms: u64) -> Option<u64> {
+    buckets.filter_map(|bucket| bucket.wait_for(amount, now_ms)).max()
+}
+
+/// Bytes that must have come back before a paced client is read from: a read for each of them would be a waste.
+const READ_BYTES: u64 = 1024;

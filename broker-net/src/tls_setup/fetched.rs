@@ -1,0 +1,77 @@
+//! What TLS needs from web servers, as far as it has come.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustls::pki_types::{CertificateDer, UnixTime};
+
+use super::crl::{self, Crl, CrlError};
+use super::ocsp::{Good, OcspError, OcspQuestion};
+
+/// Revocation lists and answers of OCSP responders: who fetches them puts them here, and listeners that want them take
+/// them from here when they are [refreshed](crate::ListenerSet::refresh).
+#[derive(Clone, Default)]
+pub struct Fetched(Arc<Places>);
+
+#[derive(Default)]
+struct Places {
+    lists: RwLock<HashMap<String, Vec<Arc<Crl>>>>,
+    answers: RwLock<HashMap<CertificateDer<'static>, Good>>,
+}
+
+impl Fetched {
+    /// Puts the revocation list that a URL has given, DER or PEM, in the place of what was there.
+    ///
+    /// # Errors
+    /// It is no revocation list: what was there stays.
+    pub fn put_list(&self, url: &str, bytes: &[u8]) -> Result<(), CrlError> {
+        let lists = crl::parse(bytes)?;
+        self.0.lists.write().insert(url.to_owned(), lists);
+        Ok(())
+    }
+
+    /// Puts the answer to a question in the place of the last one. Returns until when it holds, in seconds since the
+    /// Unix epoch; `None` if it does not say.
+    ///
+    /// # Errors
+    /// It is none that can be trusted and says that the certificate is good: what was there stays until it is out of
+    /// date, unless the certificate has been revoked.
+    pub fn put_answer(
+        &self,
+        question: &OcspQuestion,
+        response: &[u8],
+    ) -> Result<Option<u64>, OcspError> {
+        let certificate = question.certificate();
+        match question.check(response, UnixTime::now().as_secs()) {
+            Ok(good) => {
+                let until_s = good.next_update_s;
+                self.0.answers.write().insert(certificate.clone(), good);
+                Ok(until_s)
+            }
+            Err(error) => {
+                if error == OcspError::Revoked {
+                    self.0.answers.write().remove(certificate);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn lists(&self, url: &str) -> Vec<Arc<Crl>> {
+        self.0.lists.read().get(url).cloned().unwrap_or_default()
+    }
+
+    /// What is there and in date.
+    pub(super) fn answer(&self, question: &OcspQuestion, now_s: u64) -> Option<Good> {
+        let answer = self.0.answers.read().get(question.certificate()).cloned()?;
+        answer.next_update_s.is_none_or(|at_s| at_s > now_s).then_some(answer)
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.lists.read().keys()).finish()
+    }
+}

@@ -1,0 +1,321 @@
+//! OCSP (RFC 6960): what an authority's responder says of one certificate, asked for, read and verified.
+
+use std::fmt;
+
+use ::ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+use crate::der::{
+    Der, TAG_BIT_STRING, TAG_ENUMERATED, TAG_EXPLICIT_0, TAG_INTEGER, TAG_OCTET_STRING, TAG_OID,
+    TAG_SEQUENCE, encode,
+};
+
+/// Whether a certificate is still good: to be asked of a responder.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OcspQuestion {
+    certificate: CertificateDer<'static>,
+    issuer: CertificateDer<'static>,
+}
+
+/// Why an answer cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OcspError {
+    /// It does not decode.
+    #[error("not an OCSP response")]
+    Malformed,
+    /// The responder does not answer this question.
+    #[error("the responder refuses, with status {0}")]
+    Refused(u8),
+    /// It is about other certificates.
+    #[error("about another certificate")]
+    Foreign,
+    /// Nobody who may has signed it.
+    #[error("not signed by the issuer, nor by whom it lets sign")]
+    Signature,
+    /// It is not in date.
+    #[error("not in date")]
+    OutOfDate,
+    /// The certificate is not good.
+    #[error("the certificate has been revoked")]
+    Revoked,
+    /// The responder does not know the certificate.
+    #[error("the responder does not know the certificate")]
+    Unknown,
+}
+
+/// An answer that says that a certificate is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Good {
+    /// As it came.
+    pub(super) response: Vec<u8>,
+    /// Until when it holds, in seconds since the Unix epoch.
+    pub(super) next_update_s: Option<u64>,
+}
+
+impl OcspQuestion {
+    /// About the first certificate of a chain, whose second is the issuer's; `None` if there is no second.
+    pub(super) fn about(chain: &[CertificateDer<'static>]) -> Option<Self> {
+        let [certificate, issuer, ..] = chain else { return None };
+        let (certificate, issuer) = (certificate.clone(), issuer.clone());
+        Some(Self { certificate, issuer })
+    }
+
+    pub(super) const fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// The responder that the certificate names; `None` if it names none over HTTP.
+    #[must_use]
+    pub fn responder(&self) -> Option<String> {
+        responder(&self.certificate)
+    }
+
+    /// The question as a responder takes it, an `application/ocsp-request`.
+    ///
+    /// # Errors
+    /// The certificates are no such; they were read before.
+    pub fn encode(&self) -> Result<Vec<u8>, OcspError> {
+        let subject = self.subject().ok_or(OcspError::Malformed)?;
+        let serial = encode(TAG_INTEGER, &[subject.serial]);
+        let algorithm = encode(TAG_SEQUENCE, &[&encode(TAG_OID, &[OID_SHA1]), NULL]);
+        let name = encode(TAG_OCTET_STRING, &[sha1(&subject.issuer_name).as_ref()]);
+        let key = encode(TAG_OCTET_STRING, &[sha1(&subject.issuer_key).as_ref()]);
+        let id = encode(TAG_SEQUENCE, &[&algorithm, &name, &key, &serial]);
+        let wrap = |der: Vec<u8>| encode(TAG_SEQUENCE, &[&der]);
+        // Request, requestList, TBSRequest, OCSPRequest.
+        Ok(wrap(wrap(wrap(wrap(id)))))
+    }
+
+    /// Reads an answer and checks whose it is, that it is in date, and that it says that all is well.
+    pub(super) fn check(&self, response: &[u8], now_s: u64) -> Result<Good, OcspError> {
+        let answer = Answer::parse(response)?;
+        let subject = self.subject().ok_or(OcspError::Malformed)?;
+        let single = answer.about(&subject)?;
+        if !self.has_signed(&answer, now_s) {
+            return Err(OcspError::Signature);
+        }
+        if single.this_update_s > now_s + SKEW_S
+            || single.next_update_s.is_some_and(|at| at <= now_s)
+        {
+            return Err(OcspError::OutOfDate);
+        }
+        match single.status {
+            TAG_GOOD => {}
+            TAG_REVOKED => return Err(OcspError::Revoked),
+            _ => return Err(OcspError::Unknown),
+        }
+        Ok(Good { response: response.to_owned(), next_update_s: single.next_update_s })
+    }
+
+    /// The issuer itself, or one whom it has given a certificate to sign answers with.
+    fn has_signed(&self, answer: &Answer<'_>, now_s: u64) -> bool {
+        if answer.is_signed_by(&self.issuer) {
+            return true;
+        }
+        let Ok(anchor) = anchor_from_trusted_cert(&self.issuer) else { return false };
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now_s));
+        answer.certificates.iter().take(CERTIFICATES_MAX).any(|certificate| {
+            let Ok(parsed) = EndEntityCert::try_from(certificate) else { return false };
+            let usage = KeyUsage::required(OID_OCSP_SIGNING);
+            let anchors = std::slice::from_ref(&anchor);
+            parsed.verify_for_usage(algorithms, anchors, &[], now, usage, None, None).is_ok()
+                && answer.is_signed_by(certificate)
+        })
+    }
+
+    fn subject(&self) -> Option<Subject<'_>> {
+        let certificate = EndEntityCert::try_from(&self.certificate).ok()?;
+        let issuer = EndEntityCert::try_from(&self.issuer).ok()?;
+        let info = issuer.subject_public_key_info();
+        let mut info = Der(&info).expect(TAG_SEQUENCE)?;
+        let _algorithm = info.expect(TAG_SEQUENCE)?;
+        // Without the byte that says how many bits are not used.
+        let issuer_key = info.expect(TAG_BIT_STRING)?.0.get(1..)?.to_owned();
+        let issuer_name = encode(TAG_SEQUENCE, &[certificate.issuer()]);
+        Some(Subject { serial: serial(&self.certificate)?, issuer_name, issuer_key })
+    }
+}
+
+impl fmt::Debug for OcspQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OcspQuestion").field("responder", &self.responder()).finish_non_exhaustive()
+    }
+}
+
+/// How OCSP names a certificate.
+struct Subject<'a> {
+    serial: &'a [u8],
+    issuer_name: Vec<u8>,
+    issuer_key: Vec<u8>,
+}
+
+/// A BasicOCSPResponse, none of it believed yet.
+struct Answer<'a> {
+    /// What is signed.
+    data: &'a [u8],
+    responses: Der<'a>,
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+    certificates: Vec<CertificateDer<'a>>,
+}
+
+/// What it says of one certificate.
+struct Single {
+    status: u8,
+    this_update_s: u64,
+    next_update_s: Option<u64>,
+}
+
+impl<'a> Answer<'a> {
+    fn parse(response: &'a [u8]) -> Result<Self, OcspError> {
+        let mut outer = Der(response).expect(TAG_SEQUENCE).ok_or(OcspError::Malformed)?;
+        match outer.expect(TAG_ENUMERATED).map(|status| status.0) {
+            Some([0]) => {}
+            Some([status]) => return Err(OcspError::Refused(*status)),
+            _ => return Err(OcspError::Malformed),
+        }
+        Self::parse_basic(outer).ok_or(OcspError::Malformed)
+    }
+
+    fn parse_basic(mut outer: Der<'a>) -> Option<Self> {
+        let mut typed = outer.expect(TAG_EXPLICIT_0)?.expect(TAG_SEQUENCE)?;
+        if typed.expect(TAG_OID)?.0 != OID_BASIC {
+            return None;
+        }
+        let mut basic = typed.expect(TAG_OCTET_STRING)?.expect(TAG_SEQUENCE)?;
+        let data = basic.whole()?;
+        let algorithm = basic.expect(TAG_SEQUENCE)?.0;
+        let signature = basic.expect(TAG_BIT_STRING)?.0.get(1..)?;
+        let mut certificates = Vec::new();
+        if let Some(mut list) = basic.optional(TAG_EXPLICIT_0) {
+            let mut list = list.expect(TAG_SEQUENCE)?;
+            while let Some(certificate) = list.whole() {
+                certificates.push(CertificateDer::from(certificate));
+            }
+        }
+        let mut fields = Der(data).expect(TAG_SEQUENCE)?;
+        let _version = fields.optional(TAG_EXPLICIT_0);
+        let _responder = fields.next()?;
+        let _produced_at = fields.time()?;
+        let responses = fields.expect(TAG_SEQUENCE)?;
+        Some(Self { data, responses, algorithm, signature, certificates })
+    }
+
+    fn is_signed_by(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Ok(signer) = EndEntityCert::try_from(certificate) else { return false };
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        algorithms.iter().any(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == self.algorithm
+                && signer.verify_signature(*algorithm, self.data, self.signature).is_ok()
+        })
+    }
+
+    fn about(&self, subject: &Subject<'_>) -> Result<Single, OcspError> {
+        let mut responses = self.responses;
+        while !responses.0.is_empty() {
+            let one = responses.expect(TAG_SEQUENCE).ok_or(OcspError::Malformed)?;
+            let (is_it, single) = Single::parse(one, subject).ok_or(OcspError::Malformed)?;
+            if is_it {
+                return Ok(single);
+            }
+        }
+        Err(OcspError::Foreign)
+    }
+}
+
+impl Single {
+    /// Whether it is about that certificate, and what it says.
+    fn parse(mut fields: Der<'_>, subject: &Subject<'_>) -> Option<(bool, Self)> {
+        let mut id = fields.expect(TAG_SEQUENCE)?;
+        let algorithm = id.expect(TAG_SEQUENCE)?.expect(TAG_OID)?.0;
+        let name = id.expect(TAG_OCTET_STRING)?.0;
+        let key = id.expect(TAG_OCTET_STRING)?.0;
+        let serial = id.expect(TAG_INTEGER)?.0;
+        let hash = match algorithm {
+            OID_SHA1 => Some(&SHA1_FOR_LEGACY_USE_ONLY),
+            OID_SHA256 => Some(&SHA256),
+            _ => None,
+        };
+        let is_it = serial == subject.serial
+            && hash.is_some_and(|hash| {
+                digest(hash, &subject.issuer_name).as_ref() == name
+                    && digest(hash, &subject.issuer_key).as_ref() == key
+            });
+        let (status, _) = fields.next()?;
+        let this_update_s = fields.time()?;
+        let next_update_s = match fields.optional(TAG_EXPLICIT_0) {
+            Some(mut next) => Some(next.time()?),
+            None => None,
+        };
+        Some((is_it, Self { status, this_update_s, next_update_s }))
+    }
+}
+
+/// The serial number as it stands in the certificate.
+fn serial<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    let mut tbs = Der(certificate).expect(TAG_SEQUENCE)?.expect(TAG_SEQUENCE)?;
+    let _version = tbs.optional(TAG_EXPLICIT_0);
+    tbs.expect(TAG_INTEGER).map(|serial| serial.0)
+}
+
+/// The first URL of HTTP among the OCSP responders of the extension Authority Information Access.
+fn responder(certificate: &[u8]) -> Option<String> {
+    let mut tbs = Der(certificate).expect(TAG_SEQUENCE)?.expect(TAG_SEQUENCE)?;
+    let mut extensions = loop {
+        if let (TAG_EXTENSIONS, content) = tbs.next()? {
+            break Der(content).expect(TAG_SEQUENCE)?;
+        }
+    };
+    loop {
+        let mut extension = extensions.expect(TAG_SEQUENCE)?;
+        if extension.expect(TAG_OID)?.0 != OID_AUTHORITY_INFO {
+            continue;
+        }
+        let _critical = extension.optional(TAG_BOOLEAN);
+        let mut places = extension.expect(TAG_OCTET_STRING)?.expect(TAG_SEQUENCE)?;
+        while let Some(mut place) = places.expect(TAG_SEQUENCE) {
+            let method = place.expect(TAG_OID)?.0;
+            let (kind, url) = place.next()?;
+            let url = str::from_utf8(url).ok().filter(|url| url.starts_with("http"));
+            if method == OID_OCSP
+                && kind == TAG_URL
+                && let Some(url) = url
+            {
+                return Some(url.to_owned());
+            }
+        }
+        return None;
+    }
+}
+
+fn sha1(bytes: &[u8]) -> ::ring::digest::Digest {
+    // To name, not to protect: RFC 6960 leaves responders nothing else that all of them know.
+    digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes)
+}
+
+/// An answer has a few hundred bytes, and the certificate of who signed it.
+pub const OCSP_BYTES_MAX: usize = 64 << 10;
+/// Of those that come along; each may cost a verification.
+const CERTIFICATES_MAX: usize = 4;
+/// Clocks differ.
+const SKEW_S: u64 = 300;
+
+const NULL: &[u8] = &[5, 0];
+const TAG_BOOLEAN: u8 = 0x01;
+const TAG_GOOD: u8 = 0x80;
+const TAG_REVOKED: u8 = 0xa1;
+const TAG_URL: u8 = 0x86;
+const TAG_EXTENSIONS: u8 = 0xa3;
+
+const OID_SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
+const OID_SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+const OID_AUTHORITY_INFO: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
+const OID_OCSP: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+const OID_BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+const OID_OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
+
+#[cfg(test)]
+mod tests;

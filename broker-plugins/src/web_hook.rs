@@ -1,0 +1,151 @@
+//! `emqx_web_hook`: what happens to clients and messages, as JSON to a web server of the operator's.
+
+mod body;
+mod config;
+mod hooks;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_core::observer::EventWatch;
+use broker_core::{Broker, Observation};
+use broker_rules::http::{ANSWER_BYTES_MAX, EndpointOptions, HttpEndpoint};
+use broker_rules::{
+    Clock, DropReason, Item, Remote, RemoteSink, Report, SinkConfig, SinkListener, Trouble,
+};
+use parking_lot::Mutex;
+
+pub use self::config::{HookEvent, HookRule, PayloadEncoding, WebHookConfig};
+use self::hooks::Hooks;
+use crate::config::PluginsConfig;
+use crate::plugin::{Parts, Plugin, Ready};
+
+/// The plugin.
+pub struct WebHook {
+    broker: Arc<Broker>,
+    clock: Clock,
+    running: Mutex<Option<Running>>,
+}
+
+/// What is at work; its threads end with it.
+struct Running {
+    hooks: Arc<Hooks>,
+    sink: Arc<RemoteSink>,
+    _observations: Vec<Observation>,
+}
+
+impl WebHook {
+    /// The plugin, not yet at work.
+    #[must_use]
+    pub fn new(broker: &Arc<Broker>, clock: Clock) -> Self {
+        Self { broker: Arc::clone(broker), clock, running: Mutex::default() }
+    }
+
+    /// Puts `next` in the place of what is at work.
+    fn replace(&self, next: Option<Running>) {
+        let mut running = self.running.lock();
+        let old = std::mem::replace(&mut *running, next);
+        let new = running.as_ref().map(|it| Arc::clone(&it.hooks));
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        self.broker.change_extensions(|extensions| {
+            if let Some(old) = &old {
+                let old: *const () = Arc::as_ptr(&old.hooks).cast();
+                let is_other = |it: &EventWatch| Arc::as_ptr(&it.observer).cast::<()>() != old;
+                extensions.event_watches.retain(is_other);
+            }
+            if let Some(hooks) = new {
+                let kinds = hooks.kinds();
+                extensions.event_watches.push(EventWatch { kinds, observer: hooks });
+            }
+        });
+        drop(running);
+        if let Some(old) = old {
+            // A connection in a pass that began before may hold its observer a little longer.
+            old.sink.close();
+        }
+    }
+}
+
+impl Plugin for WebHook {
+    fn name(&self) -> &'static str {
+        "emqx_web_hook"
+    }
+
+    fn prepare<'a>(&'a self, config: &PluginsConfig) -> Result<Ready<'a>, String> {
+        let config = config.web_hook.clone();
+        config.check()?;
+        let Some(url) = &config.url else {
+            return Err("web.hook.api.url: must be given".to_owned());
+        };
+        let headers = [("content-type", "application/json")];
+        let endpoint = HttpEndpoint::new(url, headers, &endpoint_options())
+            .map_err(|why| format!("web.hook.api.{why}"))?;
+        let remote = Box::new(Post { endpoint });
+        let (name, clock) = ("emqx_web_hook", Arc::clone(&self.clock));
+        let sink = RemoteSink::open(name, SinkConfig::default(), remote, clock, Arc::new(Logged))
+            .map_err(|error| format!("no thread for emqx_web_hook: {error}"))?;
+        let sink = Arc::new(sink);
+        Ok(Box::new(move || {
+            let hooks = Arc::new(Hooks::new(config, Arc::clone(&sink)));
+            let observations = hooks::observe(&hooks, &self.broker);
+            self.replace(Some(Running { hooks, sink, _observations: observations }));
+            Parts::default()
+        }))
+    }
+
+    fn stop(&self) {
+        self.replace(None);
+    }
+}
+
+/// One POST for each event. What the server answers is its own business, as in the original.
+struct Post {
+    endpoint: HttpEndpoint,
+}
+
+impl Remote for Post {
+    fn deliver(&mut self, items: &[Item], report: &mut Report<'_>) -> Result<(), Trouble> {
+        for item in items {
+            if report.is_stopping() {
+                return Ok(());
+            }
+            let mut result = self.endpoint.post(&item.bytes);
+            if result.as_ref().is_err_and(|error| error.is_cut_off) {
+                // The server has closed a connection that was kept, as it may at any time.
+                result = self.endpoint.post(&item.bytes);
+            }
+            result
+                .map_err(|error| Trouble(format!("{error} server={}", self.endpoint.origin())))?;
+            report.delivered(1);
+        }
+        Ok(())
+    }
+}
+
+/// The sink says in the log itself what it drops.
+struct Logged;
+
+impl SinkListener for Logged {
+    fn handle_dropped(&self, _: &str, _: DropReason, _: u64) {}
+}
+
+fn endpoint_options() -> EndpointOptions {
+    EndpointOptions {
+        connect_timeout: TIMEOUT,
+        request_timeout: TIMEOUT,
+        // One thread makes all requests, so that they are in the order of the events.
+        pool_size: 1,
+        answer_bytes_max: ANSWER_BYTES_MAX,
+        cacertfile: None,
+        certfile: None,
+        keyfile: None,
+    }
+}
+
+/// The original's.
+const TIMEOUT: Duration = Duration::from_secs(5);

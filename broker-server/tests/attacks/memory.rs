@@ -1,0 +1,129 @@
+//! More than memory holds: `node.memory_limit` of 64 MB under loads that would take a multiple of it.
+//!
+//! What counts against the limit is what the broker keeps for its clients; the program itself, TLS, buffers of threads
+//! and what the allocator cannot give back come on top. [`RESIDENT_MAX`] is the bound that docs/limits.md names.
+
+use std::time::Duration;
+
+use crate::broker::{DEADLINE, MB, Process, eventually};
+use crate::client::{Client, unique_topic, v5, v311};
+use crate::wire::{Packet, publish};
+
+const TABLES: &str = "[mqtt]\nmax_mqueue_len = 0\nmax_mqueue_bytes = 0\nmax_inflight = 1000\n\
+                      mqueue_store_qos0 = true\n[store]\nenabled = false\n";
+const SMALL_BUFFERS: &str = "sndbuf = \"32KB\"\nrecbuf = \"32KB\"\nsend_timeout = 0\n";
+const RESIDENT_MAX: u64 = 2 * 64 * MB;
+
+fn limited() -> Process {
+    Process::with_node_keys("memory_limit = \"64MB\"\n", TABLES, SMALL_BUFFERS)
+}
+
+fn assert_bounded(process: &Process) {
+    // Else nothing would have been shown.
+    eventually(|| process.has_logged("id=memory_limit").then_some(()));
+    let peak = process.peak_bytes();
+    assert!(peak < RESIDENT_MAX, "{} MB were resident", peak / MB);
+}
+
+/// Publishes until the broker has refused or dropped enough, or `n` messages are out; each waits for its answer.
+fn flood(publisher: &mut Client, n: usize, mut make: impl FnMut(usize) -> (String, u8, usize)) {
+    let began = std::time::Instant::now();
+    for at in 0..n {
+        let (topic, qos, bytes) = make(at);
+        publisher.publish(publish(&topic, qos, vec![b'x'; bytes]));
+        if began.elapsed() > DEADLINE / 2 {
+            return;
+        }
+    }
+}
+
+/// 60 clients that read nothing and queue what they are sent: 4 MB and more for each of them.
+#[test]
+fn b14_slow_consumers_do_not_exhaust_the_memory() {
+    let mut process = limited();
+    let bystanders = process.bystanders();
+    let topic = unique_topic();
+    let mut deaf: Vec<Client> = (0..60).map(|_| v5().expiry(100).open()).collect();
+    deaf.iter_mut().enumerate().for_each(|(n, client)| client.subscribe(&topic, (n % 2) as u8));
+    let mut publisher = v5().open();
+    flood(&mut publisher, 2_000, |n| (topic.clone(), 1, 1_000 + n % 1_000));
+    bystanders.assert_fine();
+    assert_bounded(&process);
+    // Who is there is served on; newcomers come in again once the slow ones are gone.
+    deaf.clear();
+    drop(publisher);
+    process.assert_serves_again();
+}
+
+/// 100,000 topics and more, each with a message of its own.
+#[test]
+fn b13_a_storm_of_retained_messages_does_not_exhaust_the_memory() {
+    let process = limited();
+    let bystanders = process.bystanders();
+    let mut publisher = v5().open();
+    let mut n_sent = 0;
+    let began = std::time::Instant::now();
+    while n_sent < 400_000 && began.elapsed() < DEADLINE / 2 {
+        let bytes: Vec<u8> = (n_sent..n_sent + 500)
+            .flat_map(|n| publish(&format!("storm/{n}/of/retained"), 0, "x").retain().encode(5))
+            .collect();
+        publisher.send(&bytes);
+        publisher.ping();
+        n_sent += 500;
+    }
+    bystanders.assert_fine();
+    assert_bounded(&process);
+}
+
+/// Filters without end, deep ones among them, by clients that each ask for thousands.
+#[test]
+fn b12_a_flood_of_subscriptions_does_not_exhaust_the_memory() {
+    let mut process = limited();
+    let bystanders = process.bystanders();
+    let (mut n_granted, mut n_refused) = (0, 0);
+    let began = std::time::Instant::now();
+    let mut clients = Vec::new();
+    'flood: for c in 0..20 {
+        let mut client = v5().begin();
+        if !matches!(client.recv(), Packet::ConnAck { code: 0, .. }) {
+            break;
+        }
+        for batch in 0..20 {
+            let filters: Vec<String> = (0..500)
+                .map(|n| match n % 10 {
+                    0 => format!("{c}/{batch}/{n}/{}#", "+/".repeat(200)),
+                    _ => format!("flood/{c}/{batch}/{n}/+"),
+                })
+                .collect();
+            let wanted: Vec<(&str, u8)> = filters.iter().map(|f| (f.as_str(), 0)).collect();
+            let codes = client.subscribe_many(&wanted, &[]);
+            n_granted += codes.iter().filter(|code| **code == 0).count();
+            n_refused += codes.iter().filter(|code| **code == 0x97).count();
+            if n_refused > 2_000 || began.elapsed() > DEADLINE / 2 {
+                clients.push(client);
+                break 'flood;
+            }
+        }
+        clients.push(client);
+    }
+    assert!(n_granted > 1_000, "{n_granted} granted");
+    assert!(n_refused > 0, "{n_granted} granted, none refused");
+    v5().begin().expect_refused(&[0x97]);
+    v311().begin().expect_refused(&[3]);
+    bystanders.assert_fine();
+    assert_bounded(&process);
+    drop(clients);
+    process.assert_serves_again();
+}
+
+impl Process {
+    /// The broker lets clients in again, when what others held is gone.
+    fn assert_serves_again(&mut self) {
+        eventually(|| {
+            let mut client = v5().begin();
+            let answer = client.recv_within(Duration::from_secs(5).as_millis() as u64);
+            matches!(answer, Some(Packet::ConnAck { code: 0, .. })).then_some(())
+        });
+        self.assert_serves();
+    }
+}

@@ -1,0 +1,174 @@
+"""emqx_web_hook: what happens to clients and messages, as JSON to a web server."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from api import NODE, Api
+from waiting import wait_until
+
+NAME = "emqx_web_hook"
+HERE = Path(__file__).parent
+
+
+class HookServer:
+    """`hook_server.py` in a process of its own, and what it was sent."""
+
+    def __init__(self, file):
+        self.file = file
+        file.touch()
+        command = [sys.executable, HERE / "hook_server.py", "0", file]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def requests(self):
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
+
+    def bodies(self, action=None):
+        # As pairs, for their order is the original's.
+        def pairs(found):
+            return [list(pair) for pair in found]
+
+        bodies = [json.loads(it["body"], object_pairs_hook=pairs) for it in self.requests()]
+        return [body for body in bodies if action in (None, body[0][1])]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def web(tmp_path):
+    server = HookServer(tmp_path / "hooks")
+    yield server
+    server.kill()
+
+
+def tables(web, load=True, path="/hook?key=k", **hook):
+    loaded = ["emqx_management", "emqx_retainer"] + ([NAME] if load else [])
+    api = {"url": f"http://127.0.0.1:{web.port}{path}"}
+    return {"plugins": {"loaded": loaded}, "web": {"hook": {"api": api, **hook}}}
+
+
+def order(api, what):
+    return api.request("PUT", f"/nodes/{NODE}/plugins/{NAME}/{what}")
+
+
+def about(pairs):
+    """Without the times, which are looked at on their own."""
+    times = {"connected_at", "ts"}
+    now = time.time()
+    for name, value in pairs:
+        if name in times:
+            assert now - 60 < value <= now + 1, (name, value)
+    return [[name, value] for name, value in pairs if name not in times]
+
+
+def test_every_body_is_the_originals(start, web, paho):
+    broker = start(**tables(web))
+    bob = paho(broker.tcp, "hook-client", username="bob", password="x")
+    assert bob.subscribe("t/+", 1) == [1]
+    alice = paho(broker.tcp, "alice")
+    alice.publish("t/1", b'{"x": "\xc3\xbc"}', qos=1)
+    wait_until(lambda: web.bodies("message_acked"), "the acknowledgement is told of")
+    bob.unsubscribe("t/+")
+    bob.close()
+    wait_until(
+        lambda: "client_disconnected" in [dict(body)["action"] for body in web.bodies()],
+        "the end is told of",
+    )
+    message = [
+        ["from_client_id", "alice"],
+        ["from_username", "undefined"],
+        ["topic", "t/1"],
+        ["qos", 1],
+        ["retain", False],
+        ["payload", '{"x": "ü"}'],
+    ]
+    opts = ["opts", [["qos", 1], ["rh", 0], ["rap", 0], ["nl", 0]]]
+    who = [["client_id", "hook-client"], ["username", "bob"]]
+    expected = {
+        "client_connected": who
+        + [["keepalive", 60], ["ipaddress", "127.0.0.1"], ["proto_ver", 5], ["conn_ack", 0]],
+        "client_subscribe": who + [["topic", "t/+"], opts],
+        "session_subscribed": who[:1] + [["topic", "t/+"], opts],
+        "message_publish": message,
+        "message_deliver": who + message,
+        "message_acked": who[:1] + message,
+        "client_unsubscribe": who + [["topic", "t/+"], ["opts", []]],
+        "session_unsubscribed": who[:1] + [["topic", "t/+"]],
+        "client_disconnected": who + [["reason", "normal"]],
+    }
+    for action, fields in expected.items():
+        assert about(web.bodies(action)[0]) == [["action", action], *fields]
+    request = web.requests()[0]
+    assert (request["method"], request["path"]) == ("POST", "/hook?key=k")
+    assert request["headers"]["content-type"] == "application/json"
+    # In the order in which it happened.
+    of_bob = [body[0][1] for body in web.bodies() if ["client_id", "hook-client"] in body]
+    first = ["client_connected", "client_subscribe", "session_subscribed"]
+    assert of_bob[:3] == first and of_bob[-1] == "client_disconnected"
+
+
+def test_rules_say_what_is_told(start, web, paho):
+    rule = {
+        "client": {"connected": [], "disconnected": [], "subscribe": [], "unsubscribe": []},
+        "session": {"subscribed": [], "unsubscribed": []},
+        "message": {
+            "publish": {
+                "1": '{"action": "on_message_publish", "topic": "a/#"}',
+                "2": '{"action": "on_message_publish", "topic": "a/b"}',
+            },
+            "deliver": [],
+            "acked": [],
+        },
+    }
+    broker = start(**tables(web, rule=rule, encode_payload="base64"))
+    alice = paho(broker.tcp, "alice")
+    for topic in ("x", "a/b", "a/c"):
+        alice.publish(topic, b"1", qos=1)
+    wait_until(lambda: len(web.bodies()) >= 3, "three requests")
+    told = [dict(body)["topic"] for body in web.bodies()]
+    assert told == ["a/b", "a/b", "a/c"], "a request for each rule that fits"
+    assert dict(web.bodies()[0])["payload"] == "MQ=="
+
+
+def threads(broker):
+    """Names of the plugin's threads."""
+    folder = Path(f"/proc/{broker.process.pid}/task")
+    names = [(task / "comm").read_text().strip() for task in folder.iterdir()]
+    return [name for name in names if "emqx_we" in name]
+
+
+def test_unloaded_it_leaves_nothing_behind(start, web, paho):
+    broker = start(**tables(web, load=False))
+    api = Api(broker.management)
+    assert threads(broker) == []
+    for _ in range(3):
+        order(api, "load")
+        assert len(threads(broker)) == 2
+        order(api, "reload")
+        wait_until(lambda: len(threads(broker)) == 2, "the old threads end")
+        order(api, "unload")
+        wait_until(lambda: threads(broker) == [], "its threads end")
+    paho(broker.tcp, "unseen").publish("t", b"x", qos=1)
+    order(api, "load")
+    paho(broker.tcp, "seen").publish("t", b"x", qos=1)
+    wait_until(lambda: web.bodies("message_publish"), "the message is told of")
+    connected = [dict(body)["client_id"] for body in web.bodies("client_connected")]
+    assert connected == ["seen"]
+
+
+def test_a_server_that_is_away_holds_nobody_up(start, web, paho):
+    broker = start(**tables(web))
+    web.kill()
+    alice = paho(broker.tcp, "alice")
+    begun = time.monotonic()
+    for number in range(50):
+        assert alice.publish("t", str(number).encode(), qos=1) in (0, 0x10)
+    assert time.monotonic() - begun < 20
