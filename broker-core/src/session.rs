@@ -108,10 +108,10 @@ pub(crate) struct State {
     pub(crate) is_durable: bool,
     /// The store knows its Will, though the session itself is not durable.
     pub(crate) is_will_recorded: bool,
-    /// Bodies are needed that only the store has.
-    wants_bodies: bool,
     /// The step that the last snapshot of the session stands for.
     pub(crate) shown_until: u64,
+    /// Bodies are needed that only the store has.
+    wants_bodies: bool,
     /// They are being read.
     is_fetching: bool,
     /// Clean Start of the CONNECT that created the session.
