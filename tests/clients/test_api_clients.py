@@ -214,11 +214,12 @@ def test_a_client_of_mosquitto_is_shown_with_its_subscriptions(broker, api, mosq
 
 
 def test_a_session_tells_where_its_connection_went(broker, api, paho):
-    first = paho(broker.tcp, "c", V5, connect=properties("CONNECT", SessionExpiryInterval=100))
+    lasting = properties("CONNECT", SessionExpiryInterval=100)
+    first = paho(broker.tcp, "c", V5, connect=lasting, username="u")
     first.subscribe("a")
     first.close()
     wait_until(lambda: api.get("/connections/c") == [], "it went")
     assert api.one("/sessions/c")["binding"] == "undefined"
-    paho(broker.tcp, "c", V5, clean=False, username="other")
+    paho(broker.tcp, "c", V5, clean=False, username="u")
     row = api.one("/sessions/c")
-    assert (row["binding"], row["subscriptions_count"], row["username"]) == ("local", 1, "other")
+    assert (row["binding"], row["subscriptions_count"], row["username"]) == ("local", 1, "u")
