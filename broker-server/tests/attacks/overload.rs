@@ -11,14 +11,14 @@ use crate::wire::{V5, publish};
 
 /// Clients that send small messages as fast as they are read, and how late a quiet client's answer may be beside them.
 const LOUD: usize = 48;
-const LATE_MAX: Duration = Duration::from_secs(2);
+const LATE_MAX: Duration = Duration::from_secs(5);
 
 /// The passes of a loop stay short however many clients have more to say than one pass takes.
 #[test]
 fn b14_quiet_clients_keep_their_pings_beside_more_than_the_machine_can_take() {
     let mut process = Process::with_node_keys("io_threads = 1\n", "", "");
     let bystanders = process.bystanders();
-    let mut quiet = v5().keep_alive(2).open();
+    let mut quiet = v5().keep_alive(10).open();
     let is_over = Arc::new(AtomicBool::new(false));
     let loud: Vec<_> = (0..LOUD)
         .map(|_| {
