@@ -341,6 +341,12 @@ fn rights_end_where_the_settings_say() {
     }
     let c = rig.hello(Hello::v5("w").will("shut/will", "x"));
     rig.check(c, &["CONNACK present=0 0x87"]);
+    let (_, extensions) = with_topics(None);
+    let mut rig = Rig::build(|_, zone| zone.enable_acl = false, extensions, None);
+    let c = rig.join(Hello::v5("c").will("shut/will", "x"));
+    rig.publish(c, "shut/x", "x", Q1, 1);
+    rig.check(c, &["PUBACK #1 0x10"]);
+    rig.subscribed(c, "shut/#", Q1);
 }
 
 /// One source may leave the decision to the next.

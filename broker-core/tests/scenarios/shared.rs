@@ -65,6 +65,26 @@ fn each_message_goes_to_one_member_of_each_group() {
     }
 }
 
+/// `sticky` keeps to one member, whoever publishes to whatever topic, and to another once that has gone.
+#[test]
+fn a_sticky_group_keeps_to_one_member() {
+    let mut rig = group(SharedStrategy::Sticky, false);
+    let list = members(&mut rig, 3, Q0);
+    let publishers = [rig.client("p0"), rig.client("p1"), rig.client("p2")];
+    let mut publish_all = |rig: &mut Rig| {
+        for n in 0..30 {
+            rig.publish(publishers[n % 3], &format!("t/{}", n % 5), "x", Q0, 0);
+        }
+        counts(rig, &list)
+    };
+    let shares = publish_all(&mut rig);
+    let favourite = shares.iter().position(|n| *n == 30).expect("all went to one");
+    assert_eq!(publish_all(&mut rig), shares);
+    rig.lose(list[favourite]);
+    let shares = publish_all(&mut rig);
+    assert!(shares[favourite] == 0 && shares.contains(&30), "{shares:?}");
+}
+
 /// The strategies that hash spread over topics or publishers.
 #[test]
 fn hashes_follow_what_they_are_named_after() {
