@@ -19,10 +19,14 @@ pub struct HeaderParser {
 pub enum Progress {
     /// All bytes belong to the header and there is more of it.
     Incomplete,
-    /// The header ended after `consumed` of the bytes given. `source` is the client's address;
-    /// `None`: the connection is the proxy's own (a health check), or the address is of no
-    /// Internet family.
-    Done { consumed: usize, source: Option<SocketAddr> },
+    /// The header has ended.
+    Done {
+        /// So many of the bytes given belong to it.
+        consumed: usize,
+        /// The client's address; `None`: the connection is the proxy's own (a health check), or the address is of
+        /// no Internet family.
+        source: Option<SocketAddr>,
+    },
 }
 
 /// The peer did not send a PROXY header.

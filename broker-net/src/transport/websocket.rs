@@ -46,12 +46,17 @@ pub struct Decoded {
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
+    /// The connection has served its purpose.
     pub const NORMAL: Self = Self(1000);
+    /// A frame that RFC 6455 forbids.
     pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// A text frame: MQTT is binary [MQTT-6.0.0-1].
     pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// Stands for a Close frame without a code; never sent.
     pub const NO_STATUS: Self = Self(1005);
+    /// A reason that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// More than `max_frame_size`.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
 }
 

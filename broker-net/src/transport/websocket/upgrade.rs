@@ -20,8 +20,13 @@ pub struct Upgrade {
 pub enum Progress {
     /// All bytes belong to the header block and there is more of it.
     Incomplete,
-    /// The block ended after `consumed` of the bytes given.
-    Done { consumed: usize, request: Request },
+    /// The block has ended.
+    Done {
+        /// So many of the bytes given belong to it.
+        consumed: usize,
+        /// What it asks for.
+        request: Request,
+    },
 }
 
 /// An acceptable request.
@@ -45,11 +50,17 @@ pub(crate) struct Origin<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("websocket upgrade refused: {self:?}")]
 pub enum Response {
+    /// A request that cannot be read, or without what RFC 6455 and MQTT ask for.
     BadRequest,
+    /// Another path than the listener's.
     NotFound,
+    /// Another method than GET.
     MethodNotAllowed,
+    /// No upgrade to the version of WebSocket that is spoken here.
     UpgradeRequired,
+    /// More header fields than are read.
     HeadTooLarge,
+    /// Another version of HTTP than 1.1.
     VersionNotSupported,
 }
 

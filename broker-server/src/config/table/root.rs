@@ -95,7 +95,7 @@ pub(super) static KEYS: &[Key] = &[
         "broker.shared_dispatch_ack_enabled",
         Kind::Flag,
         field!(broker.shared_dispatch_ack),
-        "Whether a message that a member did not acknowledge before it went goes to another member.",
+        "Whether a message that a member did not acknowledge before it went goes to another member. One of QoS 2 that was sent stays with its session [MQTT-4.8.2-4].",
     ),
     key(
         "broker.max_sessions",
