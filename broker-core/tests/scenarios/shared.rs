@@ -71,7 +71,7 @@ fn a_sticky_group_keeps_to_one_member() {
     let mut rig = group(SharedStrategy::Sticky, false);
     let list = members(&mut rig, 3, Q0);
     let publishers = [rig.client("p0"), rig.client("p1"), rig.client("p2")];
-    let mut publish_all = |rig: &mut Rig| {
+    let publish_all = |rig: &mut Rig| {
         for n in 0..30 {
             rig.publish(publishers[n % 3], &format!("t/{}", n % 5), "x", Q0, 0);
         }
