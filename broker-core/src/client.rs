@@ -195,6 +195,17 @@ impl ClientInfo {
         Transport::of_listener(&self.listener)
     }
 
+    /// As [`fill`](Self::fill), for topics that others are to be kept out of: `None` if what is filled in is not one
+    /// level as all others are. A name with `/`, `+` or `#` would reach into the levels beside it, and one that begins
+    /// with `$` into the topics of the broker.
+    #[must_use]
+    pub fn fill_levels(template: &str, client_id: &str, username: Option<&str>) -> Option<String> {
+        let is_level = |name: &str| !name.starts_with('$') && !name.contains(['/', '+', '#']);
+        let fits = |word, name: Option<&str>| !template.contains(word) || name.is_none_or(is_level);
+        let all_fit = fits("%c", Some(client_id)) && fits("%u", username);
+        all_fit.then(|| Self::fill(template, client_id, username))
+    }
+
     /// `template` with `%c` and `%u` replaced in one pass by Client Identifier and User Name.
     ///
     /// A `%u` without a User Name stays as it is, as in the original.
@@ -233,5 +244,17 @@ mod tests {
     fn placeholders_are_filled_in_one_pass() {
         assert_eq!(ClientInfo::fill("a/%c/%u", "%u", Some("bob")), "a/%u/bob");
         assert_eq!(ClientInfo::fill("%u/%x%", "id", None), "%u/%x%");
+    }
+
+    #[test]
+    fn a_level_is_filled_by_one_level_of_a_client_s_own() {
+        let fill = |id, name| ClientInfo::fill_levels("a/%c/%u", id, name);
+        assert_eq!(fill("id", Some("bob")).as_deref(), Some("a/id/bob"));
+        assert_eq!(fill("a$b", None).as_deref(), Some("a/a$b/%u"));
+        for hostile in ["a/b", "/", "+", "a#", "$SYS", "$"] {
+            assert_eq!(fill(hostile, Some("bob")), None, "{hostile}");
+            assert_eq!(fill("id", Some(hostile)), None, "{hostile}");
+            assert!(ClientInfo::fill_levels("a/%u", hostile, Some("bob")).is_some());
+        }
     }
 }

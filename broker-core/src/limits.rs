@@ -37,11 +37,11 @@ impl Group {
         }
     }
 
-    /// True if it has room for one more connection, or for one that takes the place of another.
-    fn has_room(&self, takes_over: bool) -> bool {
+    /// Counts one more connection, or one that takes the place of another. Returns whether there was room for it.
+    fn enter(&self, takes_over: bool) -> bool {
+        let n_before = self.n_connections.fetch_add(1, Ordering::Relaxed);
         let max = self.limits.max_connections;
-        let n_connections = self.n_connections.load(Ordering::Relaxed);
-        max == 0 || n_connections < max.saturating_add(u32::from(takes_over))
+        max == 0 || n_before < max.saturating_add(u32::from(takes_over))
     }
 
     /// True if a group made anew would be the same.

@@ -1,7 +1,8 @@
 //! Memory: one budget for all that the broker keeps for its clients, and how near to its end it is.
 //!
 //! What sessions and connections hold is told by the turns that change it, in one sum for each turn. It is an
-//! estimate: of what several hold together each has its share, and what the allocator adds is not in it.
+//! estimate that is rather too high: a message that waits in several queues counts in each of them, for any of them
+//! may be the last to hold it. What the allocator adds is not in it.
 
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 

@@ -122,6 +122,8 @@ pub(crate) struct State {
     pub(crate) ended: bool,
     /// The rights by which all it was granted has been found to be allowed.
     pub(crate) rights_generation: u64,
+    /// The oldest rights by which anything was granted since the session was last begun to be asked about.
+    pub(crate) oldest_grant: u64,
     /// Nothing is sent to a client that has come back until that is by those in force.
     pub(crate) is_unchecked: bool,
     /// What the router knew subscriptions by whose right is gone, while messages wait whose topics only the store knows.
@@ -142,6 +144,8 @@ pub(crate) struct Connection {
     max_packet_size: u32,
     /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
     max_outbox_bytes: usize,
+    /// Bytes of the outbox and the window as they were accounted for last.
+    charged: usize,
     /// The client's topics have a prefix it does not know of.
     has_mountpoint: bool,
     /// What it may be sent, if that is limited.
@@ -214,6 +218,7 @@ impl Connection {
             quota: limits.window,
             window: limits.window,
             max_packet_size: limits.max_packet_size,
+            charged: 0,
             pace: None,
             aliases,
             wants_room: false,
@@ -319,6 +324,7 @@ impl Session {
             upgrades_qos: client.zone.upgrade_qos,
             ended: false,
             rights_generation: 0,
+            oldest_grant: u64::MAX,
             is_unchecked: false,
             revoked: None,
             client,
@@ -356,6 +362,16 @@ impl Session {
     pub(crate) fn charge(&self, state: &mut State, out: &mut Out) {
         let channel_bytes = self.channel_bytes.load(Ordering::Relaxed) as usize;
         out.memory += state.charge(channel_bytes);
+    }
+
+    /// The same after a flush, which mostly leaves the outbox and the window as they were.
+    fn charge_flushed(&self, state: &mut State, out: &mut Out) {
+        let moved = state.connection.as_ref().is_some_and(|connection| {
+            connection.outbox.len() + state.inflight.charged() != connection.charged
+        });
+        if moved {
+            self.charge(state, out);
+        }
     }
 
     /// Client Identifier.
@@ -688,7 +704,7 @@ impl Session {
             self.touch(&mut state, out);
         }
         let (Some(mut batch), Some(connection)) = (next, &state.connection) else {
-            return self.charge(&mut state, out);
+            return self.charge_flushed(&mut state, out);
         };
         let sink = Arc::clone(&connection.sink);
         drop(state);
@@ -712,7 +728,7 @@ impl Session {
             if connection.outbox.is_blocked() {
                 connection.stall(out.now.mono_ms);
             }
-            self.charge(&mut state, out);
+            self.charge_flushed(&mut state, out);
             if !state.has_waiting() {
                 return;
             }
@@ -874,13 +890,15 @@ impl State {
 
     /// By how many bytes more it is to be accounted with than before, with what its channel holds.
     pub(crate) fn charge(&mut self, channel_bytes: usize) -> isize {
-        let connection = self.connection.as_ref().map_or(0, |connection| {
+        let inflight = self.inflight.charged();
+        let connection = self.connection.as_mut().map_or(0, |connection| {
+            connection.charged = connection.outbox.len() + inflight;
             size_of::<Connection>() + channel_bytes + connection.outbox.len()
         });
         let bytes = if self.ended {
             0
         } else {
-            SESSION_BYTES + self.subscription_bytes + self.inflight.charged() + connection
+            SESSION_BYTES + self.subscription_bytes + inflight + connection
         };
         let before = std::mem::replace(&mut self.charged, bytes);
         bytes as isize - before as isize

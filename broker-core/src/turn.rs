@@ -297,8 +297,8 @@ impl Turn {
     pub(crate) fn settle_memory(&mut self) {
         if self.out.memory.unsigned_abs() >= TOLD_BYTES {
             self.broker.memory.add(std::mem::take(&mut self.out.memory));
+            self.out.pressure = self.broker.pressure();
         }
-        self.out.pressure = self.broker.pressure();
     }
 
     fn count_recorded(&mut self) {

@@ -44,6 +44,8 @@ pub(crate) struct RightsSweep {
     /// When it goes on, on the monotonic clock; 0 for not at all.
     next_ms: AtomicU64,
     place: Mutex<Place>,
+    /// A source could not tell of all that was asked about: it is asked again once the sweep is over.
+    has_failed: AtomicBool,
     /// When rights were last noticed to have changed, on the wall clock.
     changed_at_ms: AtomicU64,
 }
@@ -57,8 +59,6 @@ struct Place {
     filter: Option<Arc<str>>,
     /// A source could not tell of that session.
     has_failed: bool,
-    /// Nor of one of those before.
-    has_failed_before: bool,
 }
 
 impl RightsSweep {
@@ -73,7 +73,14 @@ impl RightsSweep {
         self.begin();
     }
 
-    /// Not all could be asked about: it is to be tried again.
+    /// A source could not tell of what a channel has asked.
+    fn note_failure(&self, now_ms: u64) {
+        self.has_failed.store(true, Ordering::Release);
+        // A sweep that is under way finds that at its end.
+        self.try_again(now_ms);
+    }
+
+    /// It begins anew in a while, unless it is under way.
     fn try_again(&self, now_ms: u64) {
         let _ = self.next_ms.compare_exchange(
             0,
@@ -137,6 +144,9 @@ impl Broker {
         if sweep.is_due.swap(false, Ordering::AcqRel) {
             *place = Place::default();
         }
+        if place.session == 0 {
+            sweep.has_failed.store(false, Ordering::Release);
+        }
         let mut left = QUESTIONS_PER_PASS;
         while left > 0 {
             let start = match place.filter {
@@ -144,18 +154,21 @@ impl Broker {
                 None => Start::Behind(&place.session),
             };
             let Some(session) = self.sessions.page_of(Of::Connections, start, 1).pop() else {
+                // In this order: what fails meanwhile finds either the flag looked at later, or no sweep under way.
                 sweep.next_ms.store(0, Ordering::Release);
-                if place.has_failed || place.has_failed_before {
+                if sweep.has_failed.swap(false, Ordering::AcqRel) {
                     sweep.try_again(now_ms);
                 }
                 *place = Place::default();
                 return;
             };
             if session.number() != place.session {
-                let has_failed_before = place.has_failed || place.has_failed_before;
-                *place = Place { session: session.number(), has_failed_before, ..Place::default() };
+                *place = Place { session: session.number(), ..Place::default() };
             }
             let spent = self.look_at_rights(&session, &mut place, turn);
+            if place.has_failed {
+                sweep.has_failed.store(true, Ordering::Release);
+            }
             left = left.saturating_sub(spent);
         }
         sweep.next_ms.store(now_ms.max(1), Ordering::Release);
@@ -171,7 +184,7 @@ impl Broker {
         let after = place.filter.take();
         let Some(page) = session.grants(after.as_deref(), turn) else { return 1 };
         if nobody_decides(&turn.extensions.authorizers, &page.client).is_some() {
-            session.is_checked(turn);
+            session.note_checked(&page.client, turn);
             return 1;
         }
         let Some(answered) = ask_now(&turn.extensions.authorizers, &page) else {
@@ -181,13 +194,14 @@ impl Broker {
         let (n_asked, last) = (answered.len(), last_filter(page.grants.iter()));
         let outcome = session.settle_grants(&page.client, answered, turn);
         if outcome.is_denied && page.client.zone.acl_deny_disconnect {
-            session.close(CloseCause::Violation(ReasonCode::NotAuthorized));
+            let cause = CloseCause::Violation(ReasonCode::NotAuthorized);
+            session.close_if(cause, |client| std::ptr::eq(client, &*page.client));
         }
         place.has_failed |= outcome.has_failed;
         if !page.is_last {
             place.filter = last;
         } else if !place.has_failed {
-            session.is_checked(turn);
+            session.note_checked(&page.client, turn);
         }
         n_asked + 1
     }
@@ -227,9 +241,12 @@ impl Session {
     /// The next things behind the filter `after` that the session was granted; `None` if it has nobody or nothing
     /// to ask about.
     fn grants(&self, after: Option<&str>, turn: &Turn) -> Option<Grants> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.rights_generation >= turn.rights_generation || state.connection.is_none() {
             return None;
+        }
+        if after.is_none() {
+            state.oldest_grant = u64::MAX;
         }
         let client = Arc::clone(&state.client);
         let will = state.will.as_ref().filter(|_| after.is_none());
@@ -246,7 +263,7 @@ impl Session {
         Some(Grants { client, grants, is_last })
     }
 
-    /// Takes back what is no longer granted.
+    /// Takes back what is no longer granted to a client, if the session is still its.
     fn settle_grants(
         self: &Arc<Self>,
         client: &Arc<ClientInfo>,
@@ -257,7 +274,12 @@ impl Session {
         for ((action, topic), verdict) in answered {
             match (stands(verdict, &client.zone), action) {
                 (Some(true), Action::Subscribe) => {}
-                (Some(true), Action::Publish) => self.lock().note_will_right(turn),
+                (Some(true), Action::Publish) => {
+                    let mut state = self.lock();
+                    if state.has_will_of(client, &topic) {
+                        state.note_will_right(turn);
+                    }
+                }
                 (None, _) => outcome.has_failed = true,
                 (Some(false), Action::Subscribe) => {
                     // What the operator's configuration subscribes a client to, it has not asked for.
@@ -269,7 +291,8 @@ impl Session {
                 (Some(false), Action::Publish) => {
                     outcome.is_denied = true;
                     let mut state = self.lock();
-                    if state.will.take().is_some() {
+                    if state.has_will_of(client, &topic) {
+                        state.will = None;
                         state.record_will_done(&mut turn.out);
                         turn.out.counters.inc(Metric::PublishDenied);
                     }
@@ -279,13 +302,19 @@ impl Session {
         outcome
     }
 
-    /// All that the session was granted holds by the rights of this turn.
-    fn is_checked(self: &Arc<Self>, turn: &mut Turn) {
-        self.open_to_rights(turn.rights_generation, &mut turn.out);
+    /// All that the session was granted holds by the rights of this turn, if it is still that client's.
+    fn note_checked(self: &Arc<Self>, client: &Arc<ClientInfo>, turn: &mut Turn) {
+        self.open_to_rights(client, turn.rights_generation, &mut turn.out);
     }
 }
 
 impl State {
+    /// True if a client that was asked about has the session still, with a Will to that topic of its.
+    fn has_will_of(&self, client: &Arc<ClientInfo>, topic: &str) -> bool {
+        let will = self.will.as_ref().map(|will| unmounted(&will.topic, &client.mountpoint));
+        Arc::ptr_eq(&self.client, client) && will == Some(topic)
+    }
+
     /// True if a message came by a subscription whose right was taken back, and by no other.
     pub(crate) fn has_lost_right(&self, revoked: &[Arc<str>], message_topic: &str) -> bool {
         revoked.iter().any(|route| topic::matches(route, message_topic))
@@ -303,12 +332,12 @@ impl Channel {
     /// # Errors
     /// A right is gone, and the zone ends the connection for that.
     pub fn recheck_rights(&mut self, turn: &mut Turn) -> Result<Option<Flow>, Close> {
-        if self.recheck().is_none() || self.is_waiting() {
+        if self.is_waiting() {
             return Ok(None);
         }
+        let Some(mut recheck) = self.recheck().take() else { return Ok(None) };
         let Some((session, client)) = self.session_and_client() else { return Ok(None) };
         let generation = turn.rights_generation;
-        let mut recheck = self.recheck().take().expect("it was looked for");
         if recheck.generation != generation {
             // Nothing was asked yet, or by rights that are gone.
             *recheck = Recheck { generation, ..Recheck::default() };
@@ -350,9 +379,9 @@ impl Channel {
             *self.recheck() = Some(recheck);
             session.wake();
         } else if recheck.has_failed {
-            turn.broker.rights.try_again(turn.now.mono_ms);
+            turn.broker.rights.note_failure(turn.now.mono_ms);
         } else {
-            session.is_checked(turn);
+            session.note_checked(&client, turn);
         }
         Ok(None)
     }

@@ -93,13 +93,12 @@ impl Channel {
     fn begin_connect(&mut self, connect: &Connect<'_>, turn: &mut Turn) -> Result<Flow, Close> {
         let waiting = match &mut self.state {
             State::AwaitConnect(waiting) => waiting,
-            State::Authenticating(waiting) if waiting.admission.is_some() => {
-                // An exchange of one step, whose CONNECT is fed again.
-                let admission = waiting.admission.take().expect("it was looked for");
-                return self.conclude_exchange(admission, turn);
-            }
-            // [MQTT-3.1.0-2]
-            _ => return Err(Close::protocol_error("second CONNECT")),
+            // An exchange of one step, whose CONNECT is fed again.
+            State::Authenticating(waiting) => match waiting.admission.take() {
+                Some(admission) => return self.conclude_exchange(admission, turn),
+                None => return Err(second_connect()),
+            },
+            State::Connected(_) | State::Closed => return Err(second_connect()),
         };
         let peer = waiting.peer.clone();
         let admission = waiting.admission.take();
@@ -227,13 +226,12 @@ impl Channel {
             Some(imposed) if connect.version.is_v5() => imposed,
             _ => connect.keep_alive_s,
         };
-        let mountpoint = zone.mountpoint.as_deref().map_or_else(String::new, |template| {
-            ClientInfo::fill(template, client_id.as_str(), username.as_deref())
-        });
-        if topic::has_wildcard(&mountpoint) {
-            // A name with `+` or `#` must not turn the prefix into a pattern.
+        let mountpoint = zone.mountpoint.as_deref().unwrap_or_default();
+        let Some(mountpoint) =
+            ClientInfo::fill_levels(mountpoint, client_id.as_str(), username.as_deref())
+        else {
             return Err(self.refuse(ReasonCode::ClientIdentifierNotValid, turn));
-        }
+        };
         let expiry_s = session_expiry_s(connect, zone);
         let early = self.early_traffic();
         let client = Arc::new(ClientInfo {
@@ -443,6 +441,11 @@ fn assigned_client_id(connect: &Connect<'_>, turn: &Turn) -> Result<ClientId, Re
         return Err(ReasonCode::ClientIdentifierNotValid);
     }
     Ok(turn.broker.new_client_id())
+}
+
+/// [MQTT-3.1.0-2]
+const fn second_connect() -> Close {
+    Close::protocol_error("second CONNECT")
 }
 
 fn is_banned(client: &ClientInfo, turn: &Turn) -> bool {

@@ -181,13 +181,10 @@ impl Channel {
     }
 }
 
-/// The filter that an automatic subscription has for a client; `None` if it would have a wildcard more than it was
-/// written with, which `%c` and `%u` must not bring.
+/// The filter that an automatic subscription has for a client; `None` if its names are no levels of their own.
 fn automatic_filter(wanted: &str, client: &ClientInfo) -> Option<String> {
     let (id, name) = (client.client_id.as_str(), client.username.as_deref());
-    let filter = ClientInfo::fill(wanted, id, name);
-    let wildcards = |text: &str| text.matches(['+', '#']).count();
-    (wildcards(&filter) <= wildcards(wanted)).then_some(filter)
+    ClientInfo::fill_levels(wanted, id, name)
 }
 
 impl Broker {
@@ -256,10 +253,9 @@ pub(crate) fn subscribe_one(
             state.record_subscription(&subscription, &mut turn.out);
         }
         state.forget_revocation(&route);
-        // The rights of this pass may be older than those by which the session was looked at this very moment.
-        if turn.rights_generation < state.rights_generation {
-            state.rights_generation = turn.rights_generation;
-        }
+        // The rights of this pass may be older than those by which the session was looked at, or is this very moment.
+        state.rights_generation = state.rights_generation.min(turn.rights_generation);
+        state.oldest_grant = state.oldest_grant.min(turn.rights_generation);
         let old = state.subscriptions.insert(subscription.clone());
         if old.is_none() {
             turn.broker.sessions.note_subscriptions(&state);
@@ -414,6 +410,10 @@ fn end_subscription(
     turn: &mut Turn,
 ) -> ReasonCode {
     let mut state = session.lock();
+    if cause == Cause::Revoked && !Arc::ptr_eq(&state.client, client) {
+        // Whoever has taken the session over is asked about itself.
+        return ReasonCode::NoSubscriptionExisted;
+    }
     let subscription = state.subscriptions.remove(filter);
     if subscription.is_some() {
         turn.broker.sessions.note_subscriptions(&state);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use broker_codec::ReasonCode;
 use parking_lot::Mutex;
@@ -73,8 +72,7 @@ impl Groups {
             groups: Vec::new(),
         };
         let mut enter = |group: Arc<Group>, takes_over: bool| {
-            let has_room = group.has_room(takes_over);
-            group.n_connections.fetch_add(1, Ordering::Relaxed);
+            let has_room = group.enter(takes_over);
             // From here on it is given back, whatever comes.
             allowance.groups.push(group);
             if has_room { Ok(()) } else { Err(ReasonCode::QuotaExceeded) }

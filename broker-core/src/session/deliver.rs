@@ -46,19 +46,19 @@ impl Session {
         if state.is_passed_on(qos) && !is_paced {
             return self.deliver_now(state, terms, publication, retain, out);
         }
+        if !state.keeps(qos) {
+            let (metric, reason) = if is_paced {
+                (Metric::DroppedOutboxFull, DropReason::OutboxFull)
+            } else {
+                (Metric::DroppedOffline, DropReason::Offline)
+            };
+            out.counters.inc(metric);
+            state.note_refused(publication, reason, out);
+            return false;
+        }
         if qos == QoS::AtMostOnce && out.pressure.is_near() {
             out.counters.inc(Metric::DroppedMemory);
             state.note_refused(publication, DropReason::Memory, out);
-            return false;
-        }
-        if !state.keeps(qos) && is_paced {
-            out.counters.inc(Metric::DroppedOutboxFull);
-            state.note_refused(publication, DropReason::OutboxFull, out);
-            return false;
-        }
-        if !state.keeps(qos) {
-            out.counters.inc(Metric::DroppedOffline);
-            state.note_refused(publication, DropReason::Offline, out);
             return false;
         }
         let mut delivery = Delivery {
@@ -260,6 +260,7 @@ impl State {
             self.trace_queued(&delivery, out);
         }
         delivery.queued_ms = (out.now.mono_ms as u32).max(1);
+        let is_recorded = delivery.step > 0;
         let before = self.queue.here_bytes();
         let dropped = self.queue.push(delivery, &self.client.zone).unwrap_or_default();
         self.lose(dropped, Metric::DroppedQueueFull, DropReason::QueueFull, out);
@@ -268,7 +269,7 @@ impl State {
         if growth != 0 {
             out.pressure = out.broker.pressure();
         }
-        if self.is_durable && (is_short || out.pressure.is_near()) {
+        if is_recorded && self.is_durable && (is_short || out.pressure.is_near()) {
             self.queue.let_go_newest();
         } else if out.pressure.is_over() {
             // What came makes room for itself.

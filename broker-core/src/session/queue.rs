@@ -163,10 +163,11 @@ impl Queue {
     }
 
     /// Takes the oldest of the lowest priority out until no more than `bytes` are here, or only one message is left.
+    /// One that only the store has takes no memory, and stays with all behind it.
     pub(crate) fn shed(&mut self, bytes: usize) -> Vec<Delivery> {
         let Some(waiting) = &mut self.waiting else { return Vec::new() };
         let mut shed = Vec::new();
-        while waiting.here_bytes > bytes && waiting.len > 1 {
+        while waiting.here_bytes > bytes && waiting.len > 1 && waiting.is_oldest_here() {
             shed.extend(waiting.take(Side::LowestPriority));
         }
         shed
@@ -343,6 +344,15 @@ impl Waiting {
 
     fn is_over(&self, zone: &ZoneConfig) -> bool {
         is_over(self.len, self.bytes, zone)
+    }
+
+    /// True if the oldest message of the lowest priority is here, not only in the store.
+    fn is_oldest_here(&self) -> bool {
+        let oldest = match &self.lanes {
+            Lanes::One(lane) => lane.front(),
+            Lanes::Many(lanes) => lanes.values().next().and_then(VecDeque::front),
+        };
+        oldest.is_some_and(|delivery| delivery.message.here().is_some())
     }
 
     fn take(&mut self, side: Side) -> Option<Delivery> {

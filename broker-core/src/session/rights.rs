@@ -20,10 +20,20 @@ impl Session {
         }
     }
 
-    /// All that the session was granted holds by those rights; what was kept back until then is sent.
-    pub(crate) fn open_to_rights(self: &Arc<Self>, generation: u64, out: &mut Out) {
+    /// All that the session was granted holds by those rights; what was kept back until then is sent. Another client
+    /// may have taken the session over meanwhile, and is asked about itself.
+    pub(crate) fn open_to_rights(
+        self: &Arc<Self>,
+        client: &Arc<ClientInfo>,
+        generation: u64,
+        out: &mut Out,
+    ) {
         let mut state = self.lock();
-        state.rights_generation = generation;
+        if !Arc::ptr_eq(&state.client, client) {
+            return;
+        }
+        // What was granted since the first question may have been so by older rights.
+        state.rights_generation = generation.min(state.oldest_grant);
         if std::mem::take(&mut state.is_unchecked) {
             self.pump(&mut state, out);
             self.touch(&mut state, out);
@@ -39,7 +49,8 @@ impl State {
             || self.subscriptions.len() == 0
             || nobody_decides(&turn.extensions.authorizers, client).is_some();
         if is_checked {
-            self.rights_generation = self.rights_generation.max(turn.rights_generation);
+            // Not above: by those its Will was asked about.
+            self.rights_generation = turn.rights_generation;
         }
         self.is_unchecked = !is_checked;
     }

@@ -572,6 +572,13 @@ impl Rig {
         self.settle();
     }
 
+    /// One pass of the broker's own work, and what it has woken.
+    pub fn keep_house_once(&mut self) {
+        self.turn.begin(self.now);
+        self.broker.handle_timeout(&mut self.turn);
+        self.settle();
+    }
+
     pub fn pass_s(&mut self, seconds: u64) {
         self.pass_ms(seconds * 1000);
     }

@@ -58,9 +58,17 @@ fn a_mountpoint_holds_for_publish_subscribe_will_and_retained() {
 
 /// Attack case 21: a name with a wildcard must not turn the prefix into a pattern.
 #[test]
-fn names_with_wildcards_have_no_mountpoint() {
+fn names_that_reach_beyond_a_level_have_no_mountpoint() {
     let mut rig = Rig::new();
-    for (id, user) in [("+", "bob"), ("a#", "bob"), ("c", "+"), ("c", "b/#")] {
+    for (id, user) in [
+        ("+", "bob"),
+        ("a#", "bob"),
+        ("a/b", "bob"),
+        ("$SYS", "bob"),
+        ("c", "+"),
+        ("c", "b/#"),
+        ("c", "/"),
+    ] {
         let c = rig.open_in(V5, mounted("m/%c/%u/"));
         rig.say_hello(c, &Hello::v5(id).user(user));
         rig.check(c, &["CONNACK present=0 0x85"]);

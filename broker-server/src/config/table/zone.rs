@@ -222,7 +222,8 @@ pub(super) static KEYS: &[Key] = &[
         "mountpoint",
         Kind::Text("a topic without wildcards, %c for the client id, %u for the user name"),
         checked!(check_topic_name, config.mountpoint),
-        "Prefix of all topics of the clients.",
+        "Prefix of all topics of the clients. One whose name for %c or %u has `/`, `+` or `#`, or begins with `$`, is \
+         refused: it would reach into the topics of others.",
     ),
     key(
         "use_username_as_clientid",
