@@ -193,7 +193,12 @@ fn user(line: &str) -> Result<(Box<str>, Entry), &'static str> {
             let iterations = iterations.filter(|n| (1..=ITERATIONS_MAX).contains(n));
             Kind::Pbkdf2 { iterations: iterations.ok_or("the number of rounds is malformed")? }
         }
-        _ => return Err("the password is not hashed: mosquitto_passwd -U does that"),
+        (Some(""), Some(_)) => {
+            return Err(
+                "the hash is of another kind than $6$ and $7$: mosquitto_passwd sets it anew",
+            );
+        }
+        _ => return Err("the password is not hashed: mosquitto_passwd sets one that is"),
     };
     let mut bytes = || parts.next().and_then(|text| BASE64.decode(text).ok());
     let (salt, hash) = (bytes(), bytes());

@@ -136,7 +136,8 @@ impl Topic {
 /// As the original compares: level by level, the wildcards of a SUBSCRIBE being levels like others, `$SYS` too.
 ///
 /// Where the original would give more than the rule says, it does not fit here: `a/+` does not allow a subscription
-/// to `a/#`, and a name with `/`, `+` or `#` in it never fills a `%c` or `%u` that allows, but any that denies.
+/// to `a/#`, and a name with `/`, `+` or `#` in it, or a `$` before it, never fills a `%c` or `%u` that allows, but any that
+/// denies.
 fn fits(wanted: &[Level], levels: &[&str], client: &Asker<'_>, allows: bool) -> bool {
     let mut levels = levels.iter();
     for level in wanted {
@@ -169,7 +170,6 @@ fn is_filled(template: &str, name: &str, client: &Asker<'_>, allows: bool) -> bo
     if template.contains("%u") && client.username.is_none() {
         return false;
     }
-    let is_hostile = |value: &str| value.contains(['/', '+', '#']);
     let fills_user = template.contains("%u") && client.username.is_some_and(is_hostile);
     if fills_user || (template.contains("%c") && is_hostile(client.client_id)) {
         return !allows;
@@ -181,9 +181,15 @@ fn fills(value: Option<&str>, word: &str, name: &str, allows: bool) -> bool {
     match value {
         // The word stays, as in the original: nobody has a topic like that but on purpose.
         None => name == word,
-        Some(value) if value.contains(['/', '+', '#']) => !allows,
+        Some(value) if is_hostile(value) => !allows,
         Some(value) => name == value,
     }
+}
+
+/// True for a name that is not one level as all others are: it would reach into the levels beside it, or into the topics of
+/// the broker.
+fn is_hostile(name: &str) -> bool {
+    name.starts_with('$') || name.contains(['/', '+', '#'])
 }
 
 fn rule(term: &Term) -> Result<Rule, Problem> {

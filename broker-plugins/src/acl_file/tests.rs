@@ -113,7 +113,7 @@ fn names_fill_whole_levels() {
 fn a_name_never_widens_a_rule() {
     let allow = rules(r#"{allow, all, pubsub, ["own/%c", "user/%u/x"]}."#);
     let deny = rules(r#"{deny, all, pubsub, ["own/%c"]}."#);
-    for name in ["+", "#", "a/b", "a+", "%c#"] {
+    for name in ["+", "#", "a/b", "a+", "%c#", "$SYS", "$"] {
         let evil = Asker { client_id: name, username: Some(name), ..BOB };
         for action in [Publish, Subscribe] {
             for topic in [format!("own/{name}"), format!("user/{name}/x"), "own/a/b".to_owned()] {

@@ -8,7 +8,7 @@ use super::terms::{Kind, Problem, Term};
 /// # Errors
 /// It is no TOML, or has something that is no rule.
 pub(super) fn parse(text: &str) -> Result<Vec<Term>, Problem> {
-    let reader = Reader(text);
+    let reader = Reader::new(text);
     let document = DeTable::parse(text).map_err(|error| {
         Problem::new(reader.line(error.span().unwrap_or_default().start), error.message())
     })?;
@@ -28,13 +28,20 @@ pub(super) fn parse(text: &str) -> Result<Vec<Term>, Problem> {
     Ok(terms)
 }
 
-struct Reader<'a>(&'a str);
+struct Reader {
+    /// Where lines end.
+    line_ends: Vec<usize>,
+}
 
 type Item<'a> = Spanned<DeValue<'a>>;
 
-impl Reader<'_> {
+impl Reader {
+    fn new(text: &str) -> Self {
+        Self { line_ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    }
+
     fn line(&self, at: usize) -> usize {
-        self.0.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+        self.line_ends.partition_point(|end| *end < at) + 1
     }
 
     fn wrong(&self, at: usize, problem: impl Into<String>) -> Problem {

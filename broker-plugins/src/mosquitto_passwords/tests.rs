@@ -92,9 +92,12 @@ fn a_malformed_line_is_refused_with_its_number() {
     for (line, problem) in [
         ("alice", "a line is NAME:PASSWORD as mosquitto_passwd writes it"),
         (":$6$YQ==$YQ==", "a line is NAME:PASSWORD as mosquitto_passwd writes it"),
-        ("alice:", "the password is not hashed: mosquitto_passwd -U does that"),
-        ("alice:secret", "the password is not hashed: mosquitto_passwd -U does that"),
-        ("alice:$5$YQ==$YQ==", "the password is not hashed: mosquitto_passwd -U does that"),
+        ("alice:", "the password is not hashed: mosquitto_passwd sets one that is"),
+        ("alice:secret", "the password is not hashed: mosquitto_passwd sets one that is"),
+        (
+            "alice:$5$YQ==$YQ==",
+            "the hash is of another kind than $6$ and $7$: mosquitto_passwd sets it anew",
+        ),
         ("alice:$6$YQ==", "salt or hash is malformed"),
         ("alice:$6$YQ==$", "salt or hash is malformed"),
         ("alice:$6$YQ==$YQ==", "salt or hash is malformed"),
