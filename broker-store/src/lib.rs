@@ -46,4 +46,6 @@ pub use options::StoreOptions;
 pub use pace::CommitPolicy;
 pub use segments::{RetireError, SegmentInfo};
 pub use snapshot::{Snapshot, SnapshotFault};
+#[doc(hidden)]
+pub use store::ByHand;
 pub use store::{Bodies, EmbeddedStore, Failure, Found, Opened, Replay, StoreStats};

@@ -5,6 +5,7 @@
 //! [`EmbeddedStore::start`] begins the housekeeping; [`EmbeddedStore::close`] ends it all when the broker has
 //! stopped.
 
+mod by_hand;
 mod counts;
 mod failure;
 mod restore;
@@ -38,6 +39,8 @@ use crate::pace::CommitPolicy;
 use crate::recover::{Recovery, ReplayError, ReplayFrom, StoppedLog};
 use crate::snapshot::{self, Snapshot, SnapshotFault};
 
+#[doc(hidden)]
+pub use by_hand::ByHand;
 pub use counts::{Found, StoreStats};
 pub use failure::Failure;
 

@@ -294,7 +294,8 @@ impl Disk {
     }
 }
 
-fn note_bodies(bodies: &mut BTreeMap<String, Lsn>, payload: &[u8], end: Lsn) {
+/// Notes which payloads a frame holds that ends there.
+pub fn note_bodies(bodies: &mut BTreeMap<String, Lsn>, payload: &[u8], end: Lsn) {
     for record in Records::new(payload) {
         if let (_, _, Record::Body(body)) = record.expect("a frame is made of records") {
             bodies.entry(String::from_utf8_lossy(body.payload).into_owned()).or_insert(end);

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use broker_codec::Property;
 use broker_core::{Ban, Broker, Now, Page, PageRequest, Subscription, Who};
 
-use crate::number;
 use crate::rig::*;
 use crate::rng::Rng;
+use crate::runs::number;
 
 /// Worlds of a plain test run.
 const RUNS: u64 = 12;

@@ -6,8 +6,8 @@ use broker_core::Now;
 use broker_core::store::{State, TurnsUnderWay};
 
 use super::{World, build, listen_with, threads};
+use crate::disk::{self, Disk, Snapshot};
 use crate::model::Restored;
-use crate::rig::disk::{Disk, Snapshot};
 
 /// A snapshot that has been written and does not count yet.
 pub(super) struct Draft {
@@ -32,7 +32,14 @@ impl World {
         if self.rng.chance(2) && self.draft.is_none() {
             self.begin_draft();
         }
+        self.crash_if_cut();
         if self.rng.below(10_000) < self.crash_rate {
+            self.crash();
+        }
+    }
+
+    pub(super) fn crash_if_cut(&mut self) {
+        if self.disk.as_ref().is_some_and(|disk| disk::is_cut(disk)) {
             self.crash();
         }
     }
@@ -79,6 +86,10 @@ impl World {
             1 => all,
             _ => synced + self.rng.below(all - synced + 1),
         };
+        // Before the threads end: what they have yet to append is lost.
+        let disk = old.crash(frames);
+        // Files may have kept others.
+        let frames = disk.frames();
         self.totals.crashes += 1;
         self.totals.cut_short += self.threads.iter().filter(|t| t.pass.is_some()).count() as u64;
         if self.is_traced {
@@ -90,8 +101,6 @@ impl World {
             .iter()
             .map(|c| (c.id.clone(), self.broker.session(&c.id).map_or(0, |view| view.dropped)))
             .collect();
-        // Before the threads end: what they have yet to append is lost.
-        let disk = old.crash(frames);
         self.draft = None;
         self.lose_connections();
         self.broker = build(&self.config, Some(&disk));

@@ -18,8 +18,8 @@ use broker_core::{Attachment, Broker, Channel, Message, Metric, Now, Turn};
 use parking_lot::Mutex;
 
 use crate::client::Client;
+use crate::disk::{self, Disk};
 use crate::model::{Model, Pass, PlannedWill};
-use crate::rig::disk::Disk;
 use crate::rig::{Socket, V3, V5};
 use crate::rng::Rng;
 use crate::totals::Totals;
@@ -149,7 +149,7 @@ impl World {
         };
         // Sessions that are restored find their zone by its name.
         config.zones.insert(zone.name.clone(), Arc::new(zone.clone()));
-        let disk = rng.chance(60).then(|| Arc::new(Disk::default()));
+        let disk = rng.chance(disk::CHANCE).then(|| disk::new(seed));
         let mut crash_rate = 0;
         if disk.is_some() {
             config.durability.queue_memory_bytes = *rng.pick(&[0, 2_000]);
@@ -159,6 +159,9 @@ impl World {
         let ear = Arc::new(Ear::default());
         let attachment = listen_with(&ear, &broker);
         let now = Now { mono_ms: 1_000, us: 0, wall_ms: 1_700_000_000_000 };
+        if let Some(disk) = &disk {
+            disk::begin(disk, &broker, now);
+        }
         let n_clients = 3 + rng.below(4);
         let retries = zone.retry_interval_ms > 0;
         let clients = (0..n_clients)
@@ -313,6 +316,7 @@ impl World {
 
     /// Everybody comes back, nothing is slow any more, until nothing is left to do.
     fn come_to_rest(&mut self) {
+        self.crash_if_cut();
         self.finish_all();
         let mut quiet = 0;
         for round in 0.. {
