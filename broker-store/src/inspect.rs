@@ -157,10 +157,8 @@ impl Inspection {
         found.faults.extend(bad);
         (found.frames, found.frame_bytes) = (recovery.frames, recovery.bytes);
         let lost = recovery.damaged.iter().filter(|damage| !self.is_given_back(damage));
-        found.faults.extend(lost.map(|damage| {
-            let (from, to) = (damage.from, damage.to);
-            format!("the log is damaged from {from} to {to}: {:?}", damage.what)
-        }));
+        let segments = self.log.segments();
+        found.faults.extend(lost.map(|damage| damage.describe(&segments)));
         found.cut = recovery.cut;
         match self.start(|_, _| Ok(())) {
             Ok(_) => {}

@@ -14,7 +14,7 @@ use crate::files::Files;
 use crate::frame::{Flags, HEADER_BYTES, Header};
 use crate::log::LogOptions;
 use crate::scan::{Found, Scan};
-use crate::segments::{SegmentInfo, Segments};
+use crate::segments::{Name, SegmentInfo, Segments};
 
 mod start;
 
@@ -120,6 +120,29 @@ pub enum DamageKind {
     Missing,
     /// The file system reports an error.
     Unreadable,
+}
+
+impl Damage {
+    /// In which file it begins and where, as an operator can look it up.
+    pub(crate) fn describe(&self, segments: &[SegmentInfo]) -> String {
+        let Self { from, to, what } = *self;
+        let why = match what {
+            DamageKind::Checksum => "their checksum is wrong",
+            DamageKind::Short => "the file is shorter than it was",
+            DamageKind::Missing => "the file is not there",
+            DamageKind::Unreadable => "they cannot be read",
+        };
+        let lost = format!("{} bytes are lost ({from} to {to} of the log): {why}", to - from);
+        let Some(segment) = segments.iter().find(|it| (it.start..it.end).contains(&from)) else {
+            return lost;
+        };
+        let offset = from - segment.start;
+        let begins = |path: &&PathBuf| matches!(Name::of(path), Some(Name::Segment { offset: first, .. }) if first <= offset);
+        match segment.paths.iter().rfind(begins) {
+            Some(path) => format!("{} offset {offset}: {lost}", path.display()),
+            None => lost,
+        }
+    }
 }
 
 impl StoppedLog {

@@ -37,6 +37,7 @@ use crate::manifest::Manifest;
 use crate::options::StoreOptions;
 use crate::pace::CommitPolicy;
 use crate::recover::{Recovery, ReplayError, ReplayFrom, StoppedLog};
+use crate::segments::SegmentInfo;
 use crate::snapshot::{self, Snapshot, SnapshotFault};
 
 #[doc(hidden)]
@@ -179,7 +180,7 @@ impl EmbeddedStore {
             }
             ReplayError::Receiver(error) => Failure::Record(error),
         })?;
-        self.report(&recovery)?;
+        self.report(&recovery, &stopped.segments())?;
         self.put_aside()?;
         let log = stopped.start(&recovery, self.threads)?;
         let _ = self.log.set(Arc::new(log));
@@ -189,12 +190,9 @@ impl EmbeddedStore {
         Ok(opened)
     }
 
-    fn report(&self, recovery: &Recovery) -> Result<(), Failure> {
+    fn report(&self, recovery: &Recovery, segments: &[SegmentInfo]) -> Result<(), Failure> {
         let faults = self.faults.iter().map(ToString::to_string);
-        let lost = recovery.damaged.iter().map(|damage| {
-            let (from, to) = (damage.from, damage.to);
-            format!("the disk has lost the log from {from} to {to}: {:?}", damage.what)
-        });
+        let lost = recovery.damaged.iter().map(|damage| damage.describe(segments));
         let damage: Vec<_> = faults.chain(lost).collect();
         if !damage.is_empty() {
             let damage = damage.join("; ");

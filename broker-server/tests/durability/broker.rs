@@ -149,6 +149,11 @@ impl Broker {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
+    /// Waits for it to end by itself.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        eventually(|| self.process.child.try_wait().unwrap())
+    }
+
     /// Starts it again on the same folder and another port, from this thread on.
     pub(crate) fn restart(&mut self) {
         let before = self.log();
@@ -235,8 +240,9 @@ struct Process {
 
 impl Process {
     fn start(config: &Path) -> Result<Self, Refusal> {
-        let child = Command::new(PROGRAM)
-            .arg("--config")
+        // A test may limit its files: it is to be told by errors, not by a signal.
+        let child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", PROGRAM, "--config"])
             .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

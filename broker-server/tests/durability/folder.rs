@@ -92,21 +92,7 @@ fn a_store_can_be_checked_while_no_broker_runs() {
     assert!(status.success(), "{text}");
     assert!(text.contains("100"), "{text}");
 
-    // A byte of a message that lies in the middle of the log.
-    let log = broker.data_dir().join("log");
-    let mut segments: Vec<_> = std::fs::read_dir(log).unwrap().map(|e| e.unwrap().path()).collect();
-    segments.sort();
-    let mut damaged = 0;
-    for segment in segments {
-        let mut bytes = std::fs::read(&segment).unwrap();
-        // Topic, no properties, payload.
-        if let Some(at) = bytes.windows(5).position(|w| w == b"\x01t\x0050") {
-            bytes[at + 3] ^= 0x10;
-            std::fs::write(&segment, bytes).unwrap();
-            damaged += 1;
-        }
-    }
-    assert!(damaged > 0, "no message was found to damage");
+    damage(broker.data_dir(), "50");
     let (status, text) = broker.run("--check-store");
     assert!(!status.success(), "damage is not seen:\n{text}");
 
@@ -116,4 +102,51 @@ fn a_store_can_be_checked_while_no_broker_runs() {
     assert!(client.session_present);
     let n = crate::retained::drain(&mut client).len();
     assert_eq!(n, 99, "one of 100 messages was damaged");
+}
+
+/// Damages a message of topic `t` that lies in the middle of the log; returns the name of the segment.
+fn damage(data_dir: &Path, payload: &str) -> String {
+    let mut segments: Vec<_> =
+        std::fs::read_dir(data_dir.join("log")).unwrap().map(|e| e.unwrap().path()).collect();
+    segments.sort();
+    let mut damaged = None;
+    // Topic, no properties, payload.
+    let wanted = [b"\x01t\x00", payload.as_bytes()].concat();
+    for segment in segments {
+        let mut bytes = std::fs::read(&segment).unwrap();
+        if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
+            bytes[at + 3] ^= 0x10;
+            std::fs::write(&segment, bytes).unwrap();
+            damaged = Some(segment.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    damaged.expect("no message was found to damage")
+}
+
+/// `durability.on_damage = "stop"`
+#[test]
+fn a_damaged_store_is_not_started_where_the_operator_wants_to_look_first() {
+    let mut broker = Broker::new(&[]);
+    v5().id("sub").expiry(100).open().subscribe("t", 1);
+    let mut publisher = v5().open();
+    for n in 0..100 {
+        publisher.publish(publish("t", 1, n.to_string()));
+    }
+    broker.kill();
+    let segment = damage(broker.data_dir(), "50");
+    let stops = [("durability.on_damage", "\"stop\"")];
+    for _ in 0..2 {
+        // Nothing is mended by a start that was refused.
+        let refusal = Broker::try_start(broker.data_dir(), &stops).err().expect("it is damaged");
+        assert!(!refusal.status.success());
+        let says = format!("{segment} offset ");
+        assert!(refusal.log.contains(&says), "{says}: {}", refusal.log);
+        assert!(refusal.log.contains("checksum is wrong"), "{}", refusal.log);
+    }
+    broker.restart_with(&[]);
+    let log = broker.log();
+    assert!(log.contains("store_damaged") && log.contains(&segment), "{log}");
+    let mut client = v5().id("sub").resume().expiry(100).open();
+    assert!(client.session_present);
+    assert_eq!(crate::retained::drain(&mut client).len(), 99);
 }

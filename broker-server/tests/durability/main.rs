@@ -13,6 +13,7 @@ mod wire;
 
 mod delayed;
 mod exactly_once;
+mod failing_disk;
 mod folder;
 mod full_disk;
 mod kill_loop;
