@@ -248,7 +248,7 @@ impl HttpListeners {
             None => server.bind(bind),
             Some(tls) => server.bind_rustls_0_23(bind, rustls::ServerConfig::clone(&tls.server)),
         };
-        let refused = |error| StartError::Bind { name: options.name.clone(), bind, error };
+        let refused = |error| StartError::Bind { key: options.key.clone(), bind, error };
         let server = server.map_err(refused)?;
         let address = server.addrs().first().copied().unwrap_or(bind);
         let bound = Bound { name: options.name.clone(), address };

@@ -34,6 +34,8 @@ pub struct DefaultUser {
 pub struct ListenerOptions {
     /// `http:management`.
     pub name: String,
+    /// Its part of the configuration, as errors name it: `management.listener.http`.
+    pub key: String,
     /// Where it listens; port 0 takes a free one.
     pub bind: SocketAddr,
     /// Whether it was configured by its port alone, and is shown so.

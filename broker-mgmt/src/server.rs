@@ -48,10 +48,10 @@ pub struct Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address of a listener is not to be had.
-    #[error("{name} cannot listen on {bind}: {error}")]
+    #[error("{key}.bind = {bind}: {error}")]
     Bind {
-        /// `http:management`.
-        name: String,
+        /// `management.listener.http`.
+        key: String,
         /// Where it was to listen.
         bind: SocketAddr,
         /// What the system says.

@@ -30,7 +30,7 @@ mod tls_setup;
 mod transport;
 
 pub use listener_set::{ListenerSet, ListenerView};
-pub use server::{Server, ServerOptions, StartError};
+pub use server::{BoundServer, Server, ServerOptions, StartError};
 pub use tls_setup::{
     CRL_BYTES_MAX, CrlError, Fetched, OCSP_BYTES_MAX, OcspError, OcspQuestion, ReloadableTls,
     RevocationState, StapleState, TlsSetupError,

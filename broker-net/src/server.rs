@@ -11,7 +11,7 @@ use broker_core::{Broker, Listeners};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
-use crate::acceptor::Acceptor;
+use crate::acceptor::{Acceptor, Opened};
 use crate::clock;
 use crate::config::ListenerConfig;
 use crate::io_loop::{Command, IoLoop, LoopHandle};
@@ -88,6 +88,15 @@ impl From<TlsSetupError> for StartError {
     }
 }
 
+/// A server whose listeners are bound. It serves nobody; dropped, it frees their addresses.
+pub struct BoundServer {
+    broker: Arc<Broker>,
+    opened: Vec<Opened>,
+    io_threads: usize,
+    data_dir: PathBuf,
+    fetched: Fetched,
+}
+
 /// A running server.
 pub struct Server {
     broker: Arc<Broker>,
@@ -109,46 +118,20 @@ impl Server {
     /// # Errors
     /// One listener cannot be opened: then none is.
     pub fn start(broker: &Arc<Broker>, options: ServerOptions) -> Result<Self, StartError> {
+        Self::bind(broker, options)?.serve()
+    }
+
+    /// Binds all listeners and accepts nobody yet: what else may fail at a start comes before [`BoundServer::serve`].
+    ///
+    /// # Errors
+    /// One listener cannot be opened: then none is.
+    pub fn bind(broker: &Arc<Broker>, options: ServerOptions) -> Result<BoundServer, StartError> {
         let ServerOptions { listeners, io_threads, data_dir, fetched } = options;
         let opened = listeners
             .into_iter()
             .map(|config| listener_set::open(broker, config, &data_dir, &fetched))
             .collect::<Result<Vec<_>, _>>()?;
-        let runtime = requests::runtime()?;
-        let io_threads = match io_threads {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
-        let loops = (0..io_threads)
-            .map(|_| IoLoop::new(broker, Requests::new(&runtime)))
-            .collect::<io::Result<Vec<_>>>()?;
-        let handles: Vec<_> = loops.iter().map(|l| Arc::clone(l.handle())).collect();
-        let (acceptor, acceptor_handle) = Acceptor::new(broker, handles.clone())?;
-        let all: Arc<[_]> = handles.iter().cloned().collect();
-        let mut threads = Vec::new();
-        for (number, io_loop) in loops.into_iter().enumerate() {
-            threads.push(io_loop.start(number, Arc::clone(&all))?);
-        }
-        threads.push(acceptor.start()?);
-        let is_stopping = Arc::new(AtomicBool::new(false));
-        let housekeeper = keep_house(broker, &is_stopping)?;
-        let files = (data_dir, fetched);
-        let listeners = Arc::new(ListenerSet::new(broker, files, acceptor_handle, handles.clone()));
-        let server = Self {
-            broker: Arc::clone(broker),
-            loops: handles,
-            threads: Mutex::new(threads),
-            listeners,
-            is_stopping,
-            housekeeper: Mutex::new(Some(housekeeper)),
-            _runtime: runtime,
-        };
-        for listener in opened {
-            server.listeners.run(listener);
-        }
-        let port: Weak<dyn Listeners> = Arc::<ListenerSet>::downgrade(&server.listeners);
-        broker.set_listeners(port);
-        Ok(server)
+        Ok(BoundServer { broker: Arc::clone(broker), opened, io_threads, data_dir, fetched })
     }
 
     /// All listeners, running or stopped.
@@ -189,6 +172,51 @@ impl Server {
             }
         }
         cut_off
+    }
+}
+
+impl BoundServer {
+    /// Starts the threads, and accepts.
+    ///
+    /// # Errors
+    /// The system refuses threads or polls.
+    pub fn serve(self) -> Result<Server, StartError> {
+        let Self { broker, opened, io_threads, data_dir, fetched } = self;
+        let runtime = requests::runtime()?;
+        let io_threads = match io_threads {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let loops = (0..io_threads)
+            .map(|_| IoLoop::new(&broker, Requests::new(&runtime)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let handles: Vec<_> = loops.iter().map(|l| Arc::clone(l.handle())).collect();
+        let (acceptor, acceptor_handle) = Acceptor::new(&broker, handles.clone())?;
+        let all: Arc<[_]> = handles.iter().cloned().collect();
+        let mut threads = Vec::new();
+        for (number, io_loop) in loops.into_iter().enumerate() {
+            threads.push(io_loop.start(number, Arc::clone(&all))?);
+        }
+        threads.push(acceptor.start()?);
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let housekeeper = keep_house(&broker, &is_stopping)?;
+        let files = (data_dir, fetched);
+        let listeners =
+            Arc::new(ListenerSet::new(&broker, files, acceptor_handle, handles.clone()));
+        for listener in opened {
+            listeners.run(listener);
+        }
+        let port: Weak<dyn Listeners> = Arc::<ListenerSet>::downgrade(&listeners);
+        broker.set_listeners(port);
+        Ok(Server {
+            broker,
+            loops: handles,
+            threads: Mutex::new(threads),
+            listeners,
+            is_stopping,
+            housekeeper: Mutex::new(Some(housekeeper)),
+            _runtime: runtime,
+        })
     }
 }
 

@@ -35,10 +35,10 @@ pub(crate) fn start(
 ) -> anyhow::Result<Option<Management>> {
     let mut listeners = Vec::new();
     if config.http.enabled {
-        listeners.push(listener("http:management", &config.http, None));
+        listeners.push(listener("http", &config.http, None));
     }
     if let Some(tls) = https {
-        listeners.push(listener("https:management", &config.https.listener, Some(tls)));
+        listeners.push(listener("https", &config.https.listener, Some(tls)));
     }
     if listeners.is_empty() {
         return Ok(None);
@@ -52,20 +52,17 @@ pub(crate) fn start(
             password: Secret::new(dashboard.password.0),
         },
     };
-    let management = Management::start(options, ports)?;
-    for listener in management.listeners() {
-        log::info!("listening name={} address={}", listener.name, listener.address);
-    }
-    Ok(Some(management))
+    Ok(Some(Management::start(options, ports)?))
 }
 
 fn listener(
-    name: &str,
+    scheme: &str,
     config: &HttpListener,
     tls: Option<&Arc<ReloadableTls>>,
 ) -> ListenerOptions {
     ListenerOptions {
-        name: name.to_owned(),
+        name: format!("{scheme}:management"),
+        key: format!("management.listener.{scheme}"),
         bind: config.bind.socket_addr(),
         is_port_alone: matches!(config.bind.0, Bind::Port(_)),
         acceptors: config.acceptors,

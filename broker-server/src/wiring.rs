@@ -78,13 +78,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         io_threads: config.node.io_threads,
         data_dir: config.node.data_dir.clone(),
     };
-    let server = Server::start(&broker, options)?;
-    for listener in server.listeners() {
-        log::info!("listening name={} address={}", listener.name, listener.address);
-    }
-    if let Some(line) = who_is_let_in {
-        log::info!("{line}");
-    }
+    let bound = Server::bind(&broker, options)?;
     let ports = Ports {
         broker: Arc::clone(&broker),
         node: Arc::new(Facts::new(config.node.name.clone(), begun)),
@@ -99,8 +93,19 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         rules: rules.engine(),
     };
     let https = management::load_tls(&config.management, &config.node.data_dir, &fetched)?;
+    // Before anybody can connect: its port may be taken, and then nothing has been half-started.
     let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
+    let server = bound.serve()?;
+    for listener in server.listeners() {
+        log::info!("listening name={} address={}", listener.name, listener.address);
+    }
+    if let Some(line) = who_is_let_in {
+        log::info!("{line}");
+    }
+    for listener in management.iter().flat_map(|it| it.listeners()) {
+        log::info!("listening name={} address={}", listener.name, listener.address);
+    }
     let revocation = Revocation::start(&broker, server.listener_set(), https, fetched)?;
     if let Some(management) = &management {
         rules.spare(management);

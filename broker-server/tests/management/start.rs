@@ -5,14 +5,15 @@ use std::net::TcpListener;
 use crate::broker::{Broker, Folder};
 
 #[test]
-fn a_port_that_is_taken_stops_the_start() {
+fn a_port_that_is_taken_stops_the_start_before_mqtt_is_served() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let bind = format!("\"{address}\"");
     let keys = [("management.listener.http.bind", bind.as_str())];
     let log = Broker::try_start(Folder::new(), &keys).err().expect("it must not start");
-    let said = format!("http:management cannot listen on {address}: Address already in use");
+    let said = format!("management.listener.http.bind = {address}: Address already in use");
     assert!(log.contains(&said), "{log}");
+    assert!(!log.contains("listening name="), "somebody may have been let in:\n{log}");
 }
 
 #[test]
