@@ -187,6 +187,9 @@ fn describe(error: &io::Error) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
     use super::*;
     use broker_core::config::GroupLimits;
 
@@ -254,17 +257,63 @@ pub(crate) mod tests {
         );
     }
 
-    #[test]
-    fn accepted_sockets_inherit_the_options() {
-        let tcp = TcpOptions { sndbuf: Some(40_000), ..config().tcp };
+    /// A listener with these options, and a connection that it has accepted.
+    fn accepted(tcp: TcpOptions) -> mio::net::TcpStream {
         let listener = bind(&ListenerConfig { tcp, ..config() }).unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, peer) = accept(&listener);
         assert_eq!(peer, Some(client.local_addr().unwrap()));
         let Socket::Tcp(stream) = socket else { panic!("not TCP") };
+        stream
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_options() {
+        let given = TcpOptions { sndbuf: Some(40_000), recbuf: Some(50_000), ..config().tcp };
+        let stream = accepted(given);
         assert!(stream.nodelay().unwrap());
         let options = socket2::SockRef::from(&stream);
         assert_eq!(options.send_buffer_size().unwrap(), 80_000, "the kernel doubles it");
+        assert_eq!(options.recv_buffer_size().unwrap(), 100_000, "the kernel doubles it");
+
+        let stream = accepted(TcpOptions { nodelay: false, ..config().tcp });
+        assert!(!stream.nodelay().unwrap());
+        let options = socket2::SockRef::from(&stream);
+        assert_ne!(options.send_buffer_size().unwrap(), 80_000);
+        assert_ne!(options.recv_buffer_size().unwrap(), 100_000);
+    }
+
+    /// With `reuseaddr` an address is free again although connections of before are not forgotten there yet.
+    #[test]
+    fn reuseaddr_takes_an_address_that_was_just_left() {
+        let listener = bind(&config()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        // Who closes first remembers: this side.
+        drop(accept(&listener));
+        drop(listener);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop(client);
+        let again = |reuseaddr| {
+            let tcp = TcpOptions { reuseaddr, ..config().tcp };
+            bind(&ListenerConfig { bind: Bind::Inet(addr), tcp, ..config() })
+        };
+        assert!(again(false).unwrap_err().to_string().ends_with("address already in use"));
+        again(true).unwrap();
+    }
+
+    /// Linux lets one more wait than it is told.
+    #[test]
+    fn as_many_connections_wait_as_backlog_says() {
+        let backlog = 3;
+        let tcp = TcpOptions { backlog, ..config().tcp };
+        let listener = bind(&ListenerConfig { tcp, ..config() }).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let connect = |ms| std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(ms));
+        let _waiting: Vec<_> = (0..=backlog).map(|_| connect(10_000).unwrap()).collect();
+        assert_eq!(connect(300).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        accept(&listener);
+        connect(10_000).unwrap();
     }
 
     #[test]

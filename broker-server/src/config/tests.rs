@@ -7,7 +7,7 @@ use broker_core::config::{
     Anonymous, BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
 };
 use broker_core::store::Level;
-use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol};
+use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol, TcpOptions};
 use log::LevelFilter;
 use proptest::prelude::*;
 
@@ -204,6 +204,14 @@ fn listeners_take_their_protocols_keys() {
         r#"
         [listener.tcp]
         lan = 1884
+        [listener.tcp.tuned]
+        bind = 1885
+        backlog = 77
+        nodelay = false
+        reuseaddr = false
+        sndbuf = "10KB"
+        recbuf = "20KB"
+        send_timeout = "3s"
         [listener.ssl.mutual]
         bind = "[::1]:8884"
         zone = "internal"
@@ -227,6 +235,15 @@ fn listeners_take_their_protocols_keys() {
     let lan = listener(&config, Protocol::Tcp, "lan");
     assert_eq!(lan.bind, Bind::Port(1_884));
     assert_eq!(lan.zone, "external");
+    let tuned = TcpOptions {
+        backlog: 77,
+        nodelay: false,
+        reuseaddr: false,
+        recbuf: Some(20_480),
+        sndbuf: Some(10_240),
+        send_timeout_ms: 3_000,
+    };
+    assert_eq!(listener(&config, Protocol::Tcp, "tuned").tcp, tuned);
     let mutual = listener(&config, Protocol::Ssl, "mutual");
     assert_eq!(mutual.access.len(), 3);
     assert!(!mutual.access[0].allow && mutual.access[2].peer.is_none());
