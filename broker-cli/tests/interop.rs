@@ -284,3 +284,28 @@ fn bench_loses_nothing_and_reports_json() {
     let text = succeed(cli(&format!("bench pub {} -c 3 -q 1 -n 500 --quiet", broker.tcp())));
     assert!(text.contains("acked       500, 0 refused, 0 missing"), "{text}");
 }
+
+#[test]
+fn bench_sub_counts_what_arrives() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let base = broker.tcp();
+    // Retained, so that they are there whenever it has subscribed.
+    for (topic, payload) in [("bench/0", "ab"), ("bench/1", "abc"), ("bench/none", "abcd")] {
+        succeed(cli(&format!("pub {base} -t {topic} -m {payload} -r -q 1")));
+    }
+    let sub = format!("bench sub {base} -c 2 -q 1 --duration 1 --quiet");
+    let json: serde_json::Value =
+        serde_json::from_str(&succeed(cli(&format!("{sub} --json")))).unwrap();
+    assert_eq!(json["clients"]["connected"], 2, "{json:#}");
+    assert_eq!(json["received"]["count"], 2, "{json:#}");
+    // Nobody knows what there was to come, and the payloads tell no time.
+    assert!(json["received"].get("lost").is_none(), "{json:#}");
+    assert!(json["received"]["latency_us"].is_null(), "{json:#}");
+    assert!(json.get("published").is_none(), "{json:#}");
+    let text = succeed(cli(&format!("{sub} -t bench/#")));
+    assert!(text.contains("\nreceived    6, "), "{text}");
+    let publish = cli(&format!("bench pub {base} -c 2 -q 1 -n 2 -r --quiet"));
+    succeed(publish);
+    let text = succeed(cli(&sub));
+    assert!(text.contains("\nreceived    2, ") && text.contains("\n  delivery  p50 "), "{text}");
+}

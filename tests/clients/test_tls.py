@@ -3,7 +3,9 @@
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import time
 
 import pytest
 
@@ -48,6 +50,23 @@ def test_the_configured_versions_are_spoken_and_no_other(start, ca, configured, 
     # Older ones never, whatever the client is ready for.
     code, _ = s_client(broker.ssl, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
     assert code != 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_handshake_and_then_silence_is_closed_at_the_deadline(start, ca, version):
+    broker = start(mqtt={"idle_timeout": "1s"}, listener={"ssl": {"external": ca.listener()}})
+    context = ssl.create_default_context(cafile=str(ca.crt("ca")))
+    context.maximum_version = version
+    # Without the key it would be 15 s.
+    with socket.create_connection(("127.0.0.1", broker.ssl), 10) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as client:
+            began = time.monotonic()
+            try:
+                assert client.recv(1) == b""
+            except (ConnectionResetError, ssl.SSLEOFError):
+                pass
+            assert time.monotonic() - began > 0.5
+            pub(*tls(broker.ssl, ca), "-q", 1, "-t", "a", "-m", "x")
 
 
 def test_the_certificate_is_the_configured_one(start, ca):

@@ -1,8 +1,8 @@
 //! Retained messages without number: case 13.
 
 use crate::broker::{MB, eventually, start};
-use crate::client::{Client, v5};
-use crate::wire::{self, Prop, V5, publish};
+use crate::client::{Client, unique_topic, v5};
+use crate::wire::{self, Packet, Prop, V5, publish};
 
 /// Publishes `n` retained messages of QoS 0 to `prefix/0`, `prefix/1`, …
 fn retain(prefix: &str, n: usize) {
@@ -101,6 +101,51 @@ fn b13_large_retained_messages_are_shared_by_their_receivers() {
     bystanders.assert_fine();
     process.assert_grown_less(before, 160 * MB);
     drop(idle);
+    process.assert_serves();
+}
+
+/// 1 MB of each wanted, 64 KB kept.
+#[test]
+fn b13_bytes_of_retained_and_delayed_messages_are_bounded() {
+    let limits =
+        "[retainer]\nmax_retained_bytes = \"64KB\"\n[delayed]\nmax_delayed_bytes = \"64KB\"\n";
+    let mut process = start(limits, "");
+    let bystanders = process.bystanders();
+    let (topic, payload) = (unique_topic(), "x".repeat(10_000));
+    let filter = format!("{topic}/#");
+    let mut live = v5().open();
+    live.subscribe(&filter, 1);
+    let mut publisher = v5().open();
+    let mut retain = |name: String, payload: &str| {
+        let code = publisher.publish(publish(&format!("{topic}/{name}"), 1, payload).retain());
+        assert!(code < 0x80, "{code:#04x}");
+        assert_eq!(live.take().topic, format!("{topic}/{name}"), "it is delivered all the same");
+    };
+    (0..100).for_each(|n| retain(n.to_string(), &payload));
+    let kept = || {
+        let mut client = v5().open();
+        client.subscribe(&filter, 0);
+        client.ping();
+        let mut topics = Vec::new();
+        while let Some(Packet::Publish(message)) = client.recv_within(1_000) {
+            topics.push(message.topic.rsplit_once('/').unwrap().1.to_owned());
+        }
+        topics.sort();
+        topics
+    };
+    let first = kept();
+    assert!((4..=6).contains(&first.len()) && first[0] == "0", "{first:?}");
+    // One goes, and there is room for one again.
+    retain("0".into(), "");
+    retain("later".into(), &payload);
+    assert_eq!(kept(), [&first[1..], &["later".to_owned()]].concat());
+
+    let delay = |_| publisher.publish(publish("$delayed/3600/later", 1, &payload));
+    let codes: Vec<u8> = (0..100).map(delay).collect();
+    let n_taken = codes.iter().filter(|code| **code < 0x80).count();
+    assert!((4..=6).contains(&n_taken), "{n_taken} were taken");
+    assert!(codes[n_taken..].iter().all(|code| *code == 0x97), "{codes:02x?}");
+    bystanders.assert_fine();
     process.assert_serves();
 }
 
