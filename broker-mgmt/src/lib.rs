@@ -26,6 +26,7 @@ mod request;
 mod route;
 mod saving;
 mod server;
+mod site;
 mod text;
 mod users;
 

@@ -25,6 +25,7 @@ use crate::prometheus;
 use crate::reply::Reply;
 use crate::request::{Request, parse_query};
 use crate::route::Method;
+use crate::site;
 use crate::users::Users;
 
 /// The management API at work. It ends when it is dropped.
@@ -217,6 +218,9 @@ pub(crate) async fn answer(
     if http.conn_data::<Connected>().is_some_and(Connected::is_revoked) {
         return close(plain(StatusCode::FORBIDDEN, "The certificate has been revoked."));
     }
+    if site::is_foreign_write(&http) {
+        return close(send(foreign().into_reply()));
+    }
     let path = http.uri().path();
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let is_exposition = match (segments.next(), segments.next(), segments.next()) {
@@ -338,6 +342,10 @@ fn wrong_method(methods: &[Method]) -> HttpResponse {
 fn too_large() -> HttpResponse {
     let message = format!("the body has more than {BODY_MAX} bytes");
     send(ApiError::request(Code::BadParameter, message).with_status(413).into_reply())
+}
+
+fn foreign() -> ApiError {
+    ApiError::new(Code::Unknown, "asked for by a page of another site").with_status(403)
 }
 
 fn too_many_wait() -> ApiError {

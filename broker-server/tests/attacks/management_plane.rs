@@ -13,11 +13,22 @@ const ADMIN: &str = "Basic YWRtaW46cHVibGlj";
 
 /// Status line, headers and body of the answer to one request.
 fn ask(process: &Process, request: &str, authorization: &str, body: &[u8]) -> String {
+    ask_with(process, request, authorization, "Content-Type: application/json", body)
+}
+
+/// The same with further lines of the head.
+fn ask_with(
+    process: &Process,
+    request: &str,
+    authorization: &str,
+    lines: &str,
+    body: &[u8],
+) -> String {
     let mut socket = TcpStream::connect(process.address("http:management")).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let head = format!(
         "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: {authorization}\r\n\
-         Origin: https://evil.example\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+         {lines}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     socket.write_all(head.as_bytes()).unwrap();
@@ -48,14 +59,43 @@ fn d28_guessing_secrets_gets_nowhere_and_holds_no_client_up() {
     process.assert_serves();
 }
 
-/// No page of another site may read an answer, with a browser that knows the secret.
+/// No page of another site may read an answer, or have anything done, with a browser that knows the secret.
 #[test]
 fn d28_other_sites_are_not_let_in() {
     let process = start(API, "");
+    let foreign = "Origin: https://evil.example\r\nContent-Type: text/plain";
     for request in ["GET /api/v3/brokers", "OPTIONS /api/v3/brokers", "GET /api/v3/docs"] {
-        let answer = ask(&process, request, ADMIN, b"").to_ascii_lowercase();
+        let answer = ask_with(&process, request, ADMIN, foreign, b"").to_ascii_lowercase();
         assert!(!answer.contains("access-control-allow"), "{request}: {answer}");
         assert!(!answer.contains("set-cookie"), "{request}: {answer}");
+    }
+    let app = br#"{"app_id":"evil","name":"evil"}"#;
+    let others = [
+        "Origin: https://evil.example",
+        "Origin: http://localhost:8080",
+        "Origin: http://localhost.evil.example",
+        "Origin: null",
+        "Origin: localhost",
+        "Origin: http://localhost\r\nOrigin: https://evil.example",
+        "Sec-Fetch-Site: cross-site",
+        "Origin: http://localhost\r\nSec-Fetch-Site: Cross-Site",
+    ];
+    for other in others {
+        let lines = format!("{other}\r\nContent-Type: text/plain");
+        for request in ["POST /api/v3/apps", "DELETE /api/v3/apps/admin", "PUT /api/v3/apps/admin"]
+        {
+            let answer = ask_with(&process, request, ADMIN, &lines, app);
+            assert_eq!(status(&answer), 403, "{request} {other}: {answer}");
+        }
+    }
+    let apps = ask(&process, "GET /api/v3/apps", ADMIN, b"");
+    assert!(apps.contains("\"admin\"") && !apps.contains("evil"), "{apps}");
+    // A page of its own, and who is no browser.
+    for own in ["Origin: http://LOCALHOST\r\nSec-Fetch-Site: same-origin", "Accept: */*"] {
+        let answer = ask_with(&process, "POST /api/v3/apps", ADMIN, own, app);
+        assert!(answer.contains("\"code\":0"), "{own}: {answer}");
+        let answer = ask_with(&process, "DELETE /api/v3/apps/evil", ADMIN, own, b"");
+        assert!(answer.contains("\"code\":0"), "{own}: {answer}");
     }
 }
 
