@@ -192,6 +192,28 @@ impl TlsConfig {
     }
 }
 
+impl Default for TlsConfig {
+    /// TLS 1.2 and 1.3, no client certificates, a certificate that is made.
+    fn default() -> Self {
+        Self {
+            certfile: None,
+            keyfile: None,
+            cacertfile: None,
+            crlfile: Vec::new(),
+            crl_url: Vec::new(),
+            crl_refresh_ms: 3_600_000,
+            crl_check: CrlCheck::Chain,
+            ocsp_stapling: None,
+            verify_peer: false,
+            fail_if_no_peer_cert: false,
+            tls12: true,
+            tls13: true,
+            handshake_timeout_ms: 15_000,
+            peer_cert_as_username: None,
+        }
+    }
+}
+
 impl Default for TcpOptions {
     fn default() -> Self {
         Self {

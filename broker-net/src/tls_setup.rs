@@ -372,7 +372,6 @@ pub(crate) mod tests {
 
     use super::self_signed::write_pem;
     use super::*;
-    use crate::config::CrlCheck;
 
     /// An empty folder of its own for a test, removed with it.
     pub(crate) struct Folder(pub(crate) PathBuf);
@@ -400,25 +399,6 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn config() -> TlsConfig {
-        TlsConfig {
-            certfile: None,
-            keyfile: None,
-            cacertfile: None,
-            crlfile: Vec::new(),
-            crl_url: Vec::new(),
-            crl_refresh_ms: 3_600_000,
-            crl_check: CrlCheck::Chain,
-            ocsp_stapling: None,
-            verify_peer: false,
-            fail_if_no_peer_cert: false,
-            tls12: true,
-            tls13: true,
-            handshake_timeout_ms: 15_000,
-            peer_cert_as_username: None,
-        }
-    }
-
     pub(super) fn source(config: TlsConfig, folder: &Folder) -> TlsSource {
         TlsSource {
             config,
@@ -435,13 +415,13 @@ pub(crate) mod tests {
     #[test]
     fn a_certificate_is_made_once_and_kept_private() {
         let folder = Folder::new();
-        source(config(), &folder).read().unwrap();
+        source(TlsConfig::default(), &folder).read().unwrap();
         let mode =
             |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode("certs"), 0o700);
         assert_eq!(mode("certs/server.key"), 0o600);
         let first = fs::read(folder.0.join("certs/server.crt")).unwrap();
-        source(config(), &folder).read().unwrap();
+        source(TlsConfig::default(), &folder).read().unwrap();
         assert_eq!(fs::read(folder.0.join("certs/server.crt")).unwrap(), first);
         assert_eq!(fs::read_dir(folder.0.join("certs")).unwrap().count(), 2);
     }
@@ -449,11 +429,14 @@ pub(crate) mod tests {
     #[test]
     fn errors_name_key_and_file() {
         let folder = Folder::new();
-        source(config(), &folder).read().unwrap();
+        source(TlsConfig::default(), &folder).read().unwrap();
         let (cert, key) = (folder.0.join("certs/server.crt"), folder.0.join("certs/server.key"));
         let missing = folder.0.join("missing.pem");
-        let good =
-            TlsConfig { certfile: Some(cert.clone()), keyfile: Some(key.clone()), ..config() };
+        let good = TlsConfig {
+            certfile: Some(cert.clone()),
+            keyfile: Some(key.clone()),
+            ..TlsConfig::default()
+        };
         let check = |config: TlsConfig, start: String| {
             let found = error(config, &folder);
             assert!(found.starts_with(&start), "{found} does not start with {start}");

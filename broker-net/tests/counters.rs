@@ -1,17 +1,18 @@
 //! What is counted of a connection, and known of its client, over real sockets.
 
+mod pki;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_core::{Broker, ConnectionView, SessionView, Tally, Transport};
-use broker_net::config::{CrlCheck, ListenerConfig, Protocol, TlsConfig};
+use broker_net::config::{ListenerConfig, Protocol};
 use broker_net::{Server, ServerOptions};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
+
+use self::pki::Pki;
 
 /// CONNECT of MQTT 3.1.1 as `c`.
 const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 1, b'c'];
@@ -79,7 +80,7 @@ fn reads_and_writes_of_a_socket_are_counted() {
 
 #[test]
 fn the_owner_of_a_client_certificate_is_known_and_bytes_are_those_of_mqtt() {
-    let pki = Pki::new();
+    let pki = Pki::new("counters");
     let any = "127.0.0.1:0".parse().unwrap();
     let listener = ListenerConfig {
         protocol: Protocol::Ssl,
@@ -87,7 +88,7 @@ fn the_owner_of_a_client_certificate_is_known_and_bytes_are_those_of_mqtt() {
         ..ListenerConfig::tcp("s", any)
     };
     let (broker, server, address) = start(listener);
-    let tls = ClientConnection::new(pki.client("sensor-7"), "localhost".try_into().unwrap());
+    let tls = ClientConnection::new(pki.client(Some("sensor-7")), "localhost".try_into().unwrap());
     let mut stream = StreamOwned::new(tls.unwrap(), connect(address));
     exchange(&mut stream, &CONNECT, &[0x20, 2, 0, 0]);
     wait_for(&broker, |_, c| c.received.bytes == 15 && c.sent.bytes == 4);
@@ -98,76 +99,4 @@ fn the_owner_of_a_client_certificate_is_known_and_bytes_are_those_of_mqtt() {
     assert_eq!(certificate.common_name.as_deref(), Some("sensor-7"));
     drop(stream);
     assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
-}
-
-/// An authority, and a folder for what it has signed.
-struct Pki {
-    folder: PathBuf,
-    ca: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Pki {
-    fn new() -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("broker-net-counters-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { folder, ca }
-    }
-
-    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.ca).unwrap(), key)
-    }
-
-    fn server(&self) -> TlsConfig {
-        let (certificate, key) = self.issue("localhost");
-        let file = |name, text: String| {
-            let path = self.folder.join(name);
-            std::fs::write(&path, text).unwrap();
-            Some(path)
-        };
-        TlsConfig {
-            certfile: file("server.crt", certificate.pem()),
-            keyfile: file("server.key", key.serialize_pem()),
-            cacertfile: file("ca.crt", self.ca.pem()),
-            crlfile: Vec::new(),
-            crl_url: Vec::new(),
-            crl_refresh_ms: 3_600_000,
-            crl_check: CrlCheck::Chain,
-            ocsp_stapling: None,
-            verify_peer: true,
-            fail_if_no_peer_cert: true,
-            tls12: true,
-            tls13: true,
-            handshake_timeout_ms: 10_000,
-            peer_cert_as_username: None,
-        }
-    }
-
-    fn client(&self, name: &str) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.ca.der().clone()).unwrap();
-        let (certificate, key) = self.issue(name);
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        Arc::new(config)
-    }
-}
-
-impl Drop for Pki {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }

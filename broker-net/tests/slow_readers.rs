@@ -18,7 +18,7 @@ use broker_codec::{
     Subscribe, SubscriptionOptions, SubscriptionRequest,
 };
 use broker_core::{Broker, Metric};
-use broker_net::config::{CrlCheck, ListenerConfig, Protocol, TlsConfig};
+use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
 use broker_net::{Server, ServerOptions};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -233,22 +233,7 @@ impl TlsServer {
         let broker = Broker::builder().build().unwrap();
         let mut listener = ListenerConfig::tcp("stress", "127.0.0.1:0".parse().unwrap());
         listener.protocol = Protocol::Ssl;
-        listener.tls = Some(TlsConfig {
-            certfile: None,
-            keyfile: None,
-            cacertfile: None,
-            crlfile: Vec::new(),
-            crl_url: Vec::new(),
-            crl_refresh_ms: 3_600_000,
-            crl_check: CrlCheck::Chain,
-            ocsp_stapling: None,
-            verify_peer: false,
-            fail_if_no_peer_cert: false,
-            tls12: true,
-            tls13: true,
-            handshake_timeout_ms: 15_000,
-            peer_cert_as_username: None,
-        });
+        listener.tls = Some(TlsConfig::default());
         let options = ServerOptions {
             listeners: vec![listener],
             io_threads: 3,

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::{Cidr, ListenerConfig, PeerCertField, TlsConfig};
 use crate::listener::tests::config;
 use crate::tls_setup::Fetched;
-use crate::tls_setup::tests::{Folder, config as tls_config};
+use crate::tls_setup::tests::Folder;
 use websocket::tests::frame;
 use websocket::upgrade_tests::{REQUEST, config as websocket_config};
 
@@ -318,7 +318,7 @@ impl Pki {
             certfile: Some(self.folder.write("server.crt", "CERTIFICATE", &certificate)),
             keyfile: Some(self.folder.write("server.key", "PRIVATE KEY", key.serialized_der())),
             cacertfile: Some(self.folder.write("ca.crt", "CERTIFICATE", self.ca.der())),
-            ..tls_config()
+            ..TlsConfig::default()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use broker_net::config::{Bind, Protocol, TlsConfig};
+use broker_net::config::{Bind, TlsConfig};
 
 use super::field::{Field, Refusal, parse_address, refuse};
 use super::value::Value;
@@ -75,16 +75,10 @@ impl Default for ManagementConfig {
                     max_clients: 64,
                     ..HttpListener::new(8_081)
                 },
-                tls: listener_tls(),
+                tls: TlsConfig::default(),
             },
         }
     }
-}
-
-/// That of a listener for MQTT; of its keys only those of the files are here.
-fn listener_tls() -> TlsConfig {
-    let (tls, _) = super::table::listener_parts(Protocol::Ssl);
-    tls.expect("listeners over TLS have a TLS part")
 }
 
 impl HttpListener {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use broker_core::config::Rate;
-use broker_net::config::{Bind, CrlCheck, Protocol, TlsConfig, WebSocketConfig};
+use broker_net::config::{Bind, Protocol, TlsConfig, WebSocketConfig};
 use broker_rules::http::HttpEndpoint;
 
 use super::super::field::{Field, Refusal, parse_address, refuse};
@@ -420,22 +420,7 @@ fn check_header(name: &str) -> Result<(), String> {
 
 /// The parts that a listener of this protocol has.
 pub(crate) fn parts(protocol: Protocol) -> (Option<TlsConfig>, Option<WebSocketConfig>) {
-    let tls = TLS.contains(&protocol).then_some(TlsConfig {
-        certfile: None,
-        keyfile: None,
-        cacertfile: None,
-        crlfile: Vec::new(),
-        crl_url: Vec::new(),
-        crl_refresh_ms: HOUR_MS,
-        crl_check: CrlCheck::Chain,
-        ocsp_stapling: None,
-        verify_peer: false,
-        fail_if_no_peer_cert: false,
-        tls12: true,
-        tls13: true,
-        handshake_timeout_ms: 15_000,
-        peer_cert_as_username: None,
-    });
+    let tls = TLS.contains(&protocol).then(TlsConfig::default);
     let websocket = WEB.contains(&protocol).then(|| WebSocketConfig {
         mqtt_path: "/mqtt".into(),
         verify_protocol_header: true,
