@@ -268,7 +268,7 @@ impl Connection {
         }
         // The handshake may have begun before the list came in that the others were held against.
         if self.is_revoked() {
-            return Err(Close::from(CloseCause::CredentialsExpired));
+            return Err(Close::from(CloseCause::CertificateRevoked));
         }
         self.channel.set_peer(|peer| {
             peer.addr = info.addr;
@@ -404,7 +404,7 @@ impl Connection {
         if self.admission.setup().is_stopped() {
             return Some(CloseCause::Kicked);
         }
-        self.is_revoked().then_some(CloseCause::CredentialsExpired)
+        self.is_revoked().then_some(CloseCause::CertificateRevoked)
     }
 
     fn is_revoked(&self) -> bool {

@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import certificates
-from api import Api, basic
+from api import NODE, Api, basic
 from mosquitto import pub, run, tls
 from paho_client import Client
 from test_tls import s_client
 from waiting import DEADLINE_S, wait_until
 
-# What a client is told when what it came in with is not valid any more.
-MAXIMUM_CONNECT_TIME = 0xA0
+# What a client is told when its certificate is not valid any more.
+NOT_AUTHORIZED = 0x87
 STALE = ("-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z")
 
 
@@ -107,13 +107,16 @@ def test_who_is_connected_is_cut_off_by_the_list_that_revokes_it(start, own_ca):
         own_ca.crl()
         broker.signal(signal.SIGHUP)
         for transport in "tcp", "websockets":
-            assert clients["bob", transport].disconnect_reason() == MAXIMUM_CONNECT_TIME
+            assert clients["bob", transport].disconnect_reason() == NOT_AUTHORIZED
             assert clients["alice", transport].publish("a", b"x", qos=1) in (0, 16)
         broker.log.expect("certificates read again")
         status, _, will_close = ask(bad)
         assert (status, will_close) == (403, True)
         assert ask(good)[0] == 200
     assert not is_let_in(broker.ssl, own_ca, "bob")
+    rows = Api(broker.management).get(f"/nodes/{NODE}/listeners")
+    counts = {row["protocol"]: row["shutdown_count"] for row in rows}
+    assert counts["mqtt:ssl"]["certificate_revoked"] == counts["mqtt:wss"]["certificate_revoked"] == 1
     for client in clients.values():
         client.close()
 
@@ -214,7 +217,7 @@ def test_a_list_is_fetched_again_and_again(start, own_ca, list_server):
     bob = Client(broker.ssl, "bob", ca=own_ca, certificate="bob")
     own_ca.revoke("bob")
     own_ca.crl()
-    assert bob.disconnect_reason() == MAXIMUM_CONNECT_TIME
+    assert bob.disconnect_reason() == NOT_AUTHORIZED
     assert not is_let_in(broker.ssl, own_ca, "bob")
     assert is_let_in(broker.ssl, own_ca, "alice")
     # What is no list, or does not come, changes nothing.

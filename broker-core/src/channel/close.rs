@@ -29,6 +29,8 @@ pub enum CloseCause {
     Banned,
     /// What it came in with is not valid any more.
     CredentialsExpired,
+    /// The certificate it came in with has been revoked.
+    CertificateRevoked,
     /// The broker stops.
     ServerShuttingDown,
     /// The client broke the protocol or a limit.
@@ -95,6 +97,7 @@ impl CloseCause {
             Self::TakenOver => ReasonCode::SessionTakenOver,
             Self::Kicked => ReasonCode::AdministrativeAction,
             Self::Banned => ReasonCode::Banned,
+            Self::CertificateRevoked => ReasonCode::NotAuthorized,
             Self::ServerShuttingDown => ReasonCode::ServerShuttingDown,
             Self::Refused(reason_code) | Self::Violation(reason_code) => reason_code,
         }
@@ -132,8 +135,23 @@ impl CloseCause {
             Self::Kicked => "kicked",
             Self::Banned => "banned",
             Self::CredentialsExpired => "expired",
+            Self::CertificateRevoked => "certificate_revoked",
             Self::ServerShuttingDown => "shutdown",
             Self::Violation(_) => "protocol_error",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_client_is_told_so_by_a_cause_of_its_own() {
+        let close = Close::from(CloseCause::CertificateRevoked);
+        let Packet::Disconnect(told) = close.disconnect() else { panic!("{close:?}") };
+        assert_eq!(told.reason_code, ReasonCode::NotAuthorized);
+        assert_eq!(close.cause.name(), "certificate_revoked");
+        assert!(close.cause.is_told() && close.cause.publishes_will());
     }
 }
