@@ -66,6 +66,7 @@ fn is_let_in(token: &[u8]) -> bool {
             addr: None,
             listener: "fuzz".into(),
             zone: Arc::new(ZoneConfig::default()),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

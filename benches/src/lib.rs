@@ -98,6 +98,7 @@ impl World {
             addr: Some(([127, 0, 0, 1], 1883).into()),
             listener: Arc::clone(&self.listener),
             zone: Arc::clone(&self.zone),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

@@ -57,6 +57,9 @@ pub struct Peer {
     pub zone: Arc<ZoneConfig>,
     /// What the listener lets its clients do, if that is limited.
     pub limits: Option<Arc<ListenerLimits>>,
+    /// Whether what came along says that the client is not of this machine, whatever the address: a proxy that names
+    /// nobody, a page of another host.
+    pub is_elsewhere: bool,
     /// Name taken from the client's certificate (`peer_cert_as_username`).
     pub certificate_username: Option<Arc<str>>,
     /// The client's certificate, if it has shown one.

@@ -4,6 +4,7 @@
 //! makes no sense before the broker sees it. Names are those of EMQ X 3.1 where it has the setting.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use broker_codec::QoS;
@@ -284,7 +285,8 @@ pub enum SharedStrategy {
 pub enum Anonymous {
     /// Everybody, as in EMQ X 3.1.
     All,
-    /// Whoever is on this machine: its address is a loopback one, or it came by a Unix socket.
+    /// Whoever is on this machine: its address is a loopback one, or it came by a Unix socket. And who has shown a
+    /// certificate that names its user.
     Local,
     /// Nobody.
     Nobody,
@@ -296,8 +298,12 @@ impl Anonymous {
     pub fn admits(self, peer: &Peer) -> bool {
         match self {
             Self::All => true,
-            // An IPv4 address may come as an IPv6 one, on a listener for both.
-            Self::Local => peer.addr.is_none_or(|addr| addr.ip().to_canonical().is_loopback()),
+            Self::Local => {
+                // An IPv4 address may come as an IPv6 one, on a listener for both.
+                let is_loopback = |addr: SocketAddr| addr.ip().to_canonical().is_loopback();
+                peer.certificate_username.is_some()
+                    || (!peer.is_elsewhere && peer.addr.is_none_or(is_loopback))
+            }
             Self::Nobody => false,
         }
     }

@@ -187,6 +187,7 @@ impl Acceptor {
                         listener: Arc::clone(&opened.name),
                         zone: Arc::clone(zone),
                         limits: opened.setup.limits().cloned(),
+                        is_elsewhere: false,
                         certificate_username: None,
                         certificate: None,
                         ws_cookies: None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_codec::Decoder;
-use broker_core::{Channel, Close, CloseCause, Flow, Sink, Turn};
+use broker_core::{Channel, Close, CloseCause, Flow, ReasonCode, Sink, Turn};
 use parking_lot::Mutex;
 
 use crate::io_loop::LoopHandle;
@@ -270,9 +270,17 @@ impl Connection {
         if self.is_revoked() {
             return Err(Close::from(CloseCause::CertificateRevoked));
         }
+        // Neither nobody nor whom CONNECT names: the listener says that certificates name users.
+        if info.username_from_cert == Some(None) {
+            return Err(Close {
+                cause: CloseCause::Refused(ReasonCode::NotAuthorized),
+                detail: "the certificate has no name for peer_cert_as_username".into(),
+            });
+        }
         self.channel.set_peer(|peer| {
             peer.addr = info.addr;
-            peer.certificate_username = info.username_from_cert.as_deref().map(Into::into);
+            peer.is_elsewhere = info.is_elsewhere;
+            peer.certificate_username = info.username_from_cert.flatten().map(Into::into);
             peer.certificate = info.certificate;
             peer.ws_cookies = info.ws_cookies;
         });

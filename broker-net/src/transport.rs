@@ -79,10 +79,13 @@ pub(crate) enum ReadOutcome {
 pub(crate) struct PeerInfo {
     /// The socket's peer, or the one a trusted proxy named. `None`: a Unix socket or unknown.
     pub(crate) addr: Option<SocketAddr>,
+    /// Whether it says of itself that it is not of this machine: a trusted proxy that names nobody, or a page of
+    /// another host in a browser.
+    pub(crate) is_elsewhere: bool,
     /// The client certificate.
     pub(crate) certificate: Option<Arc<Certificate>>,
-    /// What `peer_cert_as_username` asks for.
-    pub(crate) username_from_cert: Option<String>,
+    /// What `peer_cert_as_username` asks for; `Some(None)`: the certificate has nothing of the kind.
+    pub(crate) username_from_cert: Option<Option<String>>,
     /// Cookies that the WebSocket was opened with.
     pub(crate) ws_cookies: Option<Arc<Cookies>>,
 }
@@ -104,7 +107,7 @@ impl Reader {
             return read_socket(&writer.socket, buf);
         };
         let outcome = inbound.read(writer, buf)?;
-        if inbound.is_plain() {
+        if inbound.is_plain() && !inbound.peer().is_elsewhere {
             // Only a PROXY header came first: nothing of it stays in memory but the address.
             *self = Self::plain(inbound.peer().addr);
         }

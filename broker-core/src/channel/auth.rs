@@ -94,6 +94,7 @@ impl Channel {
                             listener: Arc::clone(&connected.client.listener),
                             zone: Arc::clone(&connected.client.zone),
                             limits: None,
+                            is_elsewhere: false,
                             certificate_username: None,
                             certificate: connected.client.certificate.clone(),
                             ws_cookies: connected.client.ws_cookies.clone(),

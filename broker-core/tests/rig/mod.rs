@@ -329,6 +329,7 @@ impl Rig {
             addr: Some(self.address),
             listener: "test".into(),
             zone: Arc::clone(&zone),
+            is_elsewhere: false,
             certificate_username: None,
             limits: self.listener_limits.clone(),
             certificate: None,
@@ -355,6 +356,11 @@ impl Rig {
         let c = self.open(hello.version);
         self.say_hello(c, &hello);
         c
+    }
+
+    /// Corrects what is known of whom the connection comes from.
+    pub fn set_peer(&mut self, c: C, change: impl FnOnce(&mut Peer)) {
+        self.conns[c].channel.set_peer(change);
     }
 
     pub fn say_hello(&mut self, c: C, hello: &Hello<'_>) {

@@ -13,7 +13,7 @@ use broker_core::extension::{
     Credentials, Extensions, Interceptor, PublishDraft, SubscribeDraft, Verdict,
 };
 use broker_core::{
-    ClientInfo, CloseCause, Metric, ProtocolVersion, ReasonCode, SubscriptionOptions,
+    ClientInfo, CloseCause, Metric, Peer, ProtocolVersion, ReasonCode, SubscriptionOptions,
 };
 use parking_lot::Mutex;
 
@@ -149,6 +149,31 @@ fn clients_of_this_machine_alone_need_no_user() {
         let c = rig.hello(Hello::v5("d").user("bob"));
         rig.check(c, &[&format!("CONNACK present=0 {code}")]);
     }
+}
+
+/// The address is that of a proxy, or of a browser that shows a page from elsewhere; and a certificate is as good as
+/// being here.
+#[test]
+fn not_only_the_address_says_who_is_of_this_machine() {
+    let check = |anonymous, address: &str, change: fn(&mut Peer), code| {
+        let mut rig = Rig::with_zone(|zone| zone.allow_anonymous = anonymous);
+        rig.address = address.parse().unwrap();
+        let c = rig.open(V5);
+        rig.set_peer(c, change);
+        rig.say_hello(c, &Hello::v5("c"));
+        rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+    };
+    let (here, there) = ("127.0.0.1:50000", "192.0.2.1:50000");
+    let is_elsewhere: fn(&mut Peer) = |peer| peer.is_elsewhere = true;
+    let is_at_a_path: fn(&mut Peer) = |peer| (peer.addr, peer.is_elsewhere) = (None, true);
+    let has_name: fn(&mut Peer) = |peer| peer.certificate_username = Some("bob".into());
+    check(Anonymous::Local, here, |_| {}, "0x00");
+    check(Anonymous::Local, here, is_elsewhere, "0x87");
+    check(Anonymous::Local, here, is_at_a_path, "0x87");
+    check(Anonymous::All, here, is_elsewhere, "0x00");
+    check(Anonymous::Local, there, |_| {}, "0x87");
+    check(Anonymous::Local, there, has_name, "0x00");
+    check(Anonymous::Nobody, there, has_name, "0x87");
 }
 
 /// Answers what it is told, and counts how often.

@@ -31,13 +31,14 @@ impl Subject {
         }
     }
 
-    /// What `peer_cert_as_username` makes of it.
+    /// What `peer_cert_as_username` makes of it; `None` also where that is empty.
     pub(crate) fn username(&self, field: PeerCertField, certificate: &[u8]) -> Option<String> {
-        match field {
+        let username = match field {
             PeerCertField::Cn => self.common_name.clone(),
             PeerCertField::Dn => self.distinguished_name.clone(),
             PeerCertField::Crt => Some(BASE64_STANDARD.encode(certificate)),
-        }
+        };
+        username.filter(|name| !name.is_empty())
     }
 }
 
@@ -260,6 +261,15 @@ mod tests {
     #[test]
     fn a_common_name_with_a_null_is_absent() {
         assert_eq!(Subject::of(&named(&[(DnType::CommonName, "admin\0x")])).common_name, None);
+    }
+
+    #[test]
+    fn an_empty_name_is_none() {
+        for der in [named(&[]), named(&[(DnType::CommonName, "")])] {
+            assert_eq!(Subject::of(&der).username(PeerCertField::Cn, &der), None);
+        }
+        let der = named(&[]);
+        assert_eq!(Subject::of(&der).username(PeerCertField::Dn, &der), None);
     }
 
     proptest! {

@@ -152,6 +152,8 @@ impl Inbound {
         };
         self.proxy = None;
         self.peer.addr = source.or(self.peer.addr);
+        // The address that is left is the proxy's own.
+        self.peer.is_elsewhere = source.is_none();
         buf.copy_within(consumed..n, 0);
         Ok(Step::Data { n: n - consumed, drained })
     }
@@ -199,7 +201,7 @@ impl Inbound {
         let became_ready = !inbound.ready && !tls.is_handshaking();
         if became_ready {
             inbound.ready = true;
-            self.peer = peer_facts(&tls, &self.config, self.peer.addr);
+            self.peer.take_certificate(&tls, &self.config);
         }
         out.tls = Some(tls);
         out.flush(socket)?;
@@ -262,6 +264,7 @@ impl Inbound {
                 out.send_plain(socket, &request.response)?;
                 out.websocket = WebSocketState::Open;
                 self.peer.addr = request.source.or(self.peer.addr);
+                self.peer.is_elsewhere |= request.is_elsewhere;
                 self.peer.ws_cookies = request.cookies.map(Arc::new);
                 let decoder = Box::new(Decoder::new(config.max_frame_size));
                 self.websocket = Some(WebSocketInbound::Open(decoder));
@@ -293,21 +296,16 @@ impl TlsInbound {
     }
 }
 
-fn peer_facts(tls: &Tls, config: &ListenerConfig, addr: Option<SocketAddr>) -> PeerInfo {
-    let Some([certificate, ..]) = tls.peer_certificates() else {
-        return PeerInfo { addr, ..PeerInfo::default() };
-    };
-    let subject = Subject::of(certificate);
-    let field = config.tls.as_ref().and_then(|tls| tls.peer_cert_as_username);
-    PeerInfo {
-        addr,
-        username_from_cert: field.and_then(|field| subject.username(field, certificate)),
-        certificate: Some(Arc::new(Certificate {
+impl PeerInfo {
+    fn take_certificate(&mut self, tls: &Tls, config: &ListenerConfig) {
+        let Some([certificate, ..]) = tls.peer_certificates() else { return };
+        let subject = Subject::of(certificate);
+        let field = config.tls.as_ref().and_then(|tls| tls.peer_cert_as_username);
+        self.username_from_cert = field.map(|field| subject.username(field, certificate));
+        self.certificate = Some(Arc::new(Certificate {
             subject: subject.distinguished_name.map(Into::into),
             common_name: subject.common_name.map(Into::into),
-        })),
-        // The request comes after the handshake.
-        ws_cookies: None,
+        }));
     }
 }
 

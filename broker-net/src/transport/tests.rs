@@ -149,6 +149,50 @@ fn a_proxy_header_names_the_peer_and_leaves_a_plain_reader() {
 }
 
 #[test]
+fn a_proxy_that_names_nobody_speaks_for_no_client_of_this_machine() {
+    let v2 = |command| [b"\r\n\r\n\0\r\nQUIT\n", &[command, 0, 0, 0][..]].concat();
+    for (header, is_elsewhere) in [
+        (b"PROXY UNKNOWN\r\n".to_vec(), true),
+        (v2(0x20), true),
+        (v2(0x21), true),
+        (b"PROXY TCP4 127.0.0.1 127.0.0.1 56324 443\r\n".to_vec(), false),
+    ] {
+        let (mut server, mut client) = Server::new(&setup(with_proxy));
+        client.write_all(&header).unwrap();
+        client.write_all(b"\x10\x0cCONNECT").unwrap();
+        assert_eq!(server.read_data(), b"\x10\x0cCONNECT");
+        assert!(server.reader.handshake_done());
+        assert_eq!(server.reader.peer().is_elsewhere, is_elsewhere, "{header:?}");
+        client.write_all(b"more").unwrap();
+        assert_eq!(server.read_data(), b"more");
+    }
+}
+
+#[test]
+fn a_websocket_of_a_page_from_elsewhere_is_not_of_this_machine() {
+    let of = |change: fn(&mut ListenerConfig), lines: &str| {
+        let (mut server, mut client) = Server::new(&setup(|config| {
+            with_websocket(config);
+            change(config);
+        }));
+        client.write_all(REQUEST.replace("Host: broker", lines).as_bytes()).unwrap();
+        assert_eq!(server.read_data(), b"");
+        assert!(server.reader.handshake_done());
+        server.reader.peer().is_elsewhere
+    };
+    assert!(!of(|_| {}, "Host: broker"));
+    assert!(!of(|_| {}, "Origin: http://localhost:8080"));
+    assert!(of(|_| {}, "Origin: https://evil.example"));
+    // The proxy of 10.0.0.0/8 has a header to name its client in.
+    let trusting: fn(&mut ListenerConfig) = |config| {
+        with_proxy(config);
+        config.proxy_protocol = false;
+    };
+    assert!(of(trusting, "Host: broker"));
+    assert!(!of(trusting, "X-Forwarded-For: 127.0.0.1"));
+}
+
+#[test]
 fn a_missing_or_untrusted_proxy_header_is_an_error() {
     let (mut server, mut client) = Server::new(&setup(with_proxy));
     client.write_all(b"\x10\x0c\0\x04MQTT").unwrap();
@@ -493,11 +537,12 @@ fn the_client_certificate_becomes_the_user_name() {
     let (server, _client) = tls(&listener, pki.client(Some("sensor-7")));
     let expected = PeerInfo {
         addr: Some(PEER.parse().unwrap()),
+        is_elsewhere: false,
         certificate: Some(Arc::new(Certificate {
             subject: Some("CN=sensor-7".into()),
             common_name: Some("sensor-7".into()),
         })),
-        username_from_cert: Some("CN=sensor-7".into()),
+        username_from_cert: Some(Some("CN=sensor-7".into())),
         ws_cookies: None,
     };
     assert_eq!(server.reader.peer(), expected);

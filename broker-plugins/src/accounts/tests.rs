@@ -98,6 +98,7 @@ fn credentials_of(
             addr: None,
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

@@ -99,6 +99,7 @@ fn credentials(client_id: &str, username: Option<&str>) -> Arc<Credentials> {
             addr: None,
             listener: "mqtt:tcp:external".into(),
             zone: Arc::new(ZoneConfig::default()),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

@@ -95,6 +95,7 @@ fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentia
             addr: None,
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

@@ -25,6 +25,7 @@ fn ask(source: &MosquittoPasswords, name: Option<&str>, password: Option<&str>) 
             addr: None,
             listener: "test".into(),
             zone: Arc::new(ZoneConfig::default()),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

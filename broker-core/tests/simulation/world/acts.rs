@@ -113,6 +113,7 @@ impl World {
             addr: None,
             listener: "simulation".into(),
             zone: Arc::clone(&self.zone),
+            is_elsewhere: false,
             certificate_username: None,
             limits: None,
             certificate: None,

@@ -36,6 +36,9 @@ pub struct Request {
     pub response: Vec<u8>,
     /// What `proxy_address_header` and `proxy_port_header` name, if the peer may name somebody.
     pub source: Option<SocketAddr>,
+    /// Whether it says that who asks is not of this machine: a page of another host, which a browser here may show
+    /// as well as one there, or a proxy that does not say for whom it speaks.
+    pub is_elsewhere: bool,
     /// Its cookies.
     pub cookies: Option<Cookies>,
 }
@@ -44,6 +47,14 @@ pub struct Request {
 pub(crate) struct Origin<'a> {
     pub(crate) addr: Option<SocketAddr>,
     pub(crate) is_proxy: &'a dyn Fn(IpAddr) -> bool,
+}
+
+impl Origin<'_> {
+    /// Whether it is a proxy that has to say for whom it speaks.
+    fn speaks_for_others(&self, config: &WebSocketConfig) -> bool {
+        config.proxy_address_header.is_some()
+            && self.addr.is_some_and(|addr| (self.is_proxy)(addr.ip()))
+    }
 }
 
 /// A refusal, to be sent before closing.
@@ -151,9 +162,12 @@ fn answer(head: &[u8], config: &WebSocketConfig, origin: &Origin<'_>) -> Result<
         return Err(Response::BadRequest);
     }
     let source = source(&headers, config, origin);
+    let is_unnamed = source.is_none() && origin.speaks_for_others(config);
+    let is_elsewhere = is_unnamed || !headers.all("origin", is_page_of_loopback);
     // There ought to be one header (RFC 6265, 5.4); HTTP/2 proxies make several of it.
     let cookies = headers.values("cookie").collect::<Vec<_>>().join(";");
-    Ok(Request { response: accept(key, protocol), source, cookies: Cookies::parse(&cookies) })
+    let cookies = Cookies::parse(&cookies);
+    Ok(Request { response: accept(key, protocol), source, is_elsewhere, cookies })
 }
 
 fn accept(key: &str, protocol: Option<&str>) -> Vec<u8> {
@@ -178,8 +192,7 @@ fn source(
     config: &WebSocketConfig,
     origin: &Origin<'_>,
 ) -> Option<SocketAddr> {
-    let proxy = origin.addr?;
-    if !(origin.is_proxy)(proxy.ip()) {
+    if !origin.speaks_for_others(config) {
         return None;
     }
     let name = config.proxy_address_header.as_deref()?;
@@ -197,6 +210,19 @@ fn source(
     Some(SocketAddr::new(ip?, port.unwrap_or_default()))
 }
 
+/// `http://localhost:8080`, `https://[::1]`; not `null`, which any page can have itself made.
+fn is_page_of_loopback(origin: &[u8]) -> bool {
+    let Ok(origin) = str::from_utf8(origin) else { return false };
+    let Some((_, authority)) = origin.trim().split_once("://") else { return false };
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((v6, port)) if port.is_empty() || port.starts_with(':') => v6,
+        Some(_) => return false,
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 struct Headers<'h, 'b>(&'h [httparse::Header<'b>]);
 
 impl<'b> Headers<'_, 'b> {
@@ -206,6 +232,12 @@ impl<'b> Headers<'_, 'b> {
             .iter()
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
             .filter_map(|header| str::from_utf8(header.value).ok())
+    }
+
+    /// Whether all headers of this name are such; true where there is none.
+    fn all(&self, name: &str, is_such: impl Fn(&[u8]) -> bool) -> bool {
+        let mut named = self.0.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        named.all(|header| is_such(header.value))
     }
 
     /// Members of a comma-separated list, which may come in several headers.
@@ -356,6 +388,42 @@ pub(crate) mod tests {
             panic!("refused")
         };
         assert_eq!(request.source, None);
+    }
+
+    #[test]
+    fn a_page_is_of_loopback_or_of_elsewhere() {
+        for origin in [
+            "http://localhost",
+            "https://LOCALHOST:8443",
+            "http://127.0.0.1:8080",
+            "http://127.1.2.3",
+            "http://[::1]",
+            "http://[::1]:8080",
+            " http://localhost ",
+        ] {
+            assert!(is_page_of_loopback(origin.as_bytes()), "{origin}");
+        }
+        for origin in [
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://localhost@evil.example",
+            "http://evil.example:80",
+            "http://[::1].evil.example",
+            "http://[::1",
+            "http://192.168.0.1",
+            "http://[2001:db8::1]",
+            "chrome-extension://abcdef",
+            "localhost",
+            "null",
+            "",
+            "://",
+        ] {
+            assert!(!is_page_of_loopback(origin.as_bytes()), "{origin}");
+        }
+        assert!(!is_page_of_loopback(&[0xff]));
+        let two = "Origin: http://localhost\r\nOrigin: http://evil.example";
+        assert!(request(&REQUEST.replace("Host: broker", two)).unwrap().is_elsewhere);
     }
 
     #[test]

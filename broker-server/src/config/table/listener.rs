@@ -253,7 +253,7 @@ pub(super) static KEYS: &[Key] = &[
         TLS,
         Kind::Word(&["cn", "dn", "crt"]),
         tls!(peer_cert_as_username),
-        "What of the client certificate is taken as user name; with verify_peer.",
+        "What of the client certificate is taken as user name; one without it is refused. With verify_peer.",
     ),
     key(
         "mqtt_path",
