@@ -8,10 +8,14 @@
 pub(crate) struct Der<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Der<'a> {
-    /// Tag and content of the next element.
+    /// Tag and content of the next element; `None` also for a tag of several bytes and for a length that is not given
+    /// before the content, which DER has not.
     pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&len, mut rest) = rest.split_first()?;
+        if tag & TAG_NUMBER == TAG_NUMBER || len == LEN_INDEFINITE {
+            return None;
+        }
         let mut len = usize::from(len);
         if len >= 0x80 {
             // Four bytes of length are more than anything here has.
@@ -108,6 +112,10 @@ pub(crate) const TAG_SEQUENCE: u8 = 0x30;
 pub(crate) const TAG_SET: u8 = 0x31;
 /// Element 0 of a SEQUENCE that says so: the version of a certificate.
 pub(crate) const TAG_EXPLICIT_0: u8 = 0xa0;
+/// The bits of a number; all of them: the number stands in the bytes that follow.
+const TAG_NUMBER: u8 = 0x1f;
+/// The content goes on until it says that it ends.
+const LEN_INDEFINITE: u8 = 0x80;
 const TAG_UTC_TIME: u8 = 0x17;
 const TAG_GENERALIZED_TIME: u8 = 0x18;
 /// From the 1st of March of year 0.
@@ -144,10 +152,21 @@ mod tests {
         assert!(Der(&[0x30]).next().is_none());
     }
 
+    #[test]
+    fn what_der_has_not_is_not_misread() {
+        // SEQUENCE { NULL } of indefinite length, which is no empty element with three more behind it.
+        assert!(Der(&[0x30, 0x80, 5, 0, 0, 0]).next().is_none());
+        // [31], whose number is no length.
+        for tag in [0x1f, 0x3f, 0x5f, 0x9f, 0xbf, 0xff] {
+            assert!(Der(&[tag, 0x01, 0x01, 0xff]).next().is_none(), "{tag:#x}");
+        }
+        assert_eq!(Der(&[0x1e, 0x01, 0xff]).next(), Some((0x1e, &[0xff][..])));
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_reads_back(
-            tag: u8,
+            tag in any::<u8>().prop_filter("a tag of one byte", |tag| tag & TAG_NUMBER != TAG_NUMBER),
             content in prop::collection::vec(any::<u8>(), 0..70_000),
         ) {
             let der = encode(tag, &[&content, &content]);

@@ -39,6 +39,7 @@ pub use tls_setup::{
 /// The parsers of outside bytes, for the fuzz targets only.
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::tls_setup::fuzzing::revocation;
     pub use crate::transport::proxy_protocol;
     pub use crate::transport::websocket;
 }

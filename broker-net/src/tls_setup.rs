@@ -3,6 +3,7 @@
 mod clients;
 mod crl;
 mod fetched;
+pub(crate) mod fuzzing;
 mod ocsp;
 mod reloadable;
 mod self_signed;

@@ -3,6 +3,9 @@
 //! The poor man's version of the targets in `fuzz/`, for machines without a nightly compiler. A
 //! failure prints the seed of the run and the input.
 
+#[path = "../../fuzz/smoke.rs"]
+mod smoke;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -129,4 +132,16 @@ fn proxy_headers() {
     fuzz(&seeds, |input, cut| {
         assert_eq!(parse(&[input]), parse(&[&input[..cut], &input[cut..]]));
     });
+}
+
+#[test]
+fn revocation_lists_and_answers() {
+    // Lengths of the long form, the tags of the two, and what PEM begins with.
+    let language = smoke::Language {
+        bytes: &[
+            0, 0x80, 0x81, 0x82, 0x84, 0xff, 0x1f, 0x02, 0x03, 0x04, 0x06, 0x0a, 0x30, 0xa0, 0xa1,
+        ],
+        words: &[b"-----BEGIN X509 CRL-----\n", b"-----END X509 CRL-----\n", b"20270115060000Z"],
+    };
+    smoke::fuzz("revocation", &language, broker_net::fuzzing::revocation);
 }

@@ -9,13 +9,13 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 /// An authority, and a folder for what it has signed.
-pub struct Pki {
+pub(crate) struct Pki {
     folder: PathBuf,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Pki {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("broker-net-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let mut params = CertificateParams::default();
@@ -37,7 +37,7 @@ impl Pki {
     }
 
     /// That of a listener that asks for certificates of this authority.
-    pub fn server(&self) -> TlsConfig {
+    pub(crate) fn server(&self) -> TlsConfig {
         let (certificate, key) = self.issue(Some("localhost"));
         let file = |name, text: String| {
             let path = self.folder.join(name);
@@ -55,7 +55,7 @@ impl Pki {
     }
 
     /// A client with a certificate for this common name, or for none.
-    pub fn client(&self, name: Option<&str>) -> Arc<ClientConfig> {
+    pub(crate) fn client(&self, name: Option<&str>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.der().clone()).unwrap();
         let (certificate, key) = self.issue(name);
