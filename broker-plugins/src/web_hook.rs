@@ -52,6 +52,10 @@ impl WebHook {
         if old.is_none() && new.is_none() {
             return;
         }
+        if let Some(next) = &*running {
+            // Behind what the old one has not delivered. Nothing is pushed to it yet.
+            next.sink.begin(old.as_ref().map(|it| &*it.sink));
+        }
         self.broker.change_extensions(|extensions| {
             if let Some(old) = &old {
                 let old: *const () = Arc::as_ptr(&old.hooks).cast();
@@ -87,8 +91,9 @@ impl Plugin for WebHook {
             .map_err(|why| format!("web.hook.api.{why}"))?;
         let remote = Box::new(Post { endpoint });
         let (name, clock) = ("emqx_web_hook", Arc::clone(&self.clock));
-        let sink = RemoteSink::open(name, SinkConfig::default(), remote, clock, Arc::new(Logged))
-            .map_err(|error| format!("no thread for emqx_web_hook: {error}"))?;
+        let sink =
+            RemoteSink::prepare(name, SinkConfig::default(), remote, clock, Arc::new(Logged))
+                .map_err(|error| format!("no thread for emqx_web_hook: {error}"))?;
         let sink = Arc::new(sink);
         Ok(Box::new(move || {
             let hooks = Arc::new(Hooks::new(config, Arc::clone(&sink)));

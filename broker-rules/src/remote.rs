@@ -60,7 +60,7 @@ impl RemoteHost {
         crate::bridge_mqtt::register(self, catalogue);
     }
 
-    /// Opens the sink of a resource, behind the one that it had.
+    /// Opens the sink of a resource, in the place of the one that it had.
     pub(crate) fn open_sink(
         &self,
         resource: &str,
@@ -69,13 +69,12 @@ impl RemoteHost {
     ) -> Result<Arc<RemoteSink>, String> {
         let mut open = self.open.0.lock();
         open.retain(|_, sink| sink.strong_count() > 0);
-        if let Some(former) = open.get(resource).and_then(Weak::upgrade) {
-            // Two at once would write to the same files.
-            former.close();
-        }
+        let former = open.get(resource).and_then(Weak::upgrade);
         let (clock, listener) = (Arc::clone(&self.clock), Arc::clone(&self.listener));
-        let sink = RemoteSink::open(resource, config, remote, clock, listener)
+        // Fails before the one there is has been touched.
+        let sink = RemoteSink::prepare(resource, config, remote, clock, listener)
             .map_err(|error| format!("buffer of {resource}: {error}"))?;
+        sink.begin(former.as_deref());
         let sink = Arc::new(sink);
         open.insert(resource.to_owned(), Arc::downgrade(&sink));
         Ok(sink)

@@ -98,6 +98,22 @@ impl RemoteSink {
         clock: Clock,
         listener: Arc<dyn SinkListener>,
     ) -> io::Result<Self> {
+        let sink = Self::prepare(name, config, remote, clock, listener)?;
+        sink.begin(None);
+        Ok(sink)
+    }
+
+    /// The same, but nothing is delivered, and nothing in the folder touched, before [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// The folder cannot be made, or a thread.
+    pub fn prepare(
+        name: &str,
+        config: SinkConfig,
+        remote: Box<dyn Remote>,
+        clock: Clock,
+        listener: Arc<dyn SinkListener>,
+    ) -> io::Result<Self> {
         let folder = match &config.folder {
             Some(path) => Some(Box::new(RealFolder::open(path)?) as Box<dyn Folder>),
             None => None,
@@ -113,6 +129,20 @@ impl RemoteSink {
         let shared = Arc::clone(&sink.shared);
         sink.start("spill", move || run_spill(&shared))?;
         Ok(sink)
+    }
+
+    /// Begins to deliver, in the place of `former`, which is closed: what that one holds is delivered first, and what
+    /// somebody still pushes to it comes here.
+    pub fn begin(&self, former: Option<&Self>) {
+        if let Some(former) = former {
+            // Two at once would write to the same files.
+            if let Err(error) = former.shared.buffer.hand_over(&self.shared.buffer) {
+                let sink = &self.shared.name;
+                log::warn!("sink cannot write to its folder at a change: {error} sink={sink}");
+            }
+            former.end_close(Instant::now() + CLOSE_WAIT);
+        }
+        self.shared.buffer.begin();
     }
 
     fn start(&self, what: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -234,6 +264,7 @@ impl Shared {
 }
 
 fn run_worker(shared: &Shared, mut worker: Worker) {
+    shared.buffer.wait_begin();
     if let Err(error) = shared.buffer.open_spool() {
         log::error!("sink cannot read its folder: {error} sink={}", shared.name);
     }
@@ -251,6 +282,7 @@ fn run_worker(shared: &Shared, mut worker: Worker) {
 }
 
 fn run_spill(shared: &Shared) {
+    shared.buffer.wait_begin();
     let mut was_failing = false;
     loop {
         let now = (shared.clock)();

@@ -1,6 +1,8 @@
 """Rules over the management API, with real clients on one side and a real HTTP server or broker on the other."""
 
 import json
+import socket
+import threading
 
 import pytest
 
@@ -139,6 +141,68 @@ def test_what_waits_survives_the_broker(start, hook):
     hook.start()
     wait_until(lambda: len(set(numbers_of(hook.bodies()))) == 300, "all are there")
     assert all_in_order(numbers_of(hook.bodies()), 300)
+
+
+class Publisher:
+    """Publishes one number after the other until it is stopped; `n` says how many."""
+
+    def __init__(self, client):
+        self.client, self.n, self.is_stopped = client, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        # Not as fast as it could: each of them is a request in the end.
+        while not self.is_stopped.wait(0.002):
+            assert self.client.publish("numbers", json.dumps({"n": self.n}).encode(), qos=1) in (0, 0x10)
+            self.n += 1
+
+    def stop(self):
+        self.is_stopped.set()
+        self.thread.join()
+        return self.n
+
+
+@pytest.mark.parametrize("disk_cache", ["on", "off"])
+def test_a_resource_that_is_changed_loses_nothing(broker, api, hook, paho, disk_cache):
+    resource = make_web_hook(api, hook.url, disk_cache=disk_cache)
+    rule = ('SELECT payload.n AS n FROM "numbers"', "web_hook:publish_action")
+    path = make_rule(api, *rule, {"$resource": resource}, "message.publish")
+    publisher = Publisher(paho(broker.tcp))
+    wait_until(hook.requests, "a request")
+    hook.kill()
+    # Takes connections and never answers: each change finds a request under way.
+    with socket.create_server(("127.0.0.1", hook.port)):
+        for change in range(4):
+            seen = publisher.n
+            make_web_hook(api, hook.url, disk_cache=disk_cache, headers={"x-change": str(change)})
+            wait_until(lambda: publisher.n > seen + 20, "more messages")
+            api.post(f"/resources/{segment(resource)}").done()
+        n = publisher.stop()
+    hook.start()
+    api.post(f"/resources/{segment(resource)}").done()
+    wait_until(lambda: len(set(numbers_of(hook.bodies()))) == n, "all are there")
+    assert all_in_order(numbers_of(hook.bodies()), n)
+    assert hook.requests()[-1]["headers"]["x-change"] == "3"
+    shown = api.get(path)
+    assert (shown["metrics"][0]["matched"], shown["actions"][0]["metrics"][0]["failed"]) == (n, 0)
+
+
+def test_a_resource_that_is_deleted_and_made_again_begins_anew(broker, api, hook):
+    rule = ('SELECT payload.n AS n FROM "numbers"', "web_hook:publish_action")
+    for numbers in range(50), range(50, 60):
+        resource = make_web_hook(api, hook.url)
+        path = make_rule(api, *rule, {"$resource": resource}, "message.publish")
+        if 0 in numbers:
+            hook.kill()
+        publish_numbers(broker, numbers)
+        if 0 in numbers:
+            # What waits for it goes with it, as nobody asks for it any more.
+            api.delete(path).done()
+            api.delete(f"/resources/{segment(resource)}").done()
+            hook.start()
+    wait_until(lambda: len(hook.bodies()) >= 10, "the new ones")
+    assert numbers_of(hook.bodies()) == list(range(50, 60))
 
 
 def test_what_is_lost_is_counted_and_an_alarm(broker, api, hook):

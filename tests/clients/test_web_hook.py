@@ -20,8 +20,12 @@ class HookServer:
 
     def __init__(self, file):
         self.file = file
+        self.port = 0
         file.touch()
-        command = [sys.executable, HERE / "hook_server.py", "0", file]
+        self.start()
+
+    def start(self):
+        command = [sys.executable, HERE / "hook_server.py", str(self.port), self.file]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
 
@@ -172,3 +176,19 @@ def test_a_server_that_is_away_holds_nobody_up(start, web, paho):
     for number in range(50):
         assert alice.publish("t", str(number).encode(), qos=1) in (0, 0x10)
     assert time.monotonic() - begun < 20
+
+
+def test_a_reload_loses_nothing_that_waits(start, web, paho):
+    broker = start(**tables(web))
+    api = Api(broker.management)
+    web.kill()
+    alice = paho(broker.tcp, "alice")
+    for number in range(20):
+        alice.publish("t", str(number).encode(), qos=1)
+        if number % 5 == 0:
+            order(api, "reload")
+    web.start()
+    order(api, "reload")
+    wait_until(lambda: len(web.bodies("message_publish")) >= 20, "all are told of")
+    payloads = [dict(body)["payload"] for body in web.bodies("message_publish")]
+    assert list(dict.fromkeys(payloads)) == [str(number) for number in range(20)]

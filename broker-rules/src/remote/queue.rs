@@ -42,7 +42,9 @@ pub(crate) fn queue_config(
         .ok_or("queue_max_age: a duration such as 24h is expected")?;
     let is_on_disk = value("disk_cache") != "off";
     Ok(SinkConfig {
-        folder: folder.filter(|_| is_on_disk),
+        // What lies there already is delivered in any case.
+        folder: folder.filter(|folder| is_on_disk || folder.exists()),
+        spills: is_on_disk,
         memory_bytes_max: usize::try_from(bytes("queue_memory_bytes")?)
             .map_err(|_| size_expected("queue_memory_bytes"))?,
         disk_bytes_max: bytes("queue_disk_bytes")?,

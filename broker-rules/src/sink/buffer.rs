@@ -5,13 +5,14 @@
 
 mod closing;
 mod held;
+mod waiting;
 
 pub use held::Held;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -33,11 +34,11 @@ pub(super) struct Buffer {
     arrived: Condvar,
     /// There is something to write or to tell.
     crowded: Condvar,
-    /// The sink is being closed, or somebody is in a hurry.
+    /// The sink begins, is being closed, or somebody is in a hurry.
     closing: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Memory {
     items: VecDeque<Item>,
     /// Of the items, and of those that are just being written to a file.
@@ -45,7 +46,11 @@ struct Memory {
     /// Counts pushes, so that none is overslept.
     n_pushed: u64,
     has_dropped: bool,
+    /// Its threads are at work.
+    has_begun: bool,
     is_closed: bool,
+    /// Takes what is pushed after the close.
+    heir: Option<Arc<Buffer>>,
     /// There is a disk to write to.
     has_spool: bool,
     /// Somebody wants it to be tried again now.
@@ -136,7 +141,7 @@ impl Buffer {
         self.drop_nobodys(DropReason::Damaged, found.n_damaged);
         stage.front = found.front;
         stage.spool = Some(spool);
-        self.memory.lock().has_spool = true;
+        self.memory.lock().has_spool = self.config.spills;
         self.arrived.notify_one();
         self.crowded.notify_one();
         Ok(())
@@ -152,8 +157,15 @@ impl Buffer {
         let item = Item { pushed_ms: wall_ms, owner, bytes };
         let mut memory = self.memory.lock();
         if memory.is_closed {
-            self.counters.add_dropped_of_nobody(DropReason::Closed, 1);
-            return Err(PushError::Closed);
+            let heir = memory.heir.clone();
+            drop(memory);
+            return match heir {
+                Some(heir) => heir.push(item.owner, item.bytes, wall_ms),
+                None => {
+                    self.counters.add_dropped_of_nobody(DropReason::Closed, 1);
+                    Err(PushError::Closed)
+                }
+            };
         }
         let had_room = memory.bytes <= self.high_bytes();
         let had_dropped = memory.has_dropped;
@@ -174,6 +186,16 @@ impl Buffer {
             self.crowded.notify_one();
         }
         Ok(())
+    }
+
+    /// Puts what its predecessor could not write to disk in front of what it holds, at the cost of the oldest.
+    fn prepend(&self, items: Vec<Item>) {
+        let mut memory = self.memory.lock();
+        for item in items.into_iter().rev() {
+            memory.bytes += item.weight();
+            memory.items.push_front(item);
+        }
+        self.drop_oldest(&mut memory);
     }
 
     /// Counts items that are dropped and that no action counts, where the memory is not locked.
@@ -397,52 +419,6 @@ impl Buffer {
             drop(memory);
             self.crowded.notify_one();
         }
-    }
-
-    /// Waits until something was pushed since `n_pushed` was seen, the buffer is closed, or the time is over.
-    pub(super) fn wait_arrival(&self, n_pushed: u64, at_most: Option<Duration>) {
-        let mut memory = self.memory.lock();
-        if memory.is_closed || memory.n_pushed != n_pushed {
-            return;
-        }
-        match at_most {
-            Some(at_most) => {
-                self.arrived.wait_for(&mut memory, at_most);
-            }
-            None => self.arrived.wait(&mut memory),
-        }
-    }
-
-    /// Waits until there is something to spill or to tell; false when it is closed.
-    pub(super) fn wait_crowded(&self, wall_ms: u64) -> bool {
-        let mut memory = self.memory.lock();
-        if !memory.is_closed && !self.wants_spill(&memory, wall_ms) {
-            if memory.is_failing || memory.has_dropped {
-                self.crowded.wait_for(&mut memory, Duration::from_millis(SPILL_AGE_MS));
-            } else {
-                self.crowded.wait(&mut memory);
-            }
-        }
-        !memory.is_closed
-    }
-
-    /// Waits, unless the buffer is closed or somebody is in a hurry.
-    pub(super) fn pause(&self, at_most: Duration) {
-        let mut memory = self.memory.lock();
-        if !memory.is_closed && !memory.is_hurried {
-            self.closing.wait_for(&mut memory, at_most);
-        }
-    }
-
-    /// Ends the pause after a failure.
-    pub(super) fn hurry(&self) {
-        self.memory.lock().is_hurried = true;
-        self.closing.notify_all();
-    }
-
-    /// Whether somebody was in a hurry since the last call.
-    pub(super) fn take_hurry(&self) -> bool {
-        std::mem::take(&mut self.memory.lock().is_hurried)
     }
 
     /// What was dropped is told of: the next drop is news again.

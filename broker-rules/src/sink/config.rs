@@ -10,6 +10,8 @@ use super::spool::SpoolLimits;
 pub struct SinkConfig {
     /// Folder for what memory has no room for; `None` keeps everything in memory.
     pub folder: Option<PathBuf>,
+    /// Whether the folder is written to; else what lies there already is delivered, and no more.
+    pub spills: bool,
     /// Bytes in memory, at least 64 KiB.
     pub memory_bytes_max: usize,
     /// Bytes on disk, at least 256 KiB.
@@ -34,6 +36,7 @@ impl Default for SinkConfig {
     fn default() -> Self {
         Self {
             folder: None,
+            spills: true,
             memory_bytes_max: 4 << 20,
             disk_bytes_max: 1000 << 20,
             segment_bytes: 10 << 20,
@@ -61,7 +64,7 @@ impl SinkConfig {
     /// Bytes of the largest item. It fits into memory and into a segment, beside others.
     pub(super) fn item_bytes_max(&self) -> usize {
         let in_memory = self.memory_bytes_max() / 4;
-        if self.folder.is_none() {
+        if self.folder.is_none() || !self.spills {
             return in_memory;
         }
         in_memory.min(usize::try_from(self.spool_limits().bytes_max / 4).unwrap_or(in_memory))

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use super::{Buffer, DropReason, Item, Lost, Origin, Spool, Stage, chunk_of};
 
@@ -12,45 +13,74 @@ impl Buffer {
     /// # Errors
     /// Those of the file system; what could not be written is counted as dropped.
     pub(in crate::sink) fn close(&self) -> io::Result<()> {
+        self.close_for(None)
+    }
+
+    /// The same, and what could not be written, or is pushed from now on, is `heir`'s, which has not begun.
+    ///
+    /// # Errors
+    /// Those of the file system; nothing is lost by them.
+    pub(in crate::sink) fn hand_over(&self, heir: &Arc<Self>) -> io::Result<()> {
+        self.close_for(Some(heir))
+    }
+
+    fn close_for(&self, heir: Option<&Arc<Self>>) -> io::Result<()> {
         let mut stage = self.stage.lock();
+        let mut memory = self.memory.lock();
+        memory.heir = memory.heir.take().or_else(|| heir.cloned());
         if std::mem::replace(&mut stage.is_closed, true) {
             return Ok(());
         }
-        let opened = self.open_in(&mut stage);
-        let mut memory = self.memory.lock();
         memory.is_closed = true;
-        let mut items = std::mem::take(&mut memory.items);
+        let items = std::mem::take(&mut memory.items);
         memory.bytes = 0;
         drop(memory);
         self.arrived.notify_all();
         self.crowded.notify_all();
         self.closing.notify_all();
-        let Stage { spool, front, in_flight, .. } = &mut *stage;
-        let drop_all = |reason, items: &mut dyn Iterator<Item = &Item>| {
-            items.for_each(|item| self.counters.add_dropped(reason, item.owner, 1));
-        };
-        let Some(spool) = spool else {
-            let ahead = in_flight.iter().map(|(item, _)| item);
-            drop_all(DropReason::Closed, &mut ahead.chain(&items));
-            return opened;
+        let (left, reason, result) = self.put_away(&mut stage, items);
+        match heir {
+            Some(heir) => heir.prepend(left),
+            None => left.iter().for_each(|it| self.counters.add_dropped(reason, it.owner, 1)),
+        }
+        result
+    }
+
+    /// Writes to disk what is in delivery and what was in memory. Returns what could not be, in its order, and why.
+    fn put_away(
+        &self,
+        stage: &mut Stage,
+        mut items: VecDeque<Item>,
+    ) -> (Vec<Item>, DropReason, io::Result<()>) {
+        // Who has nothing to add leaves the files alone.
+        let opened = if items.is_empty() { Ok(()) } else { self.open_in(stage) };
+        stage.unopened = None;
+        let Stage { spool, front, in_flight, .. } = stage;
+        let mut left = Vec::new();
+        let Some(spool) = spool.as_mut().filter(|_| self.config.spills) else {
+            let ahead = in_flight.iter().filter(|(_, origin)| *origin == Origin::Memory);
+            left.extend(ahead.map(|(item, _)| item.clone()));
+            left.extend(items);
+            let synced = spool.as_mut().map_or(Ok(()), Spool::sync);
+            return (left, DropReason::Closed, opened.and(synced));
         };
         let mut result = Ok(());
         while !items.is_empty() {
             let (chunk, _) = chunk_of(&mut items);
             let mut lost = Lost::default();
             if let Err(error) = spool.append(&chunk, &mut lost) {
-                drop_all(DropReason::Disk, &mut chunk.iter());
+                left.extend(chunk);
                 result = Err(error);
             }
             self.drop_lost(DropReason::Full, lost);
         }
         if let Err(error) = write_front(spool, front, in_flight) {
             let lost = in_flight.iter().filter(|(_, origin)| is_in_memory(spool, *origin));
-            drop_all(DropReason::Disk, &mut lost.map(|(item, _)| item));
+            left.splice(0..0, lost.map(|(item, _)| item.clone()));
             result = Err(error);
         }
         let synced = spool.sync();
-        result.and(synced)
+        (left, DropReason::Disk, result.and(synced))
     }
 
     /// Writes what is in delivery to disk, if there is one: the remote side takes nothing, and the process may be
@@ -64,6 +94,9 @@ impl Buffer {
         else {
             return Ok(());
         };
+        if !self.config.spills {
+            return Ok(());
+        }
         if in_flight.iter().all(|(_, origin)| !is_in_memory(spool, *origin)) {
             return Ok(());
         }

@@ -1,7 +1,10 @@
 //! Tests of the buffer: single rules, and a model with crashes at every write.
 
+mod heirs;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
