@@ -12,8 +12,8 @@ mod units;
 pub use address::{AddressRange, AddressRules, BadAddressRange, Forbidden};
 pub(crate) use address::{connect, look_up, probe};
 pub(crate) use envelope::{Envelope, seal};
-pub(crate) use queue::{queue_config, queue_params};
-pub(crate) use units::parse_duration;
+pub(crate) use queue::{queue_config, queue_params, retry_pauses};
+pub(crate) use units::{parse_bytes, parse_duration};
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -13,7 +13,9 @@ use serde_json::{Map as Object, Value as Json};
 
 use crate::params::{self, ParamKind, ParamSpec};
 use crate::remote::tls::TlsFiles;
-use crate::remote::{AddressRules, RemoteHost, parse_duration, queue_config, queue_params};
+use crate::remote::{
+    AddressRules, RemoteHost, parse_bytes, parse_duration, queue_config, queue_params,
+};
 use crate::sink::SinkConfig;
 
 /// A bridge as it was configured.
@@ -31,6 +33,8 @@ pub(super) struct BridgeConfig {
     /// Put in front of every topic.
     pub(super) mountpoint: String,
     pub(super) keep_alive: Duration,
+    /// Time to connect, and from then on to CONNACK.
+    pub(super) connect_timeout: Duration,
     /// An acknowledgement that takes longer is not waited for.
     pub(super) retry_interval: Duration,
     /// Messages on their way at once.
@@ -89,6 +93,13 @@ pub(super) fn params() -> Vec<ParamSpec> {
         text("certfile", "Certificate", "PEM file of the broker's own certificates", ""),
         text("keyfile", "Key", "PEM file of the key of the broker's certificate", ""),
         text("keepalive", "Keepalive", "Keep Alive of the connection", "60s"),
+        ParamSpec::optional(
+            "connect_timeout",
+            ParamKind::Range(0.001, 3600.0),
+            "Connect Timeout",
+            "Seconds to connect, and from then on to the CONNACK",
+        )
+        .or(5),
         text("reconnect_interval", "Reconnect Interval", "Longest pause after a failure", "30s"),
         text("retry_interval", "Retry Interval", "Longest wait for an acknowledgement", "20s"),
         count("max_inflight_batches", "Max Inflight Batches", "Batches on their way at once", 32),
@@ -141,6 +152,11 @@ impl BridgeConfig {
         let inflight_max = inflight_max.min(INFLIGHT_MAX);
         let mut sink = queue_config(specs, &config, folder)?;
         sink.batch_items_max = inflight_max;
+        let batch_bytes = parse_bytes(value("queue_batch_bytes_limit")).filter(|it| *it > 0);
+        let batch_bytes =
+            batch_bytes.ok_or("queue_batch_bytes_limit: a size such as 10MB is expected")?;
+        let batch_bytes = usize::try_from(batch_bytes).unwrap_or(usize::MAX);
+        sink.batch_bytes_max = sink.batch_bytes_max.min(batch_bytes);
         sink.retry_max = duration("reconnect_interval")?;
         sink.retry_min = sink.retry_min.min(sink.retry_max);
         Ok(Self {
@@ -159,6 +175,7 @@ impl BridgeConfig {
             password: own("password").filter(|password| !password.is_empty()),
             mountpoint,
             keep_alive: duration("keepalive")?.min(KEEP_ALIVE_MAX),
+            connect_timeout: duration("connect_timeout")?,
             retry_interval: duration("retry_interval")?.max(Duration::from_secs(1)),
             inflight_max,
             sink,

@@ -30,8 +30,8 @@ pub(super) enum ConnectionError {
     Closed,
     #[error("{0} was not expected")]
     Unexpected(broker_codec::PacketKind),
-    #[error("no {what} within {after_s} s")]
-    Silence { what: &'static str, after_s: u64 },
+    #[error("no {what} within {} s", after.as_secs_f64())]
+    Silence { what: &'static str, after: Duration },
     #[error("{0}")]
     Unable(&'static str),
 }
@@ -76,9 +76,9 @@ impl Connection {
     /// Connects and waits for CONNACK, each in a bounded time.
     pub(super) fn open(config: &BridgeConfig) -> Result<Self, ConnectionError> {
         let rules = &config.addresses;
-        let socket = remote::connect(rules, &config.host, config.port, CONNECT_TIME)?;
+        let socket = remote::connect(rules, &config.host, config.port, config.connect_timeout)?;
         socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(CONNECT_TIME))?;
+        socket.set_write_timeout(Some(config.connect_timeout.max(WRITE_TIME)))?;
         let stream = match &config.tls {
             None => Stream::Plain(socket),
             Some((tls, name)) => {
@@ -102,12 +102,12 @@ impl Connection {
             pinged_at: None,
         };
         connection.send(&connect_packet(config, &mut PropertiesBuf::new()))?;
-        connection.await_connack()?;
+        connection.await_connack(config.connect_timeout)?;
         Ok(connection)
     }
 
-    fn await_connack(&mut self) -> Result<(), ConnectionError> {
-        let until = Instant::now() + CONNECT_TIME;
+    fn await_connack(&mut self, at_most: Duration) -> Result<(), ConnectionError> {
+        let until = Instant::now() + at_most;
         loop {
             let decoded = self.decoder.decode(&self.input);
             if let Some((packet, len)) = decoded.map_err(|_| ConnectionError::Malformed)? {
@@ -136,10 +136,9 @@ impl Connection {
                 self.input.drain(..len);
                 return Ok(());
             }
-            let after_s = CONNECT_TIME.as_secs();
             self.read(until)?
                 .then_some(())
-                .ok_or(ConnectionError::Silence { what: "CONNACK", after_s })?;
+                .ok_or(ConnectionError::Silence { what: "CONNACK", after: at_most })?;
         }
     }
 
@@ -233,8 +232,7 @@ impl Connection {
         if let Some(at) = self.pinged_at
             && at.elapsed() >= PING_TIME
         {
-            let after_s = PING_TIME.as_secs();
-            return Err(ConnectionError::Silence { what: "PINGRESP", after_s });
+            return Err(ConnectionError::Silence { what: "PINGRESP", after: PING_TIME });
         }
         if interval.is_zero() {
             return Ok(None);
@@ -306,8 +304,8 @@ fn ack(packet_id: broker_codec::PacketId) -> broker_codec::Ack<'static> {
     broker_codec::Ack { packet_id, reason_code: ReasonCode::Success, properties }
 }
 
-/// For connecting, for the handshake, and for one write.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// For one write, at least.
+const WRITE_TIME: Duration = Duration::from_secs(5);
 const PING_TIME: Duration = Duration::from_secs(10);
 /// What a session is kept for; one that is longer away begins anew.
 const SESSION_EXPIRY_S: u32 = 24 * 60 * 60;

@@ -86,8 +86,7 @@ impl Forwarder {
             if !is_news && !connection.read(Instant::now() + TICK)? {
                 let limit = self.config.retry_interval;
                 if silent_since.elapsed() >= limit {
-                    let after_s = limit.as_secs();
-                    return Err(ConnectionError::Silence { what: "PUBACK", after_s });
+                    return Err(ConnectionError::Silence { what: "PUBACK", after: limit });
                 }
             }
         }

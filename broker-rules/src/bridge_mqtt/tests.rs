@@ -274,6 +274,9 @@ fn faults_are_named() {
         ("ssl", json!("maybe"), "ssl"),
         ("keepalive", json!("soon"), "keepalive"),
         ("max_inflight_batches", json!(0), "max_inflight_batches"),
+        ("queue_batch_bytes_limit", json!("much"), "queue_batch_bytes_limit: a size"),
+        ("queue_linger", json!("2h"), "queue_linger: a duration"),
+        ("connect_timeout", json!(0), "connect_timeout"),
         ("keyfile", json!("k.pem"), "keyfile needs certfile"),
     ] {
         let mut config = config(1);
@@ -281,4 +284,33 @@ fn faults_are_named() {
         let error = try_create(&config, None).err().unwrap();
         assert!(error.contains(expected), "{key}: {error}");
     }
+}
+
+#[test]
+fn what_is_said_of_batches_and_waiting_is_taken() {
+    let mut config = config(1);
+    config["queue_batch_bytes_limit"] = json!("64KB");
+    config["queue_linger"] = json!("20ms");
+    config["reconnect_interval"] = json!("7s");
+    let sink = |config: &Json| {
+        let (host, _) = host(None, AddressRules::default());
+        BridgeConfig::new(&config::params(), config.as_object().unwrap(), &host, None).unwrap().sink
+    };
+    let read = sink(&config);
+    assert_eq!((read.batch_bytes_max, read.linger), (64 << 10, Duration::from_millis(20)));
+    assert_eq!(read.retry_max, Duration::from_secs(7));
+    // More would not be a bound of memory.
+    config["queue_batch_bytes_limit"] = json!("1000MB");
+    assert_eq!(sink(&config).batch_bytes_max, 1 << 20);
+}
+
+#[test]
+fn a_broker_that_never_answers_is_not_waited_for_longer_than_said() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config(silent.local_addr().unwrap().port());
+    config["connect_timeout"] = json!(0.2);
+    let (host, _) = host(None, AddressRules::default());
+    let kind = BridgeType { params: config::params(), host };
+    let error = kind.test(config.as_object().unwrap()).unwrap_err();
+    assert_eq!(error, "no CONNACK within 0.2 s");
 }

@@ -22,7 +22,7 @@ pub(crate) fn parse_duration(value: &Json) -> Option<Duration> {
 }
 
 /// A size: `512`, `64KB`, `10MB`, `1GB`, in powers of 1,024.
-pub(super) fn parse_bytes(value: &Json) -> Option<u64> {
+pub(crate) fn parse_bytes(value: &Json) -> Option<u64> {
     if let Some(bytes) = value.as_u64() {
         return Some(bytes);
     }

@@ -94,10 +94,13 @@ pub(super) enum Outcome {
 pub(super) enum Taken {
     /// These, in this order.
     Batch(Vec<Item>),
-    /// A batch that is not full waits for more, until this time since the Unix epoch, in milliseconds.
-    Lingers(u64),
-    /// Nothing. The number goes to [`Buffer::wait`].
+    /// A batch that is not full waits for more, until this time since the Unix epoch, in milliseconds. The number goes
+    /// to [`Buffer::wait_arrival`].
+    Lingers(u64, u64),
+    /// Nothing. The number is the same.
     Nothing(u64),
+    /// Nothing yet, there may be more.
+    Unknown,
     /// The buffer is closed.
     Closed,
 }
@@ -265,8 +268,12 @@ impl Buffer {
         let is_full =
             batch.len() >= self.config.batch_items_max || bytes >= self.config.batch_bytes_max;
         // A clock that was set back must not make it wait for long.
-        if !is_full && wall_ms < until && first.pushed_ms <= wall_ms {
-            return Taken::Lingers(until);
+        if let Taken::Nothing(n_pushed) = filled
+            && !is_full
+            && wall_ms < until
+            && first.pushed_ms <= wall_ms
+        {
+            return Taken::Lingers(until, n_pushed);
         }
         Taken::Batch(batch)
     }
@@ -300,7 +307,7 @@ impl Buffer {
                 }
             }
         }
-        Taken::Lingers(wall_ms)
+        Taken::Unknown
     }
 
     /// The oldest item that is not in delivery; if there is none, how many had been pushed by then.

@@ -154,10 +154,12 @@ impl Worker {
         }
         match self.buffer.take(now.wall_ms) {
             Taken::Batch(items) => self.deliver(&items, now),
-            Taken::Lingers(until_ms) => {
+            // Not a pause: one that is full goes at once.
+            Taken::Lingers(until_ms, n_pushed) => {
                 let left_ms = until_ms.saturating_sub(now.wall_ms);
-                if left_ms == 0 { Next::Again } else { Next::Pause(Duration::from_millis(left_ms)) }
+                Next::Arrival(n_pushed, Some(Duration::from_millis(left_ms)))
             }
+            Taken::Unknown => Next::Again,
             Taken::Nothing(n_pushed) => match guarded(|| self.remote.handle_idle()) {
                 Ok(at_most) => Next::Arrival(n_pushed, at_most),
                 Err(trouble) => self.fail(&trouble, now),

@@ -1,6 +1,7 @@
-//! Client: one HTTP request for each item, over connections that are kept.
+//! Client: one HTTP request for each item, over connections that are kept; as many at once as the pool has.
 
 use std::sync::Arc;
+use std::thread;
 
 use ureq::Error;
 
@@ -15,6 +16,9 @@ pub(super) struct Client {
     config: WebHookConfig,
     /// How often in a row the server has failed on the first item.
     n_failures: u32,
+    /// What came to an end together with one before it that did not: it is not sent again. Kept with its bytes, so that
+    /// they stay where they are: that is how it is known again.
+    ahead: Vec<(Item, Verdict)>,
 }
 
 /// What an answer, or none, means.
@@ -38,7 +42,7 @@ impl Client {
             tls: config.target.is_https.then_some(&config.tls),
             addresses: Some(addresses),
         })?;
-        Ok(Self { http, config, n_failures: 0 })
+        Ok(Self { http, config, n_failures: 0, ahead: Vec::new() })
     }
 
     fn send(&self, item: &Item) -> Verdict {
@@ -52,6 +56,75 @@ impl Client {
         }
     }
 
+    /// Sends items at once, but for those that have come to an end before, and waits for all.
+    fn send_all(&mut self, items: &[Item]) -> Vec<Verdict> {
+        let known: Vec<_> = items.iter().map(|item| self.take_ahead(item)).collect();
+        let client = &*self;
+        thread::scope(|scope| {
+            let start =
+                |item| thread::Builder::new().spawn_scoped(scope, move || client.send(item));
+            // The last one is sent here: alone it needs no thread.
+            let last = items.len() - 1;
+            let sent: Vec<_> = items
+                .iter()
+                .zip(known)
+                .enumerate()
+                .map(|(at, (item, known))| match known {
+                    Some(verdict) => Sent::Done(verdict),
+                    None if at == last => Sent::Done(client.send(item)),
+                    None => start(item).map_or_else(
+                        |error| Sent::Done(Verdict::Later(format!("no thread: {error}"))),
+                        Sent::UnderWay,
+                    ),
+                })
+                .collect();
+            sent.into_iter().map(Sent::wait).collect()
+        })
+    }
+
+    fn take_ahead(&mut self, item: &Item) -> Option<Verdict> {
+        let is_same = |(ahead, _): &(Item, Verdict)| {
+            ahead.bytes.as_ptr() == item.bytes.as_ptr() && ahead == item
+        };
+        let at = self.ahead.iter().position(is_same)?;
+        Some(self.ahead.swap_remove(at).1)
+    }
+
+    /// Reports what has come to an end up to the first item that has not; what is behind it is remembered.
+    fn settle(
+        &mut self,
+        items: &[Item],
+        verdicts: Vec<Verdict>,
+        report: &mut Report<'_>,
+    ) -> Result<(), Trouble> {
+        let mut verdicts = items.iter().zip(verdicts);
+        while let Some((_, verdict)) = verdicts.next() {
+            let trouble = match verdict {
+                Verdict::Taken => {
+                    report.delivered(1);
+                    None
+                }
+                // One that it always fails on must not hold up those behind it for ever.
+                Verdict::Failed(why) if self.n_failures < self.config.max_retries => {
+                    self.n_failures += 1;
+                    Some(why)
+                }
+                Verdict::Refused(why) | Verdict::Failed(why) => {
+                    report.refused(why);
+                    None
+                }
+                Verdict::Later(why) => Some(why),
+            };
+            if let Some(why) = trouble {
+                let ended = verdicts.filter(|(_, verdict)| verdict.is_end());
+                self.ahead.extend(ended.map(|(item, verdict)| (item.clone(), verdict)));
+                return Err(Trouble(why));
+            }
+            self.n_failures = 0;
+        }
+        Ok(())
+    }
+
     fn request(&self, envelope: &Envelope<'_>) -> Result<u16, Error> {
         let WebHookConfig { target, method, headers, .. } = &self.config;
         let url = target.url(envelope.label);
@@ -62,26 +135,38 @@ impl Client {
 
 impl Remote for Client {
     fn deliver(&mut self, items: &[Item], report: &mut Report<'_>) -> Result<(), Trouble> {
-        for item in items {
+        for items in items.chunks(self.config.pool_size) {
             if report.is_stopping() {
                 return Ok(());
             }
-            match self.send(item) {
-                Verdict::Taken => report.delivered(1),
-                Verdict::Refused(why) => report.refused(why),
-                Verdict::Later(why) => return Err(Trouble(why)),
-                // One that it always fails on must not hold up those behind it for ever.
-                Verdict::Failed(why) if self.n_failures >= self.config.max_retries => {
-                    report.refused(why);
-                }
-                Verdict::Failed(why) => {
-                    self.n_failures += 1;
-                    return Err(Trouble(why));
-                }
-            }
-            self.n_failures = 0;
+            let verdicts = self.send_all(items);
+            self.settle(items, verdicts, report)?;
         }
+        self.ahead.clear();
         Ok(())
+    }
+}
+
+/// A request, or what came of it.
+enum Sent<'scope> {
+    Done(Verdict),
+    UnderWay(thread::ScopedJoinHandle<'scope, Verdict>),
+}
+
+impl Sent<'_> {
+    fn wait(self) -> Verdict {
+        match self {
+            Self::Done(verdict) => verdict,
+            Self::UnderWay(thread) => {
+                thread.join().unwrap_or_else(|_| Verdict::Later("a request panicked".to_owned()))
+            }
+        }
+    }
+}
+
+impl Verdict {
+    const fn is_end(&self) -> bool {
+        matches!(self, Self::Taken | Self::Refused(_))
     }
 }
 

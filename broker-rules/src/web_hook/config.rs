@@ -12,7 +12,7 @@ use crate::http::target::Target;
 use crate::http::{has_body, header};
 use crate::params::{self, ParamKind, ParamSpec};
 use crate::remote::tls::TlsFiles;
-use crate::remote::{parse_duration, queue_config, queue_params};
+use crate::remote::{parse_duration, queue_config, queue_params, retry_pauses};
 use crate::sink::SinkConfig;
 
 /// A web hook as it was configured. Its headers may be secrets.
@@ -33,9 +33,10 @@ pub(super) struct WebHookConfig {
 /// Parameters of the resource.
 pub(super) fn params() -> Vec<ParamSpec> {
     let timeout = ParamKind::Range(0.001, TIMEOUT_MAX_S);
-    let file = |name, title, description| {
-        ParamSpec::optional(name, ParamKind::String, title, description).or("")
+    let text = |name, title, description, default: &str| {
+        ParamSpec::optional(name, ParamKind::String, title, description).or(default)
     };
+    let file = |name, title, description| text(name, title, description, "");
     let mut params = vec![
         ParamSpec::required("url", ParamKind::Url, "Request URL", "Request URL"),
         ParamSpec::optional("headers", ParamKind::Object, "Request Header", "Request Header")
@@ -55,9 +56,18 @@ pub(super) fn params() -> Vec<ParamSpec> {
             "pool_size",
             ParamKind::Range(1.0, 1024.0),
             "Pool Size",
-            "Connections that are kept; events go one after the other, so one is in use",
+            "Requests on their way at once, each on a connection of its own; more than one may overtake each other",
+        )
+        .or(1),
+        ParamSpec::optional(
+            "queue_batch_items",
+            ParamKind::Range(1.0, 4096.0),
+            "Batch Size",
+            "Requests that are taken from the buffer at once",
         )
         .or(32),
+        text("retry_interval", "Retry Interval", "First pause after a failure; it doubles", "1s"),
+        text("retry_interval_max", "Longest Retry Interval", "Longest pause after one", "60s"),
         ParamSpec::optional(
             "max_retries",
             ParamKind::Range(0.0, 1000.0),
@@ -112,16 +122,20 @@ impl WebHookConfig {
         let seconds = |name: &'static str| {
             parse_duration(value(name)).ok_or_else(|| format!("{name}: seconds are expected"))
         };
+        let count = |name| value(name).as_f64().map_or(1, |number| number as usize);
+        let mut sink = queue_config(specs, config, folder)?;
+        sink.batch_items_max = count("queue_batch_items");
+        (sink.retry_min, sink.retry_max) = retry_pauses(specs, config)?;
         Ok(Self {
             target,
             method,
             headers,
             connect_timeout: seconds("connect_timeout")?,
             request_timeout: seconds("request_timeout")?,
-            pool_size: value("pool_size").as_f64().map_or(1, |size| size as usize),
+            pool_size: count("pool_size"),
             max_retries: value("max_retries").as_f64().map_or(0, |n| n as u32),
             tls: TlsFiles::new(text("cacertfile"), text("certfile"), text("keyfile"))?,
-            sink: queue_config(specs, config, folder)?,
+            sink,
         })
     }
 }
@@ -164,7 +178,34 @@ mod tests {
         assert_eq!(config.headers, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         assert_eq!(config.connect_timeout, Duration::from_secs(5));
         assert_eq!(config.request_timeout, Duration::from_secs(5));
-        assert_eq!((config.pool_size, config.sink), (32, SinkConfig::default()));
+        assert_eq!((config.pool_size, config.sink), (1, SinkConfig::default()));
+    }
+
+    #[test]
+    fn what_is_said_is_taken() {
+        let config = read(&json!({
+            "url": "http://h/p", "connect_timeout": 0.5, "request_timeout": 7, "pool_size": 4,
+            "queue_batch_items": 8, "queue_linger": "20ms", "queue_memory_bytes": "1MB",
+            "queue_disk_bytes": "2MB", "queue_seg_bytes": "256KB", "queue_max_age": "1h",
+            "retry_interval": "100ms", "retry_interval_max": "2s",
+        }))
+        .unwrap();
+        assert_eq!(config.connect_timeout, Duration::from_millis(500));
+        assert_eq!((config.request_timeout, config.pool_size), (Duration::from_secs(7), 4));
+        let expected = SinkConfig {
+            folder: None,
+            spills: true,
+            memory_bytes_max: 1 << 20,
+            disk_bytes_max: 2 << 20,
+            segment_bytes: 256 << 10,
+            age_max: Duration::from_secs(3600),
+            batch_items_max: 8,
+            batch_bytes_max: 256 << 10,
+            linger: Duration::from_millis(20),
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(2),
+        };
+        assert_eq!(config.sink, expected);
     }
 
     #[test]
@@ -180,7 +221,20 @@ mod tests {
             (json!({"url": "http://h", "headers": {"Content-Length": "1"}}), "set by the broker"),
             (json!({"url": "http://h", "connect_timeout": 0}), "connect_timeout"),
             (json!({"url": "http://h", "certfile": "c.pem"}), "certfile needs keyfile"),
-            (json!({"url": "http://h", "queue_disk_bytes": "much"}), "queue_disk_bytes"),
+            (json!({"url": "http://h", "queue_disk_bytes": "much"}), "queue_disk_bytes: a size"),
+            (json!({"url": "http://h", "queue_max_age": "0s"}), "queue_max_age: a duration"),
+            (json!({"url": "http://h", "queue_linger": "2h"}), "queue_linger: a duration such"),
+            (json!({"url": "http://h", "queue_linger": 1}), "queue_linger}}: a string"),
+            (json!({"url": "http://h", "queue_batch_items": 0}), "a number from 1 to 4096"),
+            (json!({"url": "http://h", "pool_size": 0}), "pool_size}}: a number from 1 to 1024"),
+            (json!({"url": "http://h", "retry_interval": "0ms"}), "retry_interval: a duration"),
+            (json!({"url": "http://h", "retry_interval": "soon"}), "retry_interval: a duration"),
+            (json!({"url": "http://h", "retry_interval_max": "2d"}), "retry_interval_max: a"),
+            (
+                json!({"url": "http://h", "retry_interval": "2s", "retry_interval_max": "1s"}),
+                "retry_interval: more than retry_interval_max",
+            ),
+            (json!({"url": "http://h", "request_timeout": 3601}), "request_timeout"),
         ] {
             let error = read(&config).unwrap_err();
             assert!(error.contains(expected), "{config}: {error}");

@@ -1,5 +1,7 @@
 //! Tests of web hooks against Python's HTTP server, which is killed and comes back.
 
+mod pool;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -269,15 +271,19 @@ fn an_answer_in_two_parts_costs_no_wait() {
 }
 
 #[test]
-fn get_has_no_body() {
-    let world = World::new();
-    let server = world.start(0, "");
-    let url = format!("http://127.0.0.1:{}/x", server.port);
-    let sink = world.open(&json!({"url": url, "method": "GET"}), AddressRules::default());
-    push(&sink, "not sent");
-    wait_until("it", || sink.status().delivered == 1);
-    let requests = world.requests();
-    assert_eq!((&requests[0]["method"], &requests[0]["body"]), (&json!("GET"), &json!("")));
+fn each_method_is_sent_and_two_have_no_body() {
+    for (method, body) in [("GET", ""), ("DELETE", ""), ("PUT", "body"), ("POST", "body")] {
+        let world = World::new();
+        let server = world.start(0, "");
+        let url = format!("http://127.0.0.1:{}/x", server.port);
+        let sink = world.open(&json!({"url": url, "method": method}), AddressRules::default());
+        push(&sink, "body");
+        wait_until("it", || sink.status().delivered == 1);
+        let requests = world.requests();
+        assert_eq!((&requests[0]["method"], &requests[0]["body"]), (&json!(method), &json!(body)));
+        let has_type = requests[0]["headers"].get("content-type").is_some();
+        assert_eq!(has_type, !body.is_empty(), "{method}");
+    }
 }
 
 #[test]

@@ -297,7 +297,7 @@ fn a_batch_waits_for_more_no_longer_than_asked() {
     let linger = Duration::from_millis(50);
     let buffer = Buffer::new(SinkConfig { folder: None, linger, ..config() }, None);
     push(&buffer, 0..1, 1);
-    assert_eq!(buffer.take(T0), Taken::Lingers(T0 + 50));
+    assert_eq!(buffer.take(T0), Taken::Lingers(T0 + 50, 1));
     assert_eq!(take(&buffer, T0 + 50), [0]);
     push(&buffer, 1..4, 1);
     assert_eq!(take(&buffer, T0 + 1), [0, 1, 2, 3], "it is full");

@@ -38,6 +38,10 @@ impl Remote for Script {
 
 fn worker(script: &Script, n: u8) -> (Worker, Arc<Buffer>, Arc<Fate>) {
     let config = SinkConfig { batch_items_max: 2, ..SinkConfig::default() };
+    worker_of(config, script, n)
+}
+
+fn worker_of(config: SinkConfig, script: &Script, n: u8) -> (Worker, Arc<Buffer>, Arc<Fate>) {
     let buffer = Arc::new(Buffer::new(config, None));
     (0..n).for_each(|id| buffer.push(Owner(0), Bytes::from(vec![id]), 0).unwrap());
     let fate = Arc::new(Fate::default());
@@ -128,4 +132,20 @@ fn a_panic_is_a_failure_like_others() {
     assert_eq!(fate.now().last_error.as_deref(), Some("the resource has a fault"));
     assert_eq!(worker.step(at(pause.as_millis() as u64)), Next::Again);
     assert_eq!(buffer.counters.delivered(), 1);
+}
+
+#[test]
+fn a_batch_that_lingers_goes_when_it_is_full_or_its_time_is_over() {
+    let script = Script::default();
+    let linger = Duration::from_secs(60);
+    let config = SinkConfig { batch_items_max: 2, linger, ..SinkConfig::default() };
+    let (mut worker, buffer, _) = worker_of(config, &script, 1);
+    assert_eq!(worker.step(at(0)), Next::Arrival(1, Some(linger)));
+    buffer.push(Owner(0), Bytes::from_static(&[1]), 10).unwrap();
+    assert_eq!(worker.step(at(10)), Next::Again);
+    assert_eq!(*script.seen.lock(), [vec![0, 1]]);
+    buffer.push(Owner(0), Bytes::from_static(&[2]), 20).unwrap();
+    assert_eq!(worker.step(at(20)), Next::Arrival(3, Some(linger)));
+    assert_eq!(worker.step(at(60_020)), Next::Again);
+    assert_eq!(script.seen.lock()[1], [2]);
 }
