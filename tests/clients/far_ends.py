@@ -14,9 +14,10 @@ MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
 class HookServer:
-    """`hook_server.py`; it keeps its port and its file over a restart."""
+    """`hook_server.py`; it keeps its port and its file over a restart. With a `ca` it asks for certificates."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, ca=None):
+        self.tls = [ca.crt("server"), ca.key("server"), ca.crt("ca")] if ca else []
         self.file = folder / "requests"
         self.file.touch()
         self.port = 0
@@ -25,7 +26,10 @@ class HookServer:
     def start(self):
         program = Path(__file__).with_name("hook_server.py")
         self.process = subprocess.Popen(
-            [sys.executable, program, str(self.port), self.file], stdout=subprocess.PIPE, text=True
+            [sys.executable, program, str(self.port), self.file, *self.tls],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if self.tls else None,
+            text=True,
         )
         self.port = int(Lines(self.process.stdout).expect(r"^(\d+)$").group(1))
 
@@ -35,7 +39,7 @@ class HookServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}/hook"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/hook"
 
     def requests(self):
         """All so far; a line that was being written when it was killed is none."""
@@ -47,15 +51,18 @@ class HookServer:
 
 
 class FarBroker:
-    """A mosquitto with a store; it keeps its port and its sessions over a restart."""
+    """A mosquitto with a store; it keeps its port and its sessions over a restart. With a `ca` it asks for certificates."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, ca=None):
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.config = folder / "mosquitto.conf"
+        tls = ""
+        if ca:
+            tls = f"cafile {ca.crt('ca')}\ncertfile {ca.crt('server')}\nkeyfile {ca.key('server')}\nrequire_certificate true\n"
         self.config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{tls}"
             # Else it gives root's rights up, and with them the folder.
             f"user {getpass.getuser()}\npersistence true\npersistence_location {folder}/\nmax_queued_messages 0\n"
         )

@@ -1,10 +1,12 @@
 """An HTTP server for web hooks: what it is sent becomes lines of a file, on disk before it answers.
 
-Run as `hook_server.py PORT FILE`; it prints the port that it listens on.
+Run as `hook_server.py PORT FILE`; it prints the port that it listens on. With `CERT KEY CA` behind, it speaks TLS and
+lets in whom that authority has signed.
 """
 
 import json
 import os
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +22,9 @@ class Handler(BaseHTTPRequestHandler):
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "body": body.decode(),
         }
+        if len(sys.argv) > 3:
+            subject = self.connection.getpeercert()["subject"]
+            shown["peer"] = dict(pair for pairs in subject for pair in pairs)["commonName"]
         with open(sys.argv[2], "a") as file:
             file.write(json.dumps(shown) + "\n")
             file.flush()
@@ -37,5 +42,12 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    if len(sys.argv) > 3:
+        cert, key, ca = sys.argv[3:]
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(cert, key)
+        # The handshake is the request's thread's, else one client that is refused would end the server.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     print(server.server_address[1], flush=True)
     server.serve_forever()

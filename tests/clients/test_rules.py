@@ -289,3 +289,56 @@ def test_a_bridge_goes_on_when_the_other_broker_is_back(broker, api, far, mosqui
         found.append(json.loads(payload)["n"])
     assert all_in_order(found, 200)
     assert counts(api, path)["dropped"] == 0
+
+
+def tls_of(ca, name=None):
+    """Keys of a resource that trusts the authority, and shows the certificate of that name."""
+    keys = {"cacertfile": str(ca.crt("ca"))}
+    if name:
+        keys |= {"certfile": str(ca.crt(name)), "keyfile": str(ca.key(name))}
+    return keys
+
+
+def test_a_web_hook_shows_its_certificate(broker, api, tmp_path, ca):
+    hook = HookServer(tmp_path, ca)
+    try:
+        resource = make_web_hook(api, hook.url, retry_interval="50ms", **tls_of(ca))
+        rule = ('SELECT payload.n AS n FROM "numbers"', "web_hook:publish_action")
+        path = make_rule(api, *rule, {"$resource": resource}, "message.publish")
+        publish_numbers(broker, range(3))
+        wait_until(lambda: counts(api, path)["retried"], "without one nothing is taken")
+        assert hook.requests() == []
+        # Signed by somebody else.
+        make_web_hook(api, hook.url, retry_interval="50ms", **tls_of(ca, "stranger"))
+        wait_until(lambda: counts(api, path)["retried"], "nor with that of a stranger")
+        assert hook.requests() == []
+        make_web_hook(api, hook.url, **tls_of(ca, "alice"))
+        wait_until(lambda: len(hook.requests()) == 3, "all are there")
+        assert {request["peer"] for request in hook.requests()} == {"alice"}
+        assert numbers_of(hook.bodies()) == [0, 1, 2]
+    finally:
+        hook.kill()
+
+
+def test_a_bridge_shows_its_certificate(broker, api, tmp_path, ca):
+    far = FarBroker(tmp_path, ca)
+    try:
+        config = {"bridge_name": "b", "address": f"127.0.0.1:{far.port}", "mountpoint": "from/", "ssl": "on"}
+
+        def test(**tls):
+            return api.post("/resources", test=True, name="b", type="bridge_mqtt", config={**config, **tls})
+
+        test(**tls_of(ca)).refused(400)
+        test(**tls_of(ca, "stranger")).refused(400)
+        # An authority that has not signed the broker's.
+        test(**{**tls_of(ca, "alice"), "cacertfile": str(ca.crt("stranger"))}).refused(400)
+        test(**tls_of(ca, "alice")).done()
+        config |= tls_of(ca, "alice")
+        made = api.post("/resources", name="b", type="bridge_mqtt", config=config).done()["data"]
+        rule = ('SELECT payload.n AS n FROM "numbers"', "data_to_mqtt_broker")
+        path = make_rule(api, *rule, {"$resource": made["id"]})
+        publish_numbers(broker, range(3))
+        wait_until(lambda: counts(api, path)["success"] == 3, "all are acknowledged")
+        assert api.get(f"/resource_status/{segment(made['id'])}")["is_alive"] is True
+    finally:
+        far.stop()
