@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use broker_core::{Distribution, Latency, Metric};
+use broker_rules::{DropReason, SinkStatus};
 
 use crate::api::Api;
 use crate::api::store::stats;
@@ -349,6 +350,38 @@ fn rules(api: &Api, out: &mut Exposition) {
     let results = [("success", totals.success), ("failure", totals.failed)];
     let results = results.map(|(result, n)| (Some(("result", result.to_owned())), n as f64));
     out.family("mqtt_rule_actions_total", "counter", "Actions of rules.", results);
+    buffers(&api.rules.sink_totals(), out);
+}
+
+/// Of all resources together: an operator may have as many as he likes.
+fn buffers(all: &SinkStatus, out: &mut Exposition) {
+    let of = |name: &str| format!("mqtt_rule_resource_{name}");
+    for (name, help, n) in [
+        ("delivered_total", "Messages and events that resources have delivered.", all.delivered),
+        ("retried_total", "Attempts to deliver that failed and were repeated.", all.retried),
+    ] {
+        out.family(&of(name), "counter", help, [(None, n as f64)]);
+    }
+    let dropped = DropReason::ALL.map(|reason| {
+        let n = all.dropped.iter().find(|(of, _)| *of == reason).map_or(0, |(_, n)| *n);
+        (Some(("reason", reason.name().to_owned())), n as f64)
+    });
+    let help = "Messages and events for resources that were dropped.";
+    out.family(&of("dropped_total"), "counter", help, dropped);
+    let held = &all.held;
+    for (name, help, memory, disk) in [
+        (
+            "held",
+            "Messages and events that wait for resources.",
+            held.memory_items,
+            held.disk_items,
+        ),
+        ("held_bytes", "Bytes of what waits for resources.", held.memory_bytes, held.disk_bytes),
+    ] {
+        let places = [("memory", memory), ("disk", disk)];
+        let places = places.map(|(place, n)| (Some(("place", place.to_owned())), n as f64));
+        out.family(&of(name), "gauge", help, places);
+    }
 }
 
 fn process(api: &Api, out: &mut Exposition) {

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::params::ParamSpec;
 use crate::row::Row;
+use crate::sink::SinkStatus;
 use crate::value::Map;
 
 /// A kind of action, by a name that rules give.
@@ -94,6 +95,7 @@ pub struct ActionError(pub String);
 /// What has become of the runs of an action.
 #[derive(Debug, Default)]
 pub struct ActionCounters {
+    queued: AtomicU64,
     success: AtomicU64,
     failed: AtomicU64,
     retried: AtomicU64,
@@ -111,9 +113,16 @@ pub struct ActionCounts {
     pub retried: u64,
     /// Given up because too much waited, or for too long; not among those that failed.
     pub dropped: u64,
+    /// Handed over to the resource, which has yet to do them.
+    pub waiting: u64,
 }
 
 impl ActionCounters {
+    /// One was handed over; what becomes of it is counted below.
+    pub(crate) fn add_queued(&self) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// `n` are done.
     pub fn add_success(&self, n: u64) {
         self.success.fetch_add(n, Ordering::Relaxed);
@@ -138,12 +147,11 @@ impl ActionCounters {
     #[must_use]
     pub fn counts(&self) -> ActionCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        ActionCounts {
-            success: read(&self.success),
-            failed: read(&self.failed),
-            retried: read(&self.retried),
-            dropped: read(&self.dropped),
-        }
+        // Done may be counted before handed over.
+        let (success, failed, dropped) =
+            (read(&self.success), read(&self.failed), read(&self.dropped));
+        let waiting = read(&self.queued).saturating_sub(success + failed + dropped);
+        ActionCounts { success, failed, retried: read(&self.retried), dropped, waiting }
     }
 }
 
@@ -183,6 +191,10 @@ pub trait Resource: Any + Send + Sync {
     /// The same for one that is deleted: what waits is forgotten.
     fn discard(&self) {
         self.stop();
+    }
+    /// What its buffer has done and holds, if it has one.
+    fn status(&self) -> Option<SinkStatus> {
+        None
     }
 }
 

@@ -76,14 +76,6 @@ impl ResourceType for BridgeType {
     }
 }
 
-impl Bridge {
-    /// What its buffer has done and is doing.
-    #[must_use]
-    pub fn status(&self) -> SinkStatus {
-        self.sink.status()
-    }
-}
-
 impl Resource for Bridge {
     fn is_alive(&self) -> bool {
         self.is_connected.load(Ordering::Relaxed)
@@ -101,6 +93,10 @@ impl Resource for Bridge {
     fn stop(&self) {
         self.sink.close();
         self.is_connected.store(false, Ordering::Relaxed);
+    }
+
+    fn status(&self) -> Option<SinkStatus> {
+        Some(self.sink.status())
     }
 
     fn discard(&self) {

@@ -27,6 +27,7 @@ use crate::event::Sources;
 use crate::limits::Limits;
 use crate::params;
 use crate::select::{Compile, Select};
+use crate::sink::SinkStatus;
 pub use counters::{LastError, RuleCounts};
 use counters::{RuleCounters, SAMPLE_MS};
 pub use fault::EngineError;
@@ -89,6 +90,8 @@ struct State {
     sampled_ms: Option<u64>,
     /// What rules have counted that are gone.
     retired: Totals,
+    /// What buffers have done whose resources are gone, or were made again.
+    retired_sinks: SinkStatus,
     /// The most there have been.
     most: Most,
     /// No rule is in force.
@@ -150,7 +153,7 @@ impl RuleEngine {
         let id: Arc<str> = format!("{}:{place}", spec.name).into();
         let counters = Arc::default();
         let keep = Keep::rule(place, &spec)?;
-        let made = self.make(&state, &id, &spec, &counters)?;
+        let made = self.make(&state, &id, &spec, &counters, &[])?;
         let saved = keep.put(&self.broker, &id);
         let mut entry = Entry { id: Arc::clone(&id), spec, counters, made: Ok(made) };
         self.bring_into_force(&state, place, &mut entry);
@@ -173,7 +176,7 @@ impl RuleEngine {
         let (id, had_events) = (Arc::clone(&old.id), old.has_events());
         let counters = Arc::default();
         let keep = Keep::rule(place, &spec)?;
-        let made = self.make(&state, &id, &spec, &counters)?;
+        let made = self.make(&state, &id, &spec, &counters, &[])?;
         let saved = keep.put(&self.broker, &id);
         let mut entry = Entry { id, spec, counters, made: Ok(made) };
         // The new one is there before the old one goes, and counts alone while both are.
@@ -206,7 +209,8 @@ impl RuleEngine {
         for (place, spec) in kept::rules(&self.broker) {
             let id: Arc<str> = format!("{}:{place}", spec.name).into();
             let counters = Arc::default();
-            let made = self.make(&state, &id, &spec, &counters).map_err(|error| error.to_string());
+            let made =
+                self.make(&state, &id, &spec, &counters, &[]).map_err(|error| error.to_string());
             if let Err(reason) = &made {
                 log::warn!("rule disabled rule={id} {reason}");
             }
@@ -263,13 +267,14 @@ impl RuleEngine {
         self.follow_events(&mut state, have_events);
     }
 
-    /// Makes a rule that could be in force.
+    /// Makes a rule that could be in force. Its actions go on with the counters of `former` ones.
     fn make(
         &self,
         state: &State,
         id: &Arc<str>,
         spec: &RuleSpec,
         counters: &Arc<RuleCounters>,
+        former: &[Bound],
     ) -> Result<Made, EngineError> {
         let (select, sources) = self.compile(spec.hook.as_deref(), &spec.rawsql)?;
         let unknown = sources.unknown(select.columns());
@@ -284,8 +289,7 @@ impl RuleEngine {
         if n_actions > self.options.max_actions {
             return Err(EngineError::bad("too many actions"));
         }
-        let bind = |action: &ActionSpec| self.bind(state, id, action);
-        let actions = spec.actions.iter().map(bind).collect::<Result<_, _>>()?;
+        let actions = self.bind_all(state, id, &spec.actions, former)?;
         let running = Arc::new(Running {
             id: Arc::clone(id),
             select,
@@ -311,11 +315,23 @@ impl RuleEngine {
         Ok((select, sources))
     }
 
+    fn bind_all(
+        &self,
+        state: &State,
+        rule: &Arc<str>,
+        specs: &[ActionSpec],
+        former: &[Bound],
+    ) -> Result<Vec<Bound>, EngineError> {
+        let bind = |(at, spec)| self.bind(state, rule, spec, former.get(at));
+        specs.iter().enumerate().map(bind).collect()
+    }
+
     fn bind(
         &self,
         state: &State,
         rule: &Arc<str>,
         spec: &ActionSpec,
+        former: Option<&Bound>,
     ) -> Result<Bound, EngineError> {
         let kind = self.catalogue.action(&spec.name);
         let kind = kind.ok_or_else(|| EngineError::NoAction(spec.name.clone()))?;
@@ -325,7 +341,8 @@ impl RuleEngine {
             Some(Json::String(id)) => Some(state.resources.running(id)?),
             Some(_) => return Err(EngineError::bad("{invalid_data_type,{string,$resource}}")),
         };
-        let counters = Arc::<ActionCounters>::default();
+        let counters: Arc<ActionCounters> =
+            former.map(|former| Arc::clone(&former.counters)).unwrap_or_default();
         let setup = Setup {
             rule,
             params: &spec.params,
@@ -335,8 +352,8 @@ impl RuleEngine {
         };
         let action = kind.create(setup);
         let action = action.map_err(|error| EngineError::bad(format!("{}: {error}", spec.name)))?;
-        let bind = |fallback: &ActionSpec| self.bind(state, rule, fallback);
-        let fallbacks = spec.fallbacks.iter().map(bind).collect::<Result<_, _>>()?;
+        let former = former.map_or(&[][..], |former| &former.fallbacks);
+        let fallbacks = self.bind_all(state, rule, &spec.fallbacks, former)?;
         Ok(Bound { name: kind.name(), action, counters, fallbacks })
     }
 

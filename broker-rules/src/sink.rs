@@ -63,6 +63,23 @@ pub struct SinkStatus {
     pub last_error: Option<String>,
 }
 
+impl SinkStatus {
+    /// Adds what another one has done and holds.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.pushed += other.pushed;
+        self.delivered += other.delivered;
+        self.retried += other.retried;
+        if self.dropped.is_empty() {
+            self.dropped = DropReason::ALL.map(|reason| (reason, 0)).into();
+        }
+        self.dropped.iter_mut().zip(&other.dropped).for_each(|((_, n), (_, more))| *n += more);
+        self.held.memory_items += other.held.memory_items;
+        self.held.memory_bytes += other.held.memory_bytes;
+        self.held.disk_items += other.held.disk_items;
+        self.held.disk_bytes += other.held.disk_bytes;
+    }
+}
+
 /// A bounded buffer in front of something remote, with two threads: one delivers, one writes to disk.
 pub struct RemoteSink {
     shared: Arc<Shared>,

@@ -83,12 +83,6 @@ impl ResourceType for WebHookType {
 }
 
 impl WebHook {
-    /// What its buffer has done and is doing.
-    #[must_use]
-    pub fn status(&self) -> SinkStatus {
-        self.sink.status()
-    }
-
     fn probe(&self) -> Result<(), String> {
         let result = self.target.probe(&self.addresses);
         *self.probed.lock() = Some((Instant::now(), result.is_ok()));
@@ -113,6 +107,10 @@ impl Resource for WebHook {
 
     fn stop(&self) {
         self.sink.close();
+    }
+
+    fn status(&self) -> Option<SinkStatus> {
+        Some(self.sink.status())
     }
 
     fn discard(&self) {

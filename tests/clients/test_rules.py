@@ -1,6 +1,7 @@
 """Rules over the management API, with real clients on one side and a real HTTP server or broker on the other."""
 
 import json
+import re
 import socket
 import threading
 
@@ -64,6 +65,19 @@ def counts(api, path):
     return api.get(path)["actions"][0]["metrics"][0]
 
 
+def status_of(api, resource):
+    """Whether a resource is alive, and what its buffer has done and holds."""
+    status = api.get(f"/resource_status/{segment(resource)}")
+    return status["is_alive"], status["metrics"][0]
+
+
+def exposed(api, name):
+    """Samples of one family of `GET /metrics`, by what stands between the braces."""
+    text = api.request("GET", "/metrics", base="").text
+    found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.M)
+    return {label: float(value) for label, value in found}
+
+
 def publish_numbers(broker, numbers, topic="numbers"):
     """One message with each number, acknowledged, one after the other."""
     lines = "".join(f'{{"n": {n}}}\n' for n in numbers)
@@ -111,12 +125,13 @@ def test_messages_wait_for_a_server_that_is_killed(broker, api, hook):
     assert first["headers"]["content-type"] == "application/json"
     assert first["headers"]["x-token"] == "s3cret"
     assert json.loads(first["body"]) == {"n": 0, "topic": "numbers"}
-    assert api.get(f"/resource_status/{segment(resource)}") == {"is_alive": True}
+    assert status_of(api, resource)[0]
 
     hook.kill()
     publish_numbers(broker, range(100, 400))
     api.post(f"/resources/{segment(resource)}").refused(400)
-    assert api.get(f"/resource_status/{segment(resource)}") == {"is_alive": False}
+    is_alive, buffer = status_of(api, resource)
+    assert not is_alive and buffer["is_up"] is False and buffer["last_error"]
     assert counts(api, path)["success"] == 100
     hook.start()
     assert api.post(f"/resources/{segment(resource)}").done() == {"code": 0}
@@ -184,8 +199,11 @@ def test_a_resource_that_is_changed_loses_nothing(broker, api, hook, paho, disk_
     wait_until(lambda: len(set(numbers_of(hook.bodies()))) == n, "all are there")
     assert all_in_order(numbers_of(hook.bodies()), n)
     assert hook.requests()[-1]["headers"]["x-change"] == "3"
-    shown = api.get(path)
-    assert (shown["metrics"][0]["matched"], shown["actions"][0]["metrics"][0]["failed"]) == (n, 0)
+    wait_until(lambda: counts(api, path)["success"] == n, "the action counts them all")
+    assert api.get(path)["metrics"][0]["matched"] == n
+    assert counts(api, path)["failed"] == counts(api, path)["dropped"] == counts(api, path)["waiting"] == 0
+    # What the buffers before have done is still told of.
+    assert exposed(api, "mqtt_rule_resource_delivered_total")[""] == n
 
 
 def test_a_resource_that_is_deleted_and_made_again_begins_anew(broker, api, hook):
@@ -221,6 +239,24 @@ def test_what_is_lost_is_counted_and_an_alarm(broker, api, hook):
 
     alarm = wait_until(lambda: alarms().get("resource_drops/web_hook:w"), "an alarm")
     assert alarm["severity"] == "error"
+
+    def told():
+        """All of them are dropped or wait, by all that tells of it."""
+        of, (_, buffer) = counts(api, path), status_of(api, resource)
+        n, held = buffer["dropped"]["full"], buffer["memory"]
+        assert sum(buffer["dropped"].values()) == n and buffer["disk"] == {"items": 0, "bytes": 0}
+        dropped = exposed(api, "mqtt_rule_resource_dropped_total")
+        return (
+            n + held["items"] == buffer["pushed"] == 100
+            and (of["dropped"], of["waiting"]) == (n, held["items"])
+            and held["bytes"] > 4096 * held["items"]
+            and dropped == {f'reason="{reason}"': of for reason, of in buffer["dropped"].items()}
+            and exposed(api, "mqtt_rule_resource_held")['place="memory"'] == held["items"]
+            and exposed(api, "mqtt_rule_resource_held_bytes")['place="memory"'] == held["bytes"]
+            and exposed(api, "mqtt_rule_resource_retried_total")[""] >= buffer["retried"] > 0
+        )
+
+    wait_until(told, "the counts agree")
     hook.start()
     api.post(f"/resources/{segment(resource)}").done()
 
@@ -275,7 +311,7 @@ def test_a_bridge_goes_on_when_the_other_broker_is_back(broker, api, far, mosqui
     mosquitto_sub(*session).disconnect()
     publish_numbers(broker, range(50))
     wait_until(lambda: counts(api, path)["success"] == 50, "all are acknowledged")
-    assert api.get(f"/resource_status/{segment(made['id'])}") == {"is_alive": True}
+    assert status_of(api, made["id"])[0]
     far.stop()
     publish_numbers(broker, range(50, 200))
     far.start()
@@ -310,7 +346,7 @@ def test_a_web_hook_shows_its_certificate(broker, api, tmp_path, ca):
         assert hook.requests() == []
         # Signed by somebody else.
         make_web_hook(api, hook.url, retry_interval="50ms", **tls_of(ca, "stranger"))
-        wait_until(lambda: counts(api, path)["retried"], "nor with that of a stranger")
+        wait_until(lambda: status_of(api, resource)[1]["retried"], "nor with that of a stranger")
         assert hook.requests() == []
         make_web_hook(api, hook.url, **tls_of(ca, "alice"))
         wait_until(lambda: len(hook.requests()) == 3, "all are there")
@@ -339,6 +375,6 @@ def test_a_bridge_shows_its_certificate(broker, api, tmp_path, ca):
         path = make_rule(api, *rule, {"$resource": made["id"]})
         publish_numbers(broker, range(3))
         wait_until(lambda: counts(api, path)["success"] == 3, "all are acknowledged")
-        assert api.get(f"/resource_status/{segment(made['id'])}")["is_alive"] is True
+        assert status_of(api, made["id"])[0]
     finally:
         far.stop()

@@ -191,7 +191,31 @@ fn status(context: &mut Context, id: &str) -> Result<()> {
     let is_alive = status.first().and_then(|row| row.flag("is_alive")) == Some(true);
     let word = if is_alive { "alive" } else { "not alive" };
     let emqx = format!("is_alive: {is_alive}");
-    context.printer.done(data.as_deref(), &format!("'{id}' is {word}"), &emqx)
+    let metrics = status.first().and_then(|row| row.value("metrics"));
+    let metrics = metrics.and_then(Value::as_array).into_iter().flatten();
+    let text = metrics.fold(format!("'{id}' is {word}"), |text, of| text + "\n" + &buffer(of));
+    context.printer.done(data.as_deref(), &text, &emqx)
+}
+
+/// What the buffer of a node has done and holds.
+fn buffer(of: &Value) -> String {
+    let n = |value: &Value| value.as_u64().unwrap_or_default();
+    let places = ["memory", "disk"].map(|place| (n(&of[place]["items"]), n(&of[place]["bytes"])));
+    let [(in_memory, memory_bytes), (on_disk, disk_bytes)] = places;
+    let dropped = of["dropped"].as_object().into_iter().flatten();
+    let dropped: Vec<_> = dropped.map(|(reason, value)| (reason, n(value))).collect();
+    let reasons = dropped.iter().filter(|(_, n)| *n > 0);
+    let reasons: Vec<_> = reasons.map(|(reason, n)| format!("{reason} {n}")).collect();
+    let reasons =
+        if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let all: u64 = dropped.iter().map(|(_, n)| n).sum();
+    let (node, delivered, retried) = (plain(&of["node"]), n(&of["delivered"]), n(&of["retried"]));
+    let error =
+        of["last_error"].as_str().map(|it| format!(", last error: {it}")).unwrap_or_default();
+    format!(
+        "{node}: delivered {delivered}, retried {retried}, dropped {all}{reasons}, waiting {in_memory} in memory \
+         ({memory_bytes} bytes) and {on_disk} on disk ({disk_bytes} bytes){error}"
+    )
 }
 
 /// Here the API says of an unknown resource that the arguments are bad.
@@ -236,4 +260,23 @@ fn type_line(row: &Row) -> String {
         term(row.value("params").unwrap_or(&Value::Null), Keys::Atoms),
         row.raw("description"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_a_line() {
+        let of = json!({
+            "node": "n", "pushed": 9, "delivered": 2, "retried": 3,
+            "dropped": {"closed": 0, "expired": 1, "full": 4}, "memory": {"items": 1, "bytes": 70},
+            "disk": {"items": 5, "bytes": 350}, "is_up": false, "last_error": "HTTP status 503",
+        });
+        assert_eq!(
+            buffer(&of),
+            "n: delivered 2, retried 3, dropped 5 (expired 1, full 4), waiting 1 in memory (70 bytes) \
+             and 5 on disk (350 bytes), last error: HTTP status 503"
+        );
+    }
 }

@@ -1,12 +1,10 @@
 //! `resources`: what actions of rules are bound to, and whether it is there.
 
 use broker_rules::engine::ResourceSpec;
-use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 use super::Api;
-use super::rule_shapes::{NewResource, Resource};
+use super::rule_shapes::{NewResource, Resource, ResourceStatus};
 use super::rules::{PLUGIN, is_test, not_found, now_ns};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
@@ -33,7 +31,7 @@ pub(crate) const ROUTES: &[Route] = &[
     get("get_resource_status", "/resource_status/:id", "Get status of a resource", status)
         .of_plugin(PLUGIN)
         .waits()
-        .answers::<Status>(),
+        .answers::<ResourceStatus>(),
     post("start_resource", "/resources/:id", "Start a resource", |api, request| {
         api.rules.start_resource(request.segment("id"))?;
         Reply::ok()
@@ -42,13 +40,6 @@ pub(crate) const ROUTES: &[Route] = &[
     .waits(),
     delete("delete_resource", "/resources/:id", "Delete a resource", remove).of_plugin(PLUGIN),
 ];
-
-/// How a resource is.
-#[derive(Serialize, ToSchema)]
-struct Status {
-    /// It could do its work.
-    is_alive: bool,
-}
 
 fn create(api: &Api, request: &Request) -> Answer {
     let body: Map<String, Value> = request.body()?;
@@ -67,8 +58,7 @@ fn show(api: &Api, id: &str) -> Answer {
 }
 
 fn status(api: &Api, request: &Request) -> Answer {
-    let is_alive = api.rules.is_alive(request.segment("id"))?;
-    Reply::data(Status { is_alive })
+    Reply::data(api.rules.resource_status(request.segment("id"))?)
 }
 
 fn remove(api: &Api, request: &Request) -> Answer {

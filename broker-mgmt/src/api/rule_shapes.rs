@@ -125,6 +125,8 @@ struct ActionCounts {
     retried: u64,
     /// Given up because too much waited for the resource, or for too long.
     dropped: u64,
+    /// Handed over to the resource, which has yet to do them.
+    waiting: u64,
 }
 
 /// The last failure of a rule.
@@ -181,6 +183,41 @@ pub(super) struct Resource {
     /// Why there is nothing of it, if it could not be made.
     #[schema(required = false, nullable = false)]
     reason: String,
+}
+
+/// How a resource is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ResourceStatus {
+    /// It could do its work.
+    is_alive: bool,
+    /// What its buffer has done and holds, one for each node; not there for a resource without one.
+    #[schema(required = false, nullable = false)]
+    metrics: Vec<BufferCounts>,
+}
+
+/// What the buffer of a resource has done on a node since it was made, and holds.
+#[derive(Serialize, ToSchema)]
+struct BufferCounts {
+    node: String,
+    pushed: u64,
+    delivered: u64,
+    /// Attempts that failed and were or will be repeated.
+    retried: u64,
+    /// By reason.
+    dropped: BTreeMap<String, u64>,
+    /// What is on its way among it.
+    memory: HeldCounts,
+    disk: HeldCounts,
+    /// Whether the last attempt succeeded; null before the first.
+    is_up: Option<bool>,
+    last_error: Option<String>,
+}
+
+/// What waits in one place.
+#[derive(Serialize, ToSchema)]
+struct HeldCounts {
+    items: u64,
+    bytes: u64,
 }
 
 /// A kind of resource.

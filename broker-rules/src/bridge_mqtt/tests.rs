@@ -117,7 +117,7 @@ fn push(bridge: &Bridge, topic: &str, payload: &str, retain: bool) {
 }
 
 fn dropped(bridge: &Bridge) -> Vec<(DropReason, u64)> {
-    bridge.status().dropped.into_iter().filter(|(_, n)| *n > 0).collect()
+    bridge.sink.status().dropped.into_iter().filter(|(_, n)| *n > 0).collect()
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_broker_that_goes_and_comes_back_gets_everything_in_order() {
         assert_eq!(seen, (0..1500).collect::<Vec<_>>(), "{version}");
         assert!(bridge.is_alive());
         assert_eq!(dropped(&bridge), []);
-        wait_until("all acknowledgements", || bridge.status().held.memory_items == 0);
+        wait_until("all acknowledgements", || bridge.sink.status().held.memory_items == 0);
         bridge.stop();
         assert!(!bridge.is_alive());
         drop(subscriber);
@@ -169,7 +169,7 @@ fn each_version_forwards_and_keeps_retain() {
         config["proto_ver"] = version.into();
         let bridge = try_create(&config, None).unwrap();
         push(&bridge, "kept", version, true);
-        wait_until("it", || bridge.status().delivered == 1);
+        wait_until("it", || bridge.sink.status().delivered == 1);
         let subscriber = Subscriber::start(mosquitto.port, &[]);
         assert_eq!(subscriber.next(), format!("1 from/node1/kept {version}"));
     }
@@ -180,7 +180,7 @@ fn a_bridge_connects_without_a_message_and_notices_the_end() {
     let folder = TestFolder::new();
     let port = free_port();
     let bridge = try_create(&config(port), None).unwrap();
-    wait_until("a failure", || bridge.status().is_up == Some(false));
+    wait_until("a failure", || bridge.sink.status().is_up == Some(false));
     assert!(!bridge.is_alive());
     assert!(bridge.start().is_err());
     let mosquitto = Mosquitto::anonymous(folder.path(), port);
@@ -208,8 +208,8 @@ fn user_and_password_are_sent_and_never_told() {
     drop(bridge);
     config["password"] = "hidden-too".into();
     let bridge = try_create(&config, None).unwrap();
-    wait_until("a failure", || bridge.status().is_up == Some(false));
-    let error = bridge.status().last_error.unwrap();
+    wait_until("a failure", || bridge.sink.status().is_up == Some(false));
+    let error = bridge.sink.status().last_error.unwrap();
     assert!(error.contains("refuses") && !error.contains("hidden"), "{error}");
 }
 
@@ -227,15 +227,15 @@ fn tls_checks_the_certificate() {
     config["ssl"] = true.into();
     config["cacertfile"] = path("cert.pem").into();
     let bridge = try_create(&config, None).unwrap();
-    wait_until("a failure", || bridge.status().is_up == Some(false));
-    let error = bridge.status().last_error.unwrap();
+    wait_until("a failure", || bridge.sink.status().is_up == Some(false));
+    let error = bridge.sink.status().last_error.unwrap();
     assert!(error.contains("certificate"), "{error}");
     drop(bridge);
     config["address"] = format!("localhost:{}", mosquitto.port).into();
     config["ssl"] = "on".into();
     let bridge = try_create(&config, None).unwrap();
     push(&bridge, "t", "x", false);
-    wait_until("it", || bridge.status().delivered == 1);
+    wait_until("it", || bridge.sink.status().delivered == 1);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn what_can_never_be_sent_is_refused_and_the_rest_goes_on() {
     push(&bridge, "t", &"x".repeat(3000), false);
     push(&bridge, "t/#", "no topic", false);
     push(&bridge, "t", "last", false);
-    wait_until("the end", || bridge.status().delivered == 2);
+    wait_until("the end", || bridge.sink.status().delivered == 2);
     assert_eq!(dropped(&bridge), [(DropReason::Refused, 2)]);
 }
 

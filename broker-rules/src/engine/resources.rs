@@ -88,6 +88,7 @@ impl RuleEngine {
         self.rebind(&mut state, &id);
         if let Some(Held { resource: Ok(old), .. }) = old {
             old.stop();
+            state.retire_sink(&*old);
         }
         Ok((id, saved))
     }
@@ -119,6 +120,7 @@ impl RuleEngine {
         let saved = kept::remove_resource(&self.broker, id);
         if let Some(Held { resource: Ok(resource), .. }) = state.resources.0.remove(&created_ns) {
             resource.discard();
+            state.retire_sink(&*resource);
         }
         Ok(Some(saved))
     }
@@ -154,16 +156,30 @@ impl RuleEngine {
     /// # Errors
     /// There is no such resource.
     pub fn is_alive(&self, id: &str) -> Result<bool, EngineError> {
-        let resource = {
-            let state = self.state.lock();
-            let (_, held) =
-                state.resources.find(id).ok_or_else(|| EngineError::NoResource(id.to_owned()))?;
-            held.resource.clone()
-        };
-        Ok(resource.is_ok_and(|resource| resource.is_alive()))
+        Ok(self.resource_of(id)?.is_ok_and(|resource| resource.is_alive()))
     }
 
-    /// Makes the rules anew that use a resource; their counters go on, those of their actions begin anew.
+    /// How a resource is, as the API shows it: whether it could do its work and, if it has a buffer, what that has done
+    /// and holds.
+    ///
+    /// # Errors
+    /// There is no such resource.
+    pub fn resource_status(&self, id: &str) -> Result<Json, EngineError> {
+        let resource = self.resource_of(id)?;
+        // Not under the lock: it may take seconds.
+        let is_alive = resource.as_ref().is_ok_and(|resource| resource.is_alive());
+        let status = resource.ok().and_then(|resource| resource.status());
+        Ok(self.show_status(is_alive, status.as_ref()))
+    }
+
+    fn resource_of(&self, id: &str) -> Result<Result<Arc<dyn Resource>, String>, EngineError> {
+        let state = self.state.lock();
+        let (_, held) =
+            state.resources.find(id).ok_or_else(|| EngineError::NoResource(id.to_owned()))?;
+        Ok(held.resource.clone())
+    }
+
+    /// Makes the rules anew that use a resource; all counters go on.
     fn rebind(&self, state: &mut super::State, id: &str) {
         let users = state.rules.iter().filter(|(_, entry)| entry.uses(id));
         let places: Vec<_> = users.map(|(place, _)| *place).collect();
@@ -173,7 +189,9 @@ impl RuleEngine {
             have_events |= old.has_events();
             let (id, spec) = (Arc::clone(&old.id), old.spec.clone());
             let counters = Arc::clone(&old.counters);
-            let made = self.make(state, &id, &spec, &counters).map_err(|error| error.to_string());
+            let former = old.made.as_ref().map_or(&[][..], |made| &made.running.actions);
+            let made = self.make(state, &id, &spec, &counters, former);
+            let made = made.map_err(|error| error.to_string());
             let mut entry = Entry { id, spec, counters, made };
             if let Err(reason) = &entry.made {
                 log::warn!("rule disabled rule={} {reason}", entry.id);

@@ -180,7 +180,7 @@ impl Bound {
         let ended = ended.unwrap_or_else(|_| Err(ActionError("panicked".to_owned())));
         match ended {
             Ok(Progress::Done) => self.counters.add_success(1),
-            Ok(Progress::Queued) => {}
+            Ok(Progress::Queued) => self.counters.add_queued(),
             Err(error) => {
                 self.counters.add_failed(1);
                 return Err(error);

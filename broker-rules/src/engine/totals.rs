@@ -1,7 +1,11 @@
-//! Totals: how many rules and resources there are, and what all rules together have done.
+//! Totals: how many rules and resources there are, and what all of them together have done.
+
+use std::sync::Arc;
 
 use super::running::Bound;
 use super::{Entry, RuleEngine, State};
+use crate::action::Resource;
+use crate::sink::{Held, SinkStatus};
 
 /// What all rules have done since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +33,19 @@ impl RuleEngine {
         state.rules.values().fold(state.retired, |all, entry| all.with(entry))
     }
 
+    /// What the buffers of all resources have done since the start, and hold; what goes for one of them is left out.
+    #[must_use]
+    pub fn sink_totals(&self) -> SinkStatus {
+        let (resources, mut all) = {
+            let state = self.state.lock();
+            let resources = state.resources.0.values();
+            let made = resources.filter_map(|held| held.resource.as_ref().ok().map(Arc::clone));
+            (made.collect::<Vec<_>>(), state.retired_sinks.clone())
+        };
+        resources.iter().filter_map(|it| it.status()).for_each(|status| all.add(&status));
+        all
+    }
+
     /// How many rules there are.
     #[must_use]
     pub fn n_rules(&self) -> usize {
@@ -53,6 +70,13 @@ impl RuleEngine {
 }
 
 impl State {
+    /// Keeps the counts of a resource that is stopped.
+    pub(super) fn retire_sink(&mut self, resource: &dyn Resource) {
+        if let Some(status) = resource.status() {
+            self.retired_sinks.add(&SinkStatus { held: Held::default(), ..status });
+        }
+    }
+
     /// To be called when there is one more.
     pub(super) fn note_most(&mut self) {
         self.most.rules = self.most.rules.max(self.rules.len());

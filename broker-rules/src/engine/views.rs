@@ -1,5 +1,7 @@
 //! Rules, resources and their types as the API shows them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map as Object, Value as Json, json};
 
 use super::counters::RuleCounts;
@@ -10,6 +12,7 @@ use super::{Entry, RESOURCE, RuleEngine, State, secrets};
 use crate::action::{ActionType, ResourceType};
 use crate::event;
 use crate::params;
+use crate::sink::SinkStatus;
 
 use super::EngineError;
 
@@ -127,6 +130,26 @@ impl RuleEngine {
         })
     }
 
+    pub(super) fn show_status(&self, is_alive: bool, status: Option<&SinkStatus>) -> Json {
+        let mut shown = json!({ "is_alive": is_alive });
+        if let Some(status) = status {
+            let dropped = status.dropped.iter().map(|(reason, n)| (reason.name(), *n));
+            let held = &status.held;
+            shown["metrics"] = json!([{
+                "node": &*self.node,
+                "pushed": status.pushed,
+                "delivered": status.delivered,
+                "retried": status.retried,
+                "dropped": dropped.collect::<BTreeMap<_, _>>(),
+                "memory": { "items": held.memory_items, "bytes": held.memory_bytes },
+                "disk": { "items": held.disk_items, "bytes": held.disk_bytes },
+                "is_up": status.is_up,
+                "last_error": status.last_error,
+            }]);
+        }
+        shown
+    }
+
     fn show_actions(&self, state: &State, specs: &[ActionSpec], bound: &[Bound]) -> Vec<Json> {
         let show = |(at, spec): (usize, &ActionSpec)| {
             let bound = bound.get(at);
@@ -141,6 +164,7 @@ impl RuleEngine {
                     "failed": counts.failed,
                     "retried": counts.retried,
                     "dropped": counts.dropped,
+                    "waiting": counts.waiting,
                 }],
             });
             if !spec.fallbacks.is_empty() {

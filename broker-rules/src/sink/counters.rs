@@ -1,7 +1,8 @@
 //! Counters of one sink: what came, what became of it, and why something was dropped; and for each action the same.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -54,8 +55,9 @@ pub(super) struct Counters {
     dropped: [AtomicU64; DropReason::ALL.len()],
     /// In the upper half of an owner: items of an earlier run are nobody's.
     run: u32,
-    /// By the lower half of an owner.
-    owners: RwLock<Vec<Weak<ActionCounters>>>,
+    /// In the lower half: how many owners there have been.
+    n_owners: AtomicU32,
+    owners: RwLock<HashMap<Owner, Weak<ActionCounters>>>,
 }
 
 impl Counters {
@@ -66,24 +68,30 @@ impl Counters {
             retried: AtomicU64::new(0),
             dropped: Default::default(),
             run: RandomState::new().hash_one(0) as u32,
+            n_owners: AtomicU32::new(0),
             owners: RwLock::default(),
         }
     }
 
     /// From now on the items of this owner are counted there too.
     pub(super) fn add_owner(&self, counters: &Arc<ActionCounters>) -> Owner {
-        let mut owners = self.owners.write();
         // An operator would have to make more actions than a process can number.
-        let slot = owners.len() as u32;
-        owners.push(Arc::downgrade(counters));
-        Owner(u64::from(self.run) << 32 | u64::from(slot))
+        let slot = self.n_owners.fetch_add(1, Ordering::Relaxed);
+        let owner = Owner(u64::from(self.run) << 32 | u64::from(slot));
+        let mut owners = self.owners.write();
+        owners.retain(|_, counters| counters.strong_count() > 0);
+        owners.insert(owner, Arc::downgrade(counters));
+        owner
+    }
+
+    /// Takes over the owners of what another sink held.
+    pub(super) fn adopt(&self, former: &Self) {
+        let owners = former.owners.read();
+        self.owners.write().extend(owners.iter().map(|(owner, it)| (*owner, Weak::clone(it))));
     }
 
     fn owner(&self, owner: Owner) -> Option<Arc<ActionCounters>> {
-        if owner.0 >> 32 != u64::from(self.run) {
-            return None;
-        }
-        self.owners.read().get(owner.0 as u32 as usize)?.upgrade()
+        self.owners.read().get(&owner)?.upgrade()
     }
 
     pub(super) fn add_delivered(&self, owner: Owner) {

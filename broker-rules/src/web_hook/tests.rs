@@ -359,7 +359,7 @@ fn a_resource_is_alive_while_its_server_takes_connections() {
     assert!(resource.start().is_err());
     assert!(!resource.is_alive());
     let web_hook = resource.as_a::<WebHook>().unwrap();
-    assert_eq!(web_hook.status().pushed, 0);
+    assert_eq!(web_hook.sink.status().pushed, 0);
     resource.stop();
     let config = json!({"url": "http://h/", "certfile": "c"});
     assert!(kind.create("web_hook:w", config.as_object().unwrap()).is_err());
@@ -405,13 +405,13 @@ fn a_resource_that_is_made_again_takes_up_what_waits_and_one_that_is_deleted_for
     first.stop();
     push(&first.sink, "later");
     let n_held = |hook: &WebHook| {
-        let held = hook.status().held;
+        let held = hook.sink.status().held;
         held.memory_items + held.disk_items
     };
     wait_until("what waited", || n_held(&second) == 12);
     second.discard();
     let third = create();
-    wait_until("an attempt", || third.status().pushed == 0);
+    wait_until("an attempt", || third.sink.status().pushed == 0);
     assert_eq!(n_held(&third), 0);
     let folder = world.folder.path().join("web_hook%3aw");
     assert!(folder.is_dir());

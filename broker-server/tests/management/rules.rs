@@ -81,6 +81,8 @@ fn a_rule_runs_is_counted_and_outlives_the_process() {
         "mqtt_rules_matched_total 2",
         "mqtt_rule_actions_total{result=\"success\"} 2",
         "mqtt_rule_actions_total{result=\"failure\"} 0",
+        "mqtt_rule_resource_dropped_total{reason=\"full\"} 0",
+        "mqtt_rule_resource_held{place=\"disk\"} 0",
     ] {
         assert!(exposition.lines().any(|it| it == line), "{line}\n{exposition}");
     }

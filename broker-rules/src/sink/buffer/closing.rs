@@ -21,6 +21,7 @@ impl Buffer {
     /// # Errors
     /// Those of the file system; nothing is lost by them.
     pub(in crate::sink) fn hand_over(&self, heir: &Arc<Self>) -> io::Result<()> {
+        heir.counters.adopt(&self.counters);
         self.close_for(Some(heir))
     }
 

@@ -285,7 +285,7 @@ fn each_action_counts_its_own() {
     buffer.settle(1, Outcome::Dropped(DropReason::Refused));
     assert_eq!(
         counters[0].counts(),
-        ActionCounts { success: 2, failed: 1, retried: 1, dropped: n_full }
+        ActionCounts { success: 2, failed: 1, retried: 1, dropped: n_full, waiting: 0 }
     );
     assert_eq!(take(&buffer, T0 + 5_000), [] as [u64; 0]);
     assert_eq!(counters[0].counts().dropped, 400 - 3);

@@ -88,3 +88,20 @@ fn what_is_only_drained_is_not_written_to() {
     assert_eq!(dropped(&buffer), [(DropReason::Closed, n_held)]);
     assert_eq!(drain(&open(config(), &disk)), [4, 5, 6, 7]);
 }
+
+#[test]
+fn an_action_counts_what_the_heir_delivers_for_it() {
+    let disk = SharedDisk::default();
+    let (old, heir) = (open(config(), &disk), unopened(config(), &disk));
+    let counters = Arc::new(crate::action::ActionCounters::default());
+    let owner = old.counters.add_owner(&counters);
+    let own = heir.counters.add_owner(&counters);
+    assert_ne!(owner, own);
+    old.push(owner, bytes(0, 1), T0).unwrap();
+    old.hand_over(&heir).unwrap();
+    old.push(owner, bytes(1, 1), T0).unwrap();
+    heir.push(own, bytes(2, 1), T0).unwrap();
+    heir.open_spool().unwrap();
+    assert_eq!(drain(&heir), [0, 1, 2]);
+    assert_eq!(counters.counts(), ActionCounts { success: 3, ..ActionCounts::default() });
+}
