@@ -14,9 +14,13 @@ MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
 class HookServer:
-    """`hook_server.py`; it keeps its port and its file over a restart. With a `ca` it asks for certificates."""
+    """`hook_server.py`; it keeps its port and its file over a restart. With a `ca` it asks for certificates.
 
-    def __init__(self, folder, ca=None):
+    `hook_lines.py` in its place is faster: of it there are lines, with the bodies alone.
+    """
+
+    def __init__(self, folder, ca=None, program="hook_server.py"):
+        self.program = Path(__file__).with_name(program)
         self.tls = [ca.crt("server"), ca.key("server"), ca.crt("ca")] if ca else []
         self.file = folder / "requests"
         self.file.touch()
@@ -24,9 +28,8 @@ class HookServer:
         self.start()
 
     def start(self):
-        program = Path(__file__).with_name("hook_server.py")
         self.process = subprocess.Popen(
-            [sys.executable, program, str(self.port), self.file, *self.tls],
+            [sys.executable, self.program, str(self.port), self.file, *self.tls],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if self.tls else None,
             text=True,
@@ -41,10 +44,12 @@ class HookServer:
     def url(self):
         return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/hook"
 
+    def lines(self):
+        return self.file.read_text().split("\n")[:-1]
+
     def requests(self):
         """All so far; a line that was being written when it was killed is none."""
-        lines = self.file.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in self.lines()]
 
     def bodies(self):
         return [json.loads(request["body"]) for request in self.requests()]
