@@ -28,7 +28,7 @@ fn check_heir(old: &Buffer, heir: &Arc<Buffer>) {
 #[test]
 fn an_heir_takes_up_all_there_is() {
     let room = SinkConfig { memory_bytes_max: 256 * 1024, ..config() };
-    let in_memory = SinkConfig { folder: None, spills: false, ..room.clone() };
+    let in_memory = SinkConfig { folder: None, spills: false, ..room };
     // Over the folder that both have.
     let disk = SharedDisk::default();
     check_heir(&open(room.clone(), &disk), &unopened(room.clone(), &disk));
