@@ -155,6 +155,7 @@ mod tests {
             "trace start topic t/# log/t.log info",
             "trace stop topic t/#",
             "acl reload",
+            "acl cache-clean",
             "retainer info",
             "retainer topics",
             "retainer clean",

@@ -25,13 +25,34 @@ use crate::turn::Turn;
 pub(crate) struct AclCache {
     verdicts: HashMap<(Action, Box<str>), (bool, u64), RandomState>,
     generation: u64,
+    /// Bytes of their topics.
+    text_bytes: usize,
 }
 
 impl AclCache {
-    /// Bytes it takes, but for the texts of its topics.
+    /// Bytes it takes.
     pub(crate) fn heap_bytes(&self) -> usize {
         size_of::<Self>()
             + self.verdicts.capacity() * size_of::<((Action, Box<str>), (bool, u64))>()
+            + self.text_bytes
+    }
+
+    fn clear(&mut self) {
+        self.verdicts.clear();
+        self.text_bytes = 0;
+    }
+
+    fn insert(&mut self, action: Action, topic: &str, verdict: (bool, u64), size_max: usize) {
+        if self.verdicts.len() >= size_max {
+            let oldest = self.verdicts.iter().min_by_key(|(_, (_, until_ms))| *until_ms);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.verdicts.remove(&oldest);
+                self.text_bytes -= oldest.1.len();
+            }
+        }
+        if self.verdicts.insert((action, topic.into()), verdict).is_none() {
+            self.text_bytes += topic.len();
+        }
     }
 }
 
@@ -56,10 +77,6 @@ impl Verdicts {
         (late.generation == generation).then_some(late.verdict)
     }
 }
-
-/// `acl_cache_max_size` and `acl_cache_ttl` of the original.
-const CACHE_SIZE: usize = 32;
-const CACHE_TTL_MS: u64 = 60_000;
 
 /// What is to be done about a wish.
 pub(crate) enum Decision {
@@ -144,34 +161,37 @@ impl Channel {
             let by = if verdict == Verdict::Ignore { "acl_nomatch" } else { "rule" };
             self.trace_right(action, topic, allowed, by, turn);
         }
-        self.remember(action, topic, allowed, turn);
+        if zone.enable_acl_cache {
+            self.remember(action, topic, allowed, zone, turn);
+        }
         if allowed { Decision::Allow } else { Decision::Deny }
     }
 
     fn cached(&mut self, action: Action, topic: &str, turn: &Turn) -> Option<bool> {
         let cache = self.acl_cache_mut().as_mut()?;
         if cache.generation != turn.rights_generation {
-            cache.verdicts.clear();
+            cache.clear();
             return None;
         }
         let (allowed, until_ms) = *cache.verdicts.get(&(action, topic) as &dyn Key)?;
         (until_ms > turn.now.mono_ms).then_some(allowed)
     }
 
-    fn remember(&mut self, action: Action, topic: &str, allowed: bool, turn: &Turn) {
+    fn remember(
+        &mut self,
+        action: Action,
+        topic: &str,
+        allowed: bool,
+        zone: &ZoneConfig,
+        turn: &Turn,
+    ) {
         let cache = self.acl_cache_mut().get_or_insert_default();
         if cache.generation != turn.rights_generation {
-            cache.verdicts.clear();
+            cache.clear();
             cache.generation = turn.rights_generation;
         }
-        if cache.verdicts.len() >= CACHE_SIZE {
-            let oldest = cache.verdicts.iter().min_by_key(|(_, (_, until_ms))| *until_ms);
-            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                cache.verdicts.remove(&oldest);
-            }
-        }
-        let until_ms = turn.now.mono_ms + CACHE_TTL_MS;
-        cache.verdicts.insert((action, topic.into()), (allowed, until_ms));
+        let until_ms = turn.now.mono_ms + zone.acl_cache_ttl_ms;
+        cache.insert(action, topic, (allowed, until_ms), zone.acl_cache_max_size);
     }
 }
 

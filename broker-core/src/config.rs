@@ -209,6 +209,12 @@ pub struct ZoneConfig {
     pub enable_acl: bool,
     /// `acl_deny_action = disconnect`.
     pub acl_deny_disconnect: bool,
+    /// `enable_acl_cache`: what was said of a right is remembered for the connection.
+    pub enable_acl_cache: bool,
+    /// `acl_cache_max_size`: how many answers of each connection; above 0.
+    pub acl_cache_max_size: usize,
+    /// `acl_cache_ttl` in milliseconds: for how long.
+    pub acl_cache_ttl_ms: u64,
     /// `enable_ban`.
     pub enable_ban: bool,
     /// `server_keepalive` in seconds, imposed on MQTT 5.0 clients.
@@ -424,6 +430,9 @@ impl Default for ZoneConfig {
             acl_nomatch_allow: true,
             enable_acl: true,
             acl_deny_disconnect: false,
+            enable_acl_cache: true,
+            acl_cache_max_size: 32,
+            acl_cache_ttl_ms: 60_000,
             enable_ban: true,
             server_keep_alive_s: None,
             keep_alive_backoff: 0.75,

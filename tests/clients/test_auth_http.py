@@ -100,6 +100,32 @@ def test_rights_are_the_servers_too(start, web, paho):
     assert len(web.of("/acl")) == 5, "nobody is asked about a superuser"
 
 
+def test_what_is_remembered_of_rights(start, web, paho):
+    """enable_acl_cache, acl_cache_max_size, acl_cache_ttl, of a zone or of all; and the flush."""
+    off = {"listener": {"tcp": {"off": {"bind": "127.0.0.1:0", "zone": "off"}}}}
+    small = {"acl_cache_max_size": 2, "acl_cache_ttl": "1h", "zone": {"off": {"enable_acl_cache": False}}}
+    broker = start(**tables(web), **small, **off)
+    alice = paho(broker.tcp, "m1", username="alice", password="secret")
+
+    def asks(client, topic):
+        before = len(web.of("/acl"))
+        assert client.publish(f"write/{topic}", qos=1) in (0, 0x10)
+        return len(web.of("/acl")) - before
+
+    assert [asks(alice, topic) for topic in "abab"] == [1, 1, 0, 0]
+    # A third one takes the place of the oldest.
+    assert [asks(alice, topic) for topic in "cbab"] == [1, 0, 1, 1]
+    Api(broker.management).request("DELETE", f"/nodes/{NODE}/acl-cache")
+    assert [asks(alice, topic) for topic in "bb"] == [1, 0]
+    forgetful = paho(broker.ports["mqtt:tcp:off"], "m2", username="alice", password="secret")
+    assert [asks(forgetful, topic) for topic in "aa"] == [1, 1]
+
+    short = start(**tables(web), acl_cache_ttl="100ms")
+    alice = paho(short.tcp, "m1", username="alice", password="secret")
+    assert asks(alice, "a") == 1
+    wait_until(lambda: asks(alice, "a") == 1, "the answer is forgotten")
+
+
 def test_a_will_and_a_delayed_message_wait_for_the_server(start, web, paho):
     config = tables(web)
     config["plugins"]["loaded"].append("emqx_delayed_publish")

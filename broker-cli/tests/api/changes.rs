@@ -137,6 +137,12 @@ fn changes_are_the_requests_of_the_document() {
         ),
         ("acl reload", "PUT /api/v3/nodes/n/acl/reload", Value::Null, "read the ACL file: 4 rules"),
         (
+            "acl cache-clean",
+            "DELETE /api/v3/nodes/n/acl-cache",
+            Value::Null,
+            "rights are asked about anew",
+        ),
+        (
             "config set mqtt.max_packet_size 2MB",
             "PUT /api/v3/configs/mqtt",
             json!({"key": "mqtt.max_packet_size", "value": "2MB"}),

@@ -268,6 +268,7 @@ fn changes_print_the_lines_of_the_original() {
         ("admins passwd u p", "ok\n"),
         ("users add u p", "ok\n"),
         ("acl reload", ""),
+        ("acl cache-clean", ""),
         ("retainer clean", "Cleaned 2 retained messages\n"),
         ("rules create r message.publish x [] -d d", "Rule r:1 created\n"),
         ("rules delete r:1", "ok\n"),

@@ -445,6 +445,37 @@ fn a_packet_of_many_late_answers_ends() {
     assert_eq!(topics.asked.lock().len(), 100);
 }
 
+/// `acl_cache_max_size`, `acl_cache_ttl`, `enable_acl_cache`
+#[test]
+fn a_connection_remembers_as_much_as_its_zone_says() {
+    let (topics, extensions) = with_topics(None);
+    let limit = |_: &mut _, zone: &mut ZoneConfig| {
+        (zone.acl_cache_max_size, zone.acl_cache_ttl_ms) = (2, 1_000);
+    };
+    let mut rig = Rig::build(limit, extensions, None);
+    let c = rig.client("c");
+    let mut publish = |rig: &mut Rig, names: &str| {
+        topics.asked.lock().clear();
+        names.chars().for_each(|name| rig.publish(c, &format!("open/{name}"), "x", Q0, 0));
+        let asked = topics.asked();
+        asked.iter().map(|topic| topic.trim_start_matches("open/")).collect::<String>()
+    };
+    assert_eq!(publish(&mut rig, "abab"), "ab");
+    rig.pass_ms(1);
+    // The oldest goes.
+    assert_eq!(publish(&mut rig, "cbc"), "cb");
+    rig.pass_ms(1_000);
+    assert_eq!(publish(&mut rig, "cc"), "c");
+
+    let (topics, extensions) = with_topics(None);
+    let mut rig = Rig::build(|_, zone| zone.enable_acl_cache = false, extensions, None);
+    let c = rig.client("c");
+    for _ in 0..3 {
+        rig.publish(c, "open/a", "x", Q0, 0);
+    }
+    assert_eq!(topics.asked().len(), 3);
+}
+
 /// A change of the sources voids what the old ones said.
 #[test]
 fn verdicts_end_with_the_sources_that_gave_them() {

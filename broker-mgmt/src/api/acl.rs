@@ -1,4 +1,4 @@
-//! `acl`: the file of access rules, read again.
+//! `acl`: the file of access rules, read again, and the answers that connections remember.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -7,12 +7,15 @@ use super::Api;
 use crate::error::{ApiError, Code};
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
-use crate::route::{Route, put};
+use crate::route::{Route, delete, put};
 
-pub(crate) const ROUTES: &[Route] =
-    &[put("reload_acl", "/nodes/:node/acl/reload", "Read the file of access rules again", reload)
+pub(crate) const ROUTES: &[Route] = &[
+    put("reload_acl", "/nodes/:node/acl/reload", "Read the file of access rules again", reload)
         .unlisted()
-        .answers::<Reloaded>()];
+        .answers::<Reloaded>(),
+    delete("clean_acl_cache", "/nodes/:node/acl-cache", "Ask about all rights anew", clean)
+        .unlisted(),
+];
 
 /// What was read.
 #[derive(Serialize, ToSchema)]
@@ -28,4 +31,11 @@ fn reload(api: &Api, request: &Request) -> Answer {
     let rules = acl.reload().map_err(|why| ApiError::new(Code::Unknown, why))?;
     log::info!("access rules read again rules={rules} by={:?}", request.principal.app_id);
     Reply::data(Reloaded { rules })
+}
+
+fn clean(api: &Api, request: &Request) -> Answer {
+    request.own_node(api)?;
+    api.broker.forget_rights();
+    log::info!("rights are asked about anew by={:?}", request.principal.app_id);
+    Reply::ok()
 }

@@ -309,7 +309,7 @@ mod tests {
             ("listener.tcp.external", "1883", RESTART),
             ("auth.scram_sha_256.users", "{ a = \"b\" }", RESTART),
             ("node.cookie", "x", "has no meaning for this broker"),
-            ("acl_cache_ttl", "1m", "configures what this broker does not have yet"),
+            ("bridge.x.address", "\"a\"", "configures what this broker does not have yet"),
             ("zone.other.max_inflight", "3", "there is no zone.other in the configuration file"),
             (
                 "module.subscription.2.qos",

@@ -269,7 +269,7 @@ fn put(text: &mut String, part: std::fmt::Arguments<'_>) {
 
 const TOML_HEAD: &str = "\
 # Every key of the broker with its value. A key that is left out has its default.
-# The keys of [mqtt], allow_anonymous, acl_nomatch and acl_deny_action are for the zones that do not set them.
+# The keys of [mqtt], and those of allow_anonymous and rights that are in no table, are for the zones that do not set them.
 ";
 
 const ROW_HEAD: &str =
@@ -331,7 +331,8 @@ const ZONE_HEAD: &str = "\
 
 A zone is a set of limits; each listener names the one that its clients get. The zones `external` and `internal` are always
 there, others are made by a table of their name. `[mqtt]` is for all zones that do not set the key themselves; of
-`allow_anonymous`, `acl_nomatch` and `acl_deny_action` that one is at the top level of the file.
+`allow_anonymous`, `acl_nomatch`, `acl_deny_action`, `enable_acl_cache`, `acl_cache_max_size` and `acl_cache_ttl` that one is at the
+top level of the file.
 ";
 
 const LISTENER_HEAD: &str = "\

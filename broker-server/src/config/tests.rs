@@ -118,7 +118,8 @@ fn a_file_of_the_original_loads() {
     assert!(meaningless.contains("node.cookie, "));
     assert!(meaningless.contains("listener.tcp.external.active_n, "));
     assert!(!meaningless.contains("emqxsecretcookie"));
-    assert!(later.contains("enable_acl_cache, "));
+    let zone = &config.broker.zones["external"];
+    assert_eq!((zone.acl_cache_max_size, zone.acl_cache_ttl_ms), (32, 60_000));
     assert_eq!(config.acl_file.as_deref(), Some(Path::new("etc/acl.conf")));
     assert!(later.contains("dashboard.listener.http.bind, "));
     assert!(log_to.ends_with("log.to = \"both\": no file is written, lines go to the console"));

@@ -41,8 +41,10 @@ impl Case {
     }
 }
 
-/// Tested where there is what they need: a ban by the API, a reader that is slow for long.
-const ELSEWHERE: [&str; 2] = ["enable_ban", "max_outbox_bytes"];
+/// Tested where there is what they need: a server that is asked for rights, a ban by the API, a reader that is slow for
+/// long.
+const ELSEWHERE: [&str; 5] =
+    ["acl_cache_max_size", "acl_cache_ttl", "enable_acl_cache", "enable_ban", "max_outbox_bytes"];
 
 fn cases() -> Vec<&'static Case> {
     [access::CASES, packets::CASES, queues::CASES, rates::CASES, sessions::CASES]

@@ -4,9 +4,6 @@ use super::super::value::Kind;
 use super::{Goes, Key, Why};
 
 pub(super) static KEYS: &[Key] = &[
-    later("enable_acl_cache"),
-    later("acl_cache_max_size"),
-    later("acl_cache_ttl"),
     meaningless("flapping_clean_interval"),
     meaningless("zone.<zone>.enable_stats"),
     meaningless("zone.<zone>.force_gc_policy"),

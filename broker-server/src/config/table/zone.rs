@@ -98,6 +98,24 @@ pub(super) static KEYS: &[Key] = &[
         either!(config.acl_deny_disconnect, "ignore" = false, "disconnect" = true),
         "What happens to a client whose publish or subscribe was denied.",
     ),
+    fallback_key(
+        "enable_acl_cache",
+        Kind::Flag,
+        field!(config.enable_acl_cache),
+        "Whether each connection remembers what it was told of its rights. What an ACL file or a plugin says anew counts at once.",
+    ),
+    fallback_key(
+        "acl_cache_max_size",
+        Kind::Number(1, 1_000),
+        field!(config.acl_cache_max_size),
+        "How many answers a connection remembers; the oldest goes first.",
+    ),
+    fallback_key(
+        "acl_cache_ttl",
+        Kind::Duration(1, DAY_MS),
+        field!(config.acl_cache_ttl_ms),
+        "How long an answer is remembered.",
+    ),
     key(
         "enable_ban",
         Kind::Flag,
