@@ -36,7 +36,7 @@ use crate::router::share_group::ShareGroup;
 use crate::session::queue::{Delivery, Kept};
 use crate::session::subscriptions::Subscription;
 use crate::session::{Connection, Session, State};
-use crate::sessions::Sessions;
+use crate::sessions::{NotInserted, Sessions};
 use crate::settings::{Settings, SettingsBack};
 use crate::slow_subscribers::SlowSubscribers;
 use crate::store::{BodyPlace, Condition, Dependency, Store, TurnsUnderWay};
@@ -471,6 +471,8 @@ impl Broker {
         will: Option<&Will>,
         turn: &mut Turn,
     ) -> Result<(Arc<Session>, bool), NoSession> {
+        // Whoever gives up a session of his own may have another in its place, even if he has too many by now.
+        let mut gives_one_up = false;
         loop {
             if let Some(session) = self.sessions.get(client.client_id.as_str()) {
                 if client.clean_start {
@@ -479,6 +481,7 @@ impl Broker {
                     let mut old_client = None;
                     self.end_session_if(&session, CloseCause::TakenOver, turn, |state| {
                         old_client = state.connection.as_ref().map(|_| Arc::clone(&state.client));
+                        gives_one_up |= !state.ended && state.client.username == client.username;
                         check_user(state, client, now_ms)
                     })?;
                     if let Some(old_client) = old_client {
@@ -488,8 +491,9 @@ impl Broker {
                 }
                 let mut state = session.lock();
                 if state.ended {
+                    let owner = Arc::clone(&state.client);
                     drop(state);
-                    self.sessions.remove(&session);
+                    self.sessions.remove(&session, owner.username.as_deref());
                     continue;
                 }
                 if state.is_expired(turn.now.mono_ms) {
@@ -534,16 +538,23 @@ impl Broker {
                 }
                 return Ok((session, true));
             }
-            if self.sessions.len() >= self.config.read().max_sessions {
+            let (max_sessions, max_of_user) = {
+                let config = self.config.read();
+                (config.max_sessions, config.user_max_sessions)
+            };
+            if self.sessions.len() >= max_sessions {
                 return Err(NoSession::TooMany);
             }
+            let max_of_user = if gives_one_up { 0 } else { max_of_user };
             let number = self.sessions.next_number();
             let now_ms = turn.now.wall_ms;
             let session =
                 Arc::new(Session::new(number, Arc::clone(client), asked.expiry_s, now_ms));
             let mut state = session.lock();
-            if !self.sessions.insert(&session, &state) {
-                continue;
+            match self.sessions.insert(&session, &state, max_of_user) {
+                Ok(()) => {}
+                Err(NotInserted::Exists) => continue,
+                Err(NotInserted::TooManyOfUser) => return Err(NoSession::TooMany),
             }
             state.will = will.cloned().map(Box::new);
             state.rights_generation = turn.rights_generation;
@@ -573,8 +584,9 @@ impl Broker {
         let mut state = session.lock();
         may_end(&state)?;
         if std::mem::replace(&mut state.ended, true) {
+            let owner = Arc::clone(&state.client);
             drop(state);
-            self.sessions.remove(session);
+            self.sessions.remove(session, owner.username.as_deref());
             return Ok(());
         }
         let end = self.announce_end(&state, turn);
@@ -593,7 +605,7 @@ impl Broker {
         let back = state.give_back(|_| true);
         state.discard(self);
         drop(state);
-        self.sessions.remove(session);
+        self.sessions.remove(session, client.username.as_deref());
         for subscription in &subscriptions {
             self.unroute(session, subscription);
         }
@@ -837,7 +849,7 @@ pub(crate) struct SessionRequest {
 
 /// Why a client that was let in gets no session.
 pub(crate) enum NoSession {
-    /// `broker.max_sessions` is reached.
+    /// `broker.max_sessions` is reached, or `limits.user.max_sessions`.
     TooMany,
     /// Its Client Identifier has a session that another user has made.
     OfAnotherUser,

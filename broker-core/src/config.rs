@@ -51,6 +51,8 @@ pub struct BrokerConfig {
     pub alarms: AlarmsConfig,
     /// `limits.user.*`: of all clients with one User Name together; who has none is not counted.
     pub user_limits: GroupLimits,
+    /// `limits.user.max_sessions`: of one User Name, connected or not; 0 for no limit.
+    pub user_max_sessions: u32,
     /// `limits.ip.*`: of all clients of one address together, of IPv6 one /64.
     pub address_limits: GroupLimits,
 }
@@ -406,6 +408,7 @@ impl Default for BrokerConfig {
             durability: DurabilityConfig::default(),
             alarms: AlarmsConfig::default(),
             user_limits: GroupLimits::default(),
+            user_max_sessions: 0,
             address_limits: GroupLimits::default(),
         }
     }

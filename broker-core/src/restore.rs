@@ -237,9 +237,10 @@ impl Restoring<'_> {
         state.subscriptions = Subscriptions::of(subscriptions.into_values());
         let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
         state.subscription_bytes = routed.iter().map(|s| subscription_bytes(&s.filter)).sum();
-        let is_alone = broker.sessions.insert(&session, &state);
+        // What was acknowledged comes back, whatever the limits are by now.
+        let inserted = broker.sessions.insert(&session, &state, 0);
         drop(state);
-        if !is_alone {
+        if inserted.is_err() {
             log::error!("session is not restored: another has its client id {:?}", start.client_id);
             return;
         }

@@ -27,12 +27,21 @@ pub(crate) struct Sessions {
     /// Locked for the moment in which something changes that it shows, inside the lock of the session concerned
     /// or of its shard, so that both say the same; nothing is locked inside.
     order: Mutex<Directory<Listed>>,
-    /// Those that are connected under a user name. Changed likewise.
+    /// Those that are connected under a user name, and how many there are of each. Changed likewise.
     usernames: Usernames,
     len: Gauge,
     connected: Gauge,
     persistent: Gauge,
     numbers: AtomicU64,
+}
+
+/// Why a session is not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotInserted {
+    /// Its Client Identifier has one already.
+    Exists,
+    /// `limits.user.max_sessions` is reached.
+    TooManyOfUser,
 }
 
 /// A session that is found by its Client Identifier: beside a key of its own it would cost three times as much.
@@ -125,30 +134,48 @@ impl Sessions {
         self.shard(client_id).read().get(client_id).map(|entry| Arc::clone(&entry.0))
     }
 
-    /// Adds a session unless its Client Identifier has one. Returns false then. `state` is the session's.
-    pub(crate) fn insert(&self, session: &Arc<Session>, state: &State) -> bool {
-        let mut shard = self.shard(session.client_id().as_str()).write();
-        let is_new = shard.insert(Entry(Arc::clone(session)));
-        if is_new {
-            self.len.add(1);
-            self.persistent.add(usize::from(session.is_persistent()));
-            // Within the shard's lock: who removes the session finds it in both.
-            self.order.lock().insert(Listed {
-                number: session.number(),
-                session: Arc::clone(session),
-                subscriptions: state.subscriptions.len() as u32,
-                is_connected: false,
-            });
+    /// Adds a session. `state` is the session's; its user has `max_of_user` at most, 0 for no limit.
+    ///
+    /// # Errors
+    /// Its Client Identifier has one, or its user has as many as it may.
+    pub(crate) fn insert(
+        &self,
+        session: &Arc<Session>,
+        state: &State,
+        max_of_user: u32,
+    ) -> Result<(), NotInserted> {
+        let client_id = session.client_id().as_str();
+        let mut shard = self.shard(client_id).write();
+        if shard.contains(client_id) {
+            return Err(NotInserted::Exists);
         }
-        is_new
+        if let Some(username) = &state.client.username
+            && !self.usernames.count_in(username, max_of_user)
+        {
+            return Err(NotInserted::TooManyOfUser);
+        }
+        shard.insert(Entry(Arc::clone(session)));
+        self.len.add(1);
+        self.persistent.add(usize::from(session.is_persistent()));
+        // Within the shard's lock: who removes the session finds it in both.
+        self.order.lock().insert(Listed {
+            number: session.number(),
+            session: Arc::clone(session),
+            subscriptions: state.subscriptions.len() as u32,
+            is_connected: false,
+        });
+        Ok(())
     }
 
-    /// Removes exactly this session.
-    pub(crate) fn remove(&self, session: &Arc<Session>) {
+    /// Removes exactly this session, which is of this user.
+    pub(crate) fn remove(&self, session: &Arc<Session>, username: Option<&str>) {
         let client_id = session.client_id().as_str();
         let mut shard = self.shard(client_id).write();
         if shard.get(client_id).is_some_and(|entry| Arc::ptr_eq(&entry.0, session)) {
             shard.remove(client_id);
+            if let Some(username) = username {
+                self.usernames.count_out(username);
+            }
             self.len.sub(1);
             self.persistent.sub(usize::from(session.is_persistent()));
             self.order.lock().remove(&session.number());

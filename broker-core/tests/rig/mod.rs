@@ -125,7 +125,7 @@ pub struct Rig {
     /// What the listener they come through limits.
     pub listener_limits: Option<Arc<ListenerLimits>>,
     conns: Vec<Conn>,
-    config: BrokerConfig,
+    pub config: BrokerConfig,
     pub disk: Option<Arc<Disk>>,
 }
 

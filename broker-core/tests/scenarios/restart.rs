@@ -38,6 +38,27 @@ impl Rig {
     }
 }
 
+/// Attack case 17: a restart gives nobody room for more.
+#[test]
+fn the_sessions_of_a_user_are_counted_after_a_restart() {
+    let mut rig = rig_with(|config, _| config.user_max_sessions = 2);
+    let hello = |id| Hello::v5(id).user("u").lasting(1000);
+    for id in ["a", "b"] {
+        rig.hello(hello(id));
+    }
+    rig.sync();
+    // More than there may be by now come back all the same.
+    for max in [2, 1] {
+        rig.config.user_max_sessions = max;
+        rig.crash();
+        let c = rig.hello(hello("c"));
+        rig.check(c, &["CONNACK present=0 0x97"]);
+        let a = rig.hello(hello("a"));
+        rig.check(a, &["CONNACK present=1 0x00"]);
+        rig.sync();
+    }
+}
+
 #[test]
 fn a_session_comes_back_with_its_subscriptions_and_its_queue() {
     let mut rig = rig();

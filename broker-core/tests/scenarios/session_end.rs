@@ -1,6 +1,7 @@
 //! The end of sessions and the Wills of those who went.
 
 use broker_codec::{Packet, Property};
+use broker_core::config::BrokerConfig;
 use broker_core::{Ban, CloseCause, ReasonCode, Who};
 
 use crate::rig::*;
@@ -355,4 +356,58 @@ fn sessions_are_bounded() {
     rig.check(c, &["CONNACK present=0 0x97"]);
     rig.join(Hello::v5("a").lasting(10));
     rig.join(Hello::v5("b").clean());
+}
+
+/// Attack case 17: and for each user. Who has a session comes back to it, and may have another in its place.
+#[test]
+fn sessions_of_a_user_are_bounded() {
+    let mut rig = Rig::build(|config, _| config.user_max_sessions = 2, Default::default(), None);
+    let hello = |id| Hello::v5(id).user("u").lasting(u32::MAX);
+    for id in ["a", "b"] {
+        let c = rig.join(hello(id));
+        rig.lose(c);
+    }
+    let c = rig.hello(hello("c"));
+    rig.check(c, &["CONNACK present=0 0x97"]);
+    let old = rig.hello(Hello { version: V3, ..hello("c") });
+    rig.check(old, &["CONNACK present=0 0x88"]);
+    assert!(rig.broker.session("c").is_none());
+    rig.join(Hello::v5("other").user("v"));
+    rig.join(Hello::v5("nobody"));
+
+    let a = rig.hello(hello("a"));
+    rig.check(a, &["CONNACK present=1 0x00"]);
+    rig.join(hello("b").clean());
+    let c = rig.hello(hello("c"));
+    rig.check(c, &["CONNACK present=0 0x97"]);
+    // One ends, and there is room for one.
+    rig.disconnect(a, ReasonCode::Success, &[Property::SessionExpiryInterval(0)]);
+    rig.join(hello("c"));
+    let d = rig.hello(hello("d"));
+    rig.check(d, &["CONNACK present=0 0x97"]);
+}
+
+/// A bound that is lowered takes nobody's session; one that is raised counts those that are there.
+#[test]
+fn another_bound_on_the_sessions_of_a_user_is_for_those_to_come() {
+    let mut rig = Rig::new();
+    let hello = |id| Hello::v5(id).user("u").lasting(u32::MAX);
+    for id in ["a", "b", "c"] {
+        rig.join(hello(id));
+    }
+    let set = |rig: &Rig, max| {
+        let config = BrokerConfig { user_max_sessions: max, ..(*rig.broker.config()).clone() };
+        rig.broker.reconfigure(config).unwrap();
+    };
+    set(&rig, 1);
+    let a = rig.hello(hello("a"));
+    rig.check(a, &["CONNACK present=1 0x00"]);
+    let b = rig.hello(hello("b").clean());
+    rig.check(b, &["CONNACK present=0 0x00"]);
+    let d = rig.hello(hello("d"));
+    rig.check(d, &["CONNACK present=0 0x97"]);
+    set(&rig, 4);
+    rig.join(hello("d"));
+    let e = rig.hello(hello("e"));
+    rig.check(e, &["CONNACK present=0 0x97"]);
 }

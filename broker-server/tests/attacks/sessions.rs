@@ -1,7 +1,7 @@
 //! Wills and sessions without number: cases 15 and 17.
 
 use crate::broker::{MB, eventually, start};
-use crate::client::{Client, Will, unique_id, unique_topic, v5};
+use crate::client::{Client, Will, unique_id, unique_topic, v5, v311};
 use crate::wire::{Packet, publish};
 
 /// 400 Wills at once to three subscribers; bound 24 MB.
@@ -103,6 +103,42 @@ fn b17_sessions_are_bounded() {
         let mut client = v5().begin();
         matches!(client.recv(), Packet::ConnAck { code: 0, .. }).then_some(())
     });
+}
+
+/// A user that wants 300 ids to stay for ever gets 20, and the others all they ask for; bound 4 MB.
+#[test]
+fn b17_sessions_of_a_user_are_bounded() {
+    let mut process = start("[limits.user]\nmax_sessions = 20\n", "");
+    let bystanders = process.bystanders();
+    let before = process.peak_bytes();
+    let wish = |user| v5().username(user).expiry(u32::MAX);
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        let id = unique_id();
+        let mut client = wish("greedy").id(&id).begin();
+        match client.recv() {
+            Packet::ConnAck { code: 0, .. } => {
+                client.disconnect();
+                held.push(id);
+            }
+            Packet::ConnAck { code: 0x97, .. } => client.expect_closed(),
+            other => panic!("CONNACK expected, got {other:?}"),
+        }
+    }
+    assert_eq!(held.len(), 20);
+    v311().username("greedy").resume().begin().expect_refused(&[3]);
+    wish("modest").open().ping();
+    // Those it has are its own still, and one that is given up makes room for one.
+    assert!(wish("greedy").id(&held[0]).resume().open().session_present);
+    v5().username("greedy").id(&held[0]).open().disconnect();
+    eventually(|| {
+        let mut client = wish("greedy").begin();
+        matches!(client.recv(), Packet::ConnAck { code: 0, .. }).then_some(())
+    });
+    wish("greedy").begin().expect_refused(&[0x97]);
+    bystanders.assert_fine();
+    process.assert_grown_less(before, 4 * MB);
+    process.assert_serves();
 }
 
 /// 5,000 sessions of one id, each discarded by the next; bound 4 MB.

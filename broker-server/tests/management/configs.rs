@@ -365,6 +365,11 @@ fn settings_of_the_whole_broker_change() {
     api.delete("configs/broker?key=broker.max_sessions");
     v5().open();
 
+    let _of_u = v5().username("u").open();
+    set(&api, "limits.user.max_sessions", "1");
+    v5().username("u").begin().expect_connack(0x97);
+    assert_eq!(value(&api, "limits.user.max_sessions"), "1");
+
     set(&api, "zone.external.flapping_threshold", "1,1m");
     set(&api, "zone.external.enable_flapping_detect", "on");
     v5().id("flaps").open();

@@ -19,6 +19,12 @@ pub(super) static KEYS: &[Key] = &[
         field!(broker.user_limits.max_conn_rate),
         "CONNECT packets of one user name per second; further ones are refused (0x9F); 0 for no limit.",
     ),
+    key(
+        "limits.user.max_sessions",
+        Kind::Number(0, u32::MAX as u64),
+        field!(broker.user_max_sessions),
+        "Sessions of one user name, connected or not; who wants a further one is refused (0x97); 0 for no limit.",
+    ),
     rate(
         "limits.user.messages_in",
         MESSAGE_RATE,

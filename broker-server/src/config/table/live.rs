@@ -70,6 +70,7 @@ const LIVE: &[&str] = &[
     "vm_mon.process_low_watermark",
     "limits.user.max_connections",
     "limits.user.max_conn_rate",
+    "limits.user.max_sessions",
     "limits.user.messages_in",
     "limits.user.bytes_in",
     "limits.user.messages_out",
