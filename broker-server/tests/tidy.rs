@@ -209,6 +209,51 @@ fn the_readme_shows_the_example_that_is_tested() {
     assert!(readme.contains(&example.join("\n")), "README.md lacks the example of broker-core");
 }
 
+#[test]
+fn the_readme_shows_examples_as_they_are() {
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let mut faults = Vec::new();
+    for name in ["embedded", "custom_authenticator", "in_process_client", "interceptor"] {
+        let file = format!("examples/{name}.rs");
+        let code = trimmed(&fs::read_to_string(workspace().join(&file)).unwrap());
+        let shown = readme.split_once(&format!("`{file}`")).and_then(|(_, rest)| {
+            let (_, rest) = rest.split_once("```rust\n")?;
+            Some(rest.split_once("```")?.0.trim_end())
+        });
+        match shown {
+            Some(shown) if code.contains(&trimmed(shown)) => {}
+            Some(shown) => faults.push(format!("README.md: this is not in {file}:\n{shown}")),
+            None => faults.push(format!("README.md does not show {file}")),
+        }
+    }
+    report(&faults);
+}
+
+/// `cargo add` finds what has been published, and that needs versions all the way down.
+#[test]
+fn crates_to_be_embedded_can_be_published() {
+    let root = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let mut faults = Vec::new();
+    for name in ["broker-codec", "broker-core", "broker-net", "broker-rules", "broker-store"] {
+        let manifest = fs::read_to_string(workspace().join(name).join("Cargo.toml")).unwrap();
+        if manifest.contains("publish") {
+            faults.push(format!("{name}: it is kept from being published"));
+        }
+        for key in ["description = ", "version.workspace", "license.workspace", "readme.workspace"]
+        {
+            if !manifest.contains(key) {
+                faults.push(format!("{name}: it lacks {key}"));
+            }
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        if !root.contains(&format!("{name} = {{ path = \"{name}\", version = \"{version}\" }}")) {
+            faults.push(format!("Cargo.toml: {name} has no version, or another than {version}"));
+        }
+    }
+    report(&faults);
+}
+
 /// Reports every path of `crates`' own sources that `is_banned`.
 fn check_paths(crates: &[&str], is_banned: impl Fn(&str) -> bool, why: &str) {
     let mut faults = Vec::new();
