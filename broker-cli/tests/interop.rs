@@ -309,3 +309,32 @@ fn bench_sub_counts_what_arrives() {
     let text = succeed(cli(&sub));
     assert!(text.contains("\nreceived    2, ") && text.contains("\n  delivery  p50 "), "{text}");
 }
+
+#[test]
+fn brokers_are_compared_side_by_side() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let json = std::env::temp_dir().join(format!("broker-cli-compare-{}.json", broker.pid()));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/compare");
+    let address = broker.address();
+    let line = format!(
+        "{script} one={address}@{} two={address} --cli {} --json {} --rounds 1 --secs 0.5 \
+         --loads q0,q1 -- -c 2",
+        broker.pid(),
+        env!("CARGO_BIN_EXE_broker-cli"),
+        json.display()
+    );
+    let shown = succeed(command("python3", &format!("-B {line}")));
+    assert!(shown.contains("q1: 10 pairs, QoS 1\n"), "{shown}");
+    assert_eq!(shown.lines().filter(|line| line.starts_with("  one ")).count(), 2, "{shown}");
+    let figures: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    std::fs::remove_file(json).unwrap();
+    let is_measured = |load, name, column| figures[load][name][0][column].as_f64() > Some(0.0);
+    for column in ["msg/s", "cpu us", "p50 ms", "p99 ms", "ack p50 ms", "ack p99 ms"] {
+        assert!(is_measured("q1", "one", column), "{column}: {figures:#}");
+    }
+    assert!(is_measured("q0", "two", "p99 ms") && !is_measured("q0", "two", "cpu us"));
+    let (status, _, stderr) = run(command("python3", &format!("-B {script} nowhere")));
+    assert_eq!(status, 2);
+    assert!(stderr.contains("'nowhere' is not NAME=HOST:PORT"), "{stderr}");
+}

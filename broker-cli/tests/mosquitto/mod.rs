@@ -96,6 +96,15 @@ impl Mosquitto {
         })
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// HOST:PORT.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn tcp(&self) -> String {
         format!("-h 127.0.0.1 -p {}", self.port)
     }
