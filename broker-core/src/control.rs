@@ -44,10 +44,29 @@ pub struct ListenerInfo {
     pub shutdown_counts: Vec<(String, u64)>,
 }
 
+/// A listener to be added. For the rest, its protocol and certificates included, it is like one that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewListener {
+    /// Name of the one that it is like: `mqtt:tcp:external`.
+    pub like: String,
+    /// Its own, without the protocol; letters, digits, `_` and `-`.
+    pub name: String,
+    /// Where it listens: a port, ip:port or [ip6]:port; a path where the other has one.
+    pub listen_on: String,
+    /// The zone that its clients get, if that is another.
+    pub zone: Option<String>,
+}
+
 /// What the control plane may do with listeners; filled by the shell, which has them.
 pub trait Listeners: Send + Sync {
     /// All listeners, running or stopped.
     fn list(&self) -> Vec<ListenerInfo>;
+
+    /// Opens a further listener, which lasts as long as the process does.
+    ///
+    /// # Errors
+    /// There is none that it could be like, one of its name is there, or it cannot be opened.
+    fn add(&self, listener: &NewListener) -> Result<(), ListenerError>;
 
     /// Stops accepting at a listener and closes its connections with 0x98 Administrative action. Waits for that.
     ///

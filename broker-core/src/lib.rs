@@ -84,7 +84,7 @@ pub use control::pages::{PAGE_ROWS_MAX, Page, PageRequest};
 pub use control::publishing::PublishError;
 pub use control::views::{ConnectedClient, RouteView, SessionView, SubscriptionView};
 pub use control::why::{CheckResult, Why, WhyCheck, WhyQuestion, WhyVerdict};
-pub use control::{ListenerError, ListenerInfo, Listeners, RemoveSessionError};
+pub use control::{ListenerError, ListenerInfo, Listeners, NewListener, RemoveSessionError};
 pub use follow_ups::FollowUpError;
 pub use latency::{Distribution, Latency};
 pub use limits::{Bucket, ListenerLimits, per_second, subscriber_line};

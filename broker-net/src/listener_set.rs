@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker_core::{Broker, ListenerError, ListenerInfo, Listeners};
+use broker_core::{Broker, ListenerError, ListenerInfo, Listeners, NewListener};
 use parking_lot::Mutex;
 
 use crate::acceptor::{AcceptorHandle, Opened, Order};
@@ -258,6 +258,27 @@ impl Listeners for ListenerSet {
         self.views().into_iter().map(info).collect()
     }
 
+    fn add(&self, listener: &NewListener) -> Result<(), ListenerError> {
+        let _one = self.orders.lock();
+        let like = self.find(&listener.like)?;
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if listener.name.is_empty() || !listener.name.bytes().all(is_name) {
+            return Err(ListenerError::Failed(format!("{:?} is no name", listener.name)));
+        }
+        let config = ListenerConfig {
+            name: listener.name.clone(),
+            bind: bind_like(&like.bind, &listener.listen_on)?,
+            zone: listener.zone.clone().unwrap_or_else(|| like.zone.clone()),
+            ..ListenerConfig::clone(&like)
+        };
+        let name = listener_name(&config);
+        // One that is stopped has settings of its own to be started with.
+        if self.entries.lock().iter().any(|entry| entry.name == name && !entry.is_running) {
+            return Err(ListenerError::Failed(format!("{name} is there, and stopped")));
+        }
+        Ok(self.open(config)?)
+    }
+
     fn stop(&self, name: &str) -> Result<(), ListenerError> {
         Ok(Self::stop(self, name)?)
     }
@@ -280,6 +301,17 @@ impl From<StartError> for ListenerError {
             error => Self::Failed(error.to_string()),
         }
     }
+}
+
+/// An address of the kind that `like` is.
+fn bind_like(like: &Bind, text: &str) -> Result<Bind, ListenerError> {
+    let bind = match like {
+        Bind::Unix(_) => (!text.is_empty()).then(|| Bind::Unix(text.into())),
+        Bind::Inet(_) | Bind::Port(_) => {
+            text.parse().map(Bind::Port).or_else(|_| text.parse().map(Bind::Inet)).ok()
+        }
+    };
+    bind.ok_or_else(|| ListenerError::Failed(format!("{text:?} is no address of this kind")))
 }
 
 fn listener_name(config: &ListenerConfig) -> Arc<str> {

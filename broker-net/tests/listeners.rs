@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use broker_core::{Broker, ListenerError, Listeners};
+use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::{Broker, ListenerError, Listeners, NewListener};
 use broker_net::config::ListenerConfig;
 use broker_net::{Server, ServerOptions};
 
@@ -100,5 +101,58 @@ fn a_restart_closes_connections_and_keeps_the_address() {
     port.stop("mqtt:tcp:a").unwrap();
     port.restart("mqtt:tcp:a").unwrap();
     connect(free).unwrap();
+    assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
+}
+
+#[test]
+fn the_control_plane_adds_a_listener_like_another() {
+    let mut config = BrokerConfig::default();
+    let no_packets = ZoneConfig { max_packet_size: 4, ..ZoneConfig::default() };
+    config.zones.insert("narrow".into(), no_packets.into());
+    let broker = Broker::builder().config(config).build().unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let like = ListenerConfig { max_connections: 77, ..ListenerConfig::tcp("a", any) };
+    let options = ServerOptions { listeners: vec![like], ..ServerOptions::default() };
+    let server = Server::start(&broker, options).unwrap();
+    let port = broker.listeners().unwrap();
+    let wanted = |name: &str, listen_on: &str| NewListener {
+        like: "mqtt:tcp:a".into(),
+        name: name.into(),
+        listen_on: listen_on.into(),
+        zone: None,
+    };
+    let address = |name: &str| {
+        let listed = port.list().into_iter().find(|it| &*it.name == name).unwrap();
+        assert_eq!(listed.max_connections, 77, "{name} is like the other");
+        listed.address.parse::<SocketAddr>().unwrap()
+    };
+
+    port.add(&wanted("b", "127.0.0.1:0")).unwrap();
+    connect(address("mqtt:tcp:b")).unwrap();
+    port.add(&NewListener { zone: Some("narrow".into()), ..wanted("c", "127.0.0.1:0") }).unwrap();
+    assert!(connect(address("mqtt:tcp:c")).is_err(), "its zone takes no such packet");
+    // It is one like any other from then on.
+    port.stop("mqtt:tcp:b").unwrap();
+    assert!(TcpStream::connect(address("mqtt:tcp:b")).is_err());
+
+    let failed = |listener: NewListener| match port.add(&listener).unwrap_err() {
+        ListenerError::Failed(why) => why,
+        error => panic!("{error:?}"),
+    };
+    assert_eq!(failed(wanted("b", "127.0.0.1:0")), "mqtt:tcp:b is there, and stopped");
+    assert_eq!(port.add(&wanted("c", "127.0.0.1:0")), Err(ListenerError::Running));
+    let unlike = NewListener { like: "mqtt:tcp:z".into(), ..wanted("d", "127.0.0.1:0") };
+    assert_eq!(port.add(&unlike), Err(ListenerError::Unknown));
+    for text in ["", "nowhere", "127.0.0.1", "/run/x.sock", "70000"] {
+        assert_eq!(failed(wanted("d", text)), format!("{text:?} is no address of this kind"));
+    }
+    for name in ["", "a:b", "a/b", "a b"] {
+        assert_eq!(failed(wanted(name, "127.0.0.1:0")), format!("{name:?} is no name"));
+    }
+    let taken = address("mqtt:tcp:a").to_string();
+    assert!(failed(wanted("d", &taken)).starts_with(&format!("listener.tcp.d.bind = {taken}: ")));
+    let unzoned = NewListener { zone: Some("none".into()), ..wanted("d", "127.0.0.1:0") };
+    assert!(failed(unzoned).contains("there is no such zone"));
+    assert_eq!(port.list().len(), 3, "nothing is left of what failed");
     assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
 }
