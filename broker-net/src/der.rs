@@ -103,6 +103,7 @@ fn seconds(tag: u8, text: &[u8]) -> Option<u64> {
     days.checked_sub(DAYS_TO_1970).map(|days| days * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
+pub(crate) const TAG_BOOLEAN: u8 = 0x01;
 pub(crate) const TAG_INTEGER: u8 = 0x02;
 pub(crate) const TAG_BIT_STRING: u8 = 0x03;
 pub(crate) const TAG_OCTET_STRING: u8 = 0x04;

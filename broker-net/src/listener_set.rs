@@ -43,7 +43,8 @@ pub struct ListenerSet {
     acceptor: AcceptorHandle,
     loops: Vec<Arc<LoopHandle>>,
     entries: Mutex<Vec<Entry>>,
-    /// Held for an order, which may take its time: one after the other, while `entries` can be looked at.
+    /// Held for an order and while files are read again, which may take its time: one after the other, so that
+    /// nothing read before replaces what was read later, while `entries` can be looked at.
     orders: Mutex<()>,
 }
 
@@ -199,30 +200,31 @@ impl ListenerSet {
     /// # Errors
     /// What could not be read, one text for each listener.
     pub fn reload_certificates(&self) -> Result<(), Vec<String>> {
-        let entries = self.entries.lock();
-        let errors: Vec<_> = entries
+        let _one = self.orders.lock();
+        let setups = self.setups();
+        let errors: Vec<_> = setups
             .iter()
-            .filter_map(|entry| entry.setup.reload().err().map(|error| error.to_string()))
+            .filter_map(|setup| setup.reload().err().map(|error| error.to_string()))
             .collect();
-        if entries.iter().any(|entry| entry.setup.has_crls()) {
+        if setups.iter().any(|setup| setup.has_crls()) {
             self.close_unwanted();
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// Takes revocation lists and stapled answers of all listeners again, those of files and those fetched; whom lists
-    /// revoke is closed. Where one cannot be read, the old ones stay in force.
+    /// revoke is closed. Where one cannot be read, the old one stays in force, and the others are taken all the same.
     ///
     /// # Errors
     /// What could not be read, by the key of the listener.
     pub fn refresh(&self) -> Result<(), Vec<(String, String)>> {
-        let entries = self.entries.lock();
+        let _one = self.orders.lock();
         let (mut errors, mut has_changed) = (Vec::new(), false);
-        for entry in &*entries {
-            match entry.setup.refresh() {
-                Ok(lists) => has_changed |= lists == Lists::New,
-                Err(error) => errors.push((entry.setup.config().key(), error.to_string())),
-            }
+        for setup in self.setups() {
+            let (lists, unread) = setup.refresh();
+            has_changed |= lists == Lists::New;
+            let key = setup.config().key();
+            errors.extend(unread.iter().map(|error| (key.clone(), error.to_string())));
         }
         if has_changed {
             self.close_unwanted();
@@ -234,6 +236,11 @@ impl ListenerSet {
     #[must_use]
     pub fn revocation_states(&self) -> Vec<RevocationState> {
         self.entries.lock().iter().filter_map(|entry| entry.setup.revocation_state()).collect()
+    }
+
+    /// To be read for without `entries`: reading may take its time.
+    fn setups(&self) -> Vec<Arc<ListenerSetup>> {
+        self.entries.lock().iter().map(|entry| Arc::clone(&entry.setup)).collect()
     }
 
     fn close_unwanted(&self) {

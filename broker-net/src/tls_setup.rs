@@ -96,11 +96,19 @@ pub(crate) struct TlsSource {
 pub(crate) struct Material {
     /// With the answer that is stapled to it.
     certified_key: Arc<CertifiedKey>,
-    staple_until_s: Option<u64>,
+    staple: Staple,
     /// `None` asks no client for a certificate.
     clients: Option<Arc<ClientVerifier>>,
     /// A fresh key for each: it ends sessions that earlier authorities and lists had let in.
     ticketer: Arc<dyn ProducesTickets>,
+}
+
+/// What is known of the answer that is stapled, or why none is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Staple {
+    until_s: Option<u64>,
+    /// What a file says instead.
+    problem: Option<OcspError>,
 }
 
 /// What a listener knows about revocation, as it is in force.
@@ -127,6 +135,8 @@ pub struct StapleState {
     pub is_there: bool,
     /// Until when, in seconds since the Unix epoch.
     pub until_s: Option<u64>,
+    /// Why what the file says is not stapled.
+    pub problem: Option<OcspError>,
 }
 
 impl TlsSource {
@@ -153,70 +163,103 @@ impl TlsSource {
         let mut certified_key =
             CertifiedKey::from_der(chain, private_key, &ring::default_provider())
                 .map_err(|cause| unusable(cause.into()))?;
-        let staple_until_s = self.staple(&mut certified_key)?;
+        let staple = self.staple(&mut certified_key)?;
         let clients = self.clients()?.map(Arc::new);
         let ticketer = ring::Ticketer::new().map_err(|cause| unusable(cause.into()))?;
-        Ok(Material { certified_key: Arc::new(certified_key), staple_until_s, clients, ticketer })
+        Ok(Material { certified_key: Arc::new(certified_key), staple, clients, ticketer })
     }
 
-    /// Reads revocation lists and the stapled answer again; `None` if all of it is as in `old`.
-    pub(crate) fn read_refreshed(
-        &self,
-        old: &Material,
-    ) -> Result<Option<Refreshed>, TlsSetupError> {
+    /// Reads revocation lists and the stapled answer again. What cannot be read leaves the old one in force, and holds
+    /// nothing else up.
+    pub(crate) fn read_refreshed(&self, old: &Material) -> Refreshed {
         let mut material = old.clone();
-        let mut lists = Lists::Same;
-        if let (Some(clients), Some(crls)) = (&old.clients, self.crls()?)
-            && !clients.crls().is_some_and(|old| old.is_same(&crls))
-        {
-            material.clients = Some(Arc::new(clients.with_crls(crls)));
-            material.ticketer = ring::Ticketer::new().map_err(|cause| self.unusable(cause))?;
-            lists = Lists::New;
-        }
+        let mut errors = Vec::new();
+        let lists = self.read_lists(&mut material, &mut errors);
         let mut certified_key = CertifiedKey::clone(&old.certified_key);
-        material.staple_until_s = self.staple(&mut certified_key)?;
-        let is_stapled_alike = certified_key.ocsp == old.certified_key.ocsp;
+        match self.staple(&mut certified_key) {
+            Ok(staple) => material.staple = staple,
+            Err(error) => {
+                errors.push(error);
+                if old.staple.until_s.is_some_and(|at_s| at_s <= UnixTime::now().as_secs()) {
+                    (certified_key.ocsp, material.staple) = (None, Staple::default());
+                }
+            }
+        }
+        let is_stapled_alike =
+            certified_key.ocsp == old.certified_key.ocsp && material.staple == old.staple;
         material.certified_key = Arc::new(certified_key);
         let is_same = lists == Lists::Same && is_stapled_alike;
-        Ok((!is_same).then_some(Refreshed { material, lists }))
+        Refreshed { material: (!is_same).then_some(material), lists, errors }
     }
 
-    /// Staples the answer that there is to the certificate, or none; returns until when it holds.
-    fn staple(&self, certified: &mut CertifiedKey) -> Result<Option<u64>, TlsSetupError> {
-        let good = match &self.config.ocsp_stapling {
+    /// Takes revocation lists again.
+    fn read_lists(&self, material: &mut Material, errors: &mut Vec<TlsSetupError>) -> Lists {
+        let Self { config, fetched, .. } = self;
+        let Some((clients, old)) =
+            material.clients.as_ref().and_then(|clients| Some((clients, clients.crls()?)))
+        else {
+            return Lists::Same;
+        };
+        let (crls, unread) = old.read_again(&config.crlfile, &config.crl_url, fetched);
+        let unread = unread.into_iter();
+        errors.extend(unread.map(|(path, cause)| self.error("crlfile", &path, cause.into())));
+        if old.is_same(&crls) {
+            return Lists::Same;
+        }
+        match ring::Ticketer::new() {
+            Ok(ticketer) => {
+                material.clients = Some(Arc::new(clients.with_crls(crls)));
+                material.ticketer = ticketer;
+                Lists::New
+            }
+            Err(error) => {
+                errors.push(self.unusable(error));
+                Lists::Same
+            }
+        }
+    }
+
+    /// Staples the answer that there is to the certificate, or none.
+    fn staple(&self, certified: &mut CertifiedKey) -> Result<Staple, TlsSetupError> {
+        let answer = match &self.config.ocsp_stapling {
             Some(stapling) => self.answer(stapling, &certified.cert)?,
-            None => None,
+            None => Ok(None),
+        };
+        let (good, problem) = match answer {
+            Ok(good) => (good, None),
+            Err(problem) => (None, Some(problem)),
         };
         let until_s = good.as_ref().and_then(|good| good.next_update_s);
         certified.ocsp = good.map(|good| good.response);
-        Ok(until_s)
+        Ok(Staple { until_s, problem })
     }
 
-    /// An answer that is out of date is none: that a server of files or a responder is late stops no listener.
+    /// An answer that is out of date, or does not say that the certificate is good, is none: it stops no listener.
     fn answer(
         &self,
         stapling: &OcspStapling,
         chain: &[CertificateDer<'static>],
-    ) -> Result<Option<Good>, TlsSetupError> {
+    ) -> Result<Result<Option<Good>, OcspError>, TlsSetupError> {
         let certfile = self.config.certfile.as_deref().unwrap_or_else(|| Path::new(""));
         let question = OcspQuestion::about(chain)
             .ok_or_else(|| self.error("certfile", certfile, Cause::NoIssuer))?;
         let now_s = UnixTime::now().as_secs();
-        let (place, answer) = match stapling {
+        let path = match stapling {
             OcspStapling::Fetch if question.responder().is_none() => {
-                (Path::new("fetch"), Err(Cause::NoResponder))
+                return Err(self.error("ocsp_stapling", Path::new("fetch"), Cause::NoResponder));
             }
-            OcspStapling::Fetch => return Ok(self.fetched.answer(&question, now_s)),
-            OcspStapling::File(path) => {
-                let read = read_bounded(path, OCSP_BYTES_MAX).map_err(Cause::from);
-                let good = read.and_then(|bytes| match question.check(&bytes, now_s) {
-                    Err(OcspError::OutOfDate) => Ok(None),
-                    checked => Ok(Some(checked?)),
-                });
-                (path.as_path(), good)
-            }
+            OcspStapling::Fetch => return Ok(Ok(self.fetched.answer(&question, now_s))),
+            OcspStapling::File(path) => path,
         };
-        answer.map_err(|cause| self.error("ocsp_stapling", place, cause))
+        let unusable = |cause| self.error("ocsp_stapling", path, cause);
+        let bytes = read_bounded(path, OCSP_BYTES_MAX).map_err(|error| unusable(error.into()))?;
+        match question.check(&bytes, now_s) {
+            Ok(good) => Ok(Ok(Some(good))),
+            Err(told @ (OcspError::OutOfDate | OcspError::Revoked | OcspError::Unknown)) => {
+                Ok(Err(told))
+            }
+            Err(error) => Err(unusable(error.into())),
+        }
     }
 
     pub(crate) fn server_config(
@@ -240,7 +283,8 @@ impl TlsSource {
                 OcspStapling::File(_) => None,
             },
             is_there: material.certified_key.ocsp.is_some(),
-            until_s: material.staple_until_s,
+            until_s: material.staple.until_s,
+            problem: material.staple.problem,
         });
         let crls = material.clients.as_ref().and_then(|clients| clients.crls());
         Some(RevocationState {
@@ -292,10 +336,12 @@ impl TlsSource {
     }
 }
 
-/// What was read again and differs.
+/// What was read again.
 pub(crate) struct Refreshed {
-    pub(crate) material: Material,
+    /// `None` if all of it is as before.
+    pub(crate) material: Option<Material>,
     pub(crate) lists: Lists,
+    pub(crate) errors: Vec<TlsSetupError>,
 }
 
 /// Whether revocation lists have changed.

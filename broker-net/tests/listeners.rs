@@ -1,13 +1,19 @@
 //! Listeners are stopped, started and added while the server runs.
 
+mod pki;
+
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::{Broker, ListenerError, Listeners, NewListener};
-use broker_net::config::ListenerConfig;
-use broker_net::{Server, ServerOptions};
+use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
+use broker_net::{ListenerSet, Server, ServerOptions};
+
+use self::pki::Pki;
 
 /// CONNECT of MQTT 3.1.1 with an assigned identifier.
 const CONNECT: [u8; 14] = [0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0];
@@ -154,5 +160,42 @@ fn the_control_plane_adds_a_listener_like_another() {
     let unzoned = NewListener { zone: Some("none".into()), ..wanted("d", "127.0.0.1:0") };
     assert!(failed(unzoned).contains("there is no such zone"));
     assert_eq!(port.list().len(), 3, "nothing is left of what failed");
+    assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
+}
+
+/// A list that comes slowly, from a file system far away for instance, holds up nobody who only looks.
+#[test]
+fn listeners_are_looked_at_while_files_are_read_again() {
+    let pki = Pki::new("listeners");
+    let slow = pki.path("slow.crl");
+    fs::write(&slow, pki.list()).unwrap();
+    let tls = TlsConfig { crlfile: vec![slow.clone()], ..pki.server() };
+    let listener = ListenerConfig {
+        protocol: Protocol::Ssl,
+        tls: Some(tls),
+        ..ListenerConfig::tcp("s", "127.0.0.1:0".parse().unwrap())
+    };
+    let broker = Broker::builder().build().unwrap();
+    let options = ServerOptions { listeners: vec![listener], ..ServerOptions::default() };
+    let server = Server::start(&broker, options).unwrap();
+    let set = server.listener_set();
+    let ways: [fn(&ListenerSet); 2] =
+        [|set| drop(set.refresh()), |set| drop(set.reload_certificates())];
+    for read_again in ways {
+        fs::remove_file(&slow).unwrap();
+        assert!(Command::new("mkfifo").arg(&slow).status().unwrap().success());
+        std::thread::scope(|scope| {
+            scope.spawn(|| read_again(set));
+            // Opens once the other end is open.
+            let mut list = File::options().write(true).open(&slow).unwrap();
+            let (tell, told) = crossbeam_channel::bounded(1);
+            scope.spawn(move || tell.send((set.views().len(), set.revocation_states().len())));
+            let seen = told.recv_timeout(Duration::from_secs(10));
+            // Before anything fails: the reader waits for it.
+            list.write_all(&pki.list()).unwrap();
+            drop(list);
+            assert_eq!(seen, Ok((1, 1)));
+        });
+    }
     assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
 }

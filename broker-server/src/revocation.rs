@@ -1,10 +1,12 @@
 //! Revocation lists and stapled answers while the broker runs: read and fetched again, and told of when they cannot
 //! be or are out of date.
 
-use std::collections::{HashMap, HashSet};
+mod schedule;
+
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use broker_core::{Alarms, Broker, Report, Severity};
@@ -13,10 +15,17 @@ use broker_net::{
     RevocationState, clock,
 };
 use broker_rules::http::{EndpointOptions, HttpEndpoint};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-/// The thread that keeps the lists fresh; it ends when this is dropped, at the latest after the fetch at work.
-pub(crate) struct Revocation(Sender<()>);
+use self::schedule::{RETRY, Schedule, Source};
+
+/// The thread that keeps the lists fresh; it ends when this is dropped.
+pub(crate) struct Revocation {
+    /// `None` tells it to end.
+    orders: Option<Sender<()>>,
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
 
 /// Whoever goes by them.
 struct Keeper {
@@ -24,8 +33,9 @@ struct Keeper {
     listeners: Arc<ListenerSet>,
     management: Option<Arc<ReloadableTls>>,
     fetched: Fetched,
-    /// When the lists of a listener are due again, by its key.
-    due: HashMap<String, Instant>,
+    schedule: Schedule,
+    /// What could not be read when all was read last, by the key of the listener.
+    unread: HashMap<String, String>,
 }
 
 impl Revocation {
@@ -41,89 +51,118 @@ impl Revocation {
             listeners: Arc::clone(listeners),
             management,
             fetched,
-            due: HashMap::new(),
+            schedule: Schedule::default(),
+            unread: HashMap::new(),
         };
         if keeper.states().is_empty() {
             return Ok(None);
         }
         let (orders, ordered) = bounded(1);
-        thread::Builder::new().name("broker-crl".into()).spawn(move || keeper.run(&ordered))?;
-        Ok(Some(Self(orders)))
+        let (end, ended) = bounded(0);
+        let thread = thread::Builder::new().name("broker-crl".into()).spawn(move || {
+            // Dropped behind the keeper: whoever waits for the end may take it that nothing is held any more.
+            let _end: Sender<()> = end;
+            keeper.run(&ordered);
+            drop(keeper);
+        })?;
+        Ok(Some(Self { orders: Some(orders), ended, thread: Some(thread) }))
     }
 
     /// Has all of them fetched and read now.
     pub(crate) fn refresh(&self) {
         // Full: one order stands there already.
-        let _ = self.0.try_send(());
+        self.orders.as_ref().map(|orders| orders.try_send(()));
+    }
+}
+
+impl Drop for Revocation {
+    fn drop(&mut self) {
+        self.orders = None;
+        // A fetch cannot be cut short; nothing comes of it any more.
+        if self.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
+            log::debug!("a fetch of revocation lists is left to its time-out");
+        } else if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
 impl Keeper {
     fn run(&mut self, ordered: &Receiver<()>) {
         loop {
-            let wait = self.keep_fresh(Instant::now());
-            match ordered.recv_timeout(wait) {
-                Ok(()) => self.due.clear(),
+            if self.bring_what_is_due(ordered).is_err() {
+                return;
+            }
+            let states = self.states();
+            states.iter().for_each(|state| self.tell(state));
+            match ordered.recv_timeout(self.pause(&states)) {
+                Ok(()) => self.schedule.hurry(Instant::now()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Does what is due; returns how long nothing is.
-    fn keep_fresh(&mut self, now: Instant) -> Duration {
-        let (mut problems, mut unanswered) = (HashMap::new(), HashMap::new());
-        let mut asked = HashMap::new();
-        let mut looked_at = HashSet::new();
-        for state in self.states() {
-            if self.due.get(&state.key).is_some_and(|due| *due > now) {
-                continue;
-            }
-            let mut pause = Duration::from_millis(state.refresh_ms);
-            for url in &state.urls {
-                let answer = asked.entry(url.clone()).or_insert_with(|| self.fetch(url));
-                if let Err(why) = answer {
-                    pause = pause.min(RETRY);
-                    problems
-                        .insert(state.key.clone(), format!("{}.crl_url = {url}: {why}", state.key));
-                }
-            }
-            if let Some(staple) = &state.staple
-                && let Some(question) = &staple.question
-            {
-                match self.ask(question) {
-                    Ok(fresh) => pause = pause.min(fresh),
-                    Err(why) => {
-                        pause = pause.min(RETRY);
-                        unanswered.insert(state.key.clone(), why);
-                    }
-                }
-            }
-            self.due.insert(state.key.clone(), now + pause);
-            looked_at.insert(state.key);
-        }
-        let mut errors = self.listeners.refresh().err().unwrap_or_default();
-        errors.extend(self.management.as_ref().and_then(|tls| {
-            let key = tls.revocation_state()?.key;
-            Some((key, tls.refresh().err()?.to_string()))
-        }));
-        looked_at.extend(errors.iter().map(|(key, _)| key.clone()));
-        problems.extend(errors);
+    /// Asks each source that is due, and puts what it has brought in force before it asks the next one.
+    fn bring_what_is_due(&mut self, ordered: &Receiver<()>) -> Result<(), Ended> {
+        let begun = Instant::now();
         let states = self.states();
-        for state in &states {
-            if looked_at.contains(&state.key) {
-                self.tell_of_problem(&state.key, problems.get(&state.key));
+        self.schedule.want(states.iter().flat_map(sources), begun);
+        while let Some(source) = self.schedule.next(begun) {
+            let brought = self.bring(&source, &states);
+            if ordered.is_empty() && ordered.try_recv() == Err(TryRecvError::Disconnected) {
+                return Err(Ended);
             }
-            self.tell_of_age(state);
-            self.tell_of_staple(state, unanswered.get(&state.key));
+            self.schedule.done(&source, brought, Instant::now());
+            self.put_in_force();
         }
-        let next = self.due.values().min().map_or(RETRY, |due| due.duration_since(now));
+        Ok(())
+    }
+
+    /// Returns how long what it brought is fresh.
+    fn bring(&self, source: &Source, states: &[RevocationState]) -> Result<Duration, String> {
+        let of = |key: &String| states.iter().find(move |state| state.key == *key);
+        let refresh = |state: &RevocationState| Duration::from_millis(state.refresh_ms);
+        let fresh = match source {
+            // They are read whenever something is put in force.
+            Source::Files(key) => of(key).map(refresh),
+            Source::List(url) => {
+                self.fetch(url)?;
+                states.iter().filter(|state| state.urls.contains(url)).map(refresh).min()
+            }
+            Source::Answer(key) => {
+                of(key).and_then(question).map(|question| self.ask(question)).transpose()?
+            }
+        };
+        Ok(fresh.unwrap_or(RETRY))
+    }
+
+    /// Has all listeners take what has been fetched, and read their files.
+    fn put_in_force(&mut self) {
+        let mut unread = self.listeners.refresh().err().unwrap_or_default();
+        if let Some(tls) = &self.management
+            && let Some(state) = tls.revocation_state()
+        {
+            let errors = tls.refresh();
+            unread.extend(errors.iter().map(|error| (state.key.clone(), error.to_string())));
+        }
+        self.unread.clear();
+        for (key, problem) in unread {
+            // The first of a listener is told; when it is mended, the next.
+            self.unread.entry(key).or_insert(problem);
+        }
+    }
+
+    /// How long nothing is due.
+    fn pause(&self, states: &[RevocationState]) -> Duration {
         // With a list that is out of date sessions of clients that were let in before end too.
         let ends = |state: &RevocationState| {
             [state.next_update_s, state.staple.as_ref().and_then(|staple| staple.until_s)]
         };
-        let ages = states.iter().flat_map(ends).flatten().filter_map(|at| at.checked_sub(now_s()));
-        ages.filter(|s| *s > 0).map(Duration::from_secs).min().map_or(next, |age| age.min(next))
+        let left = states.iter().flat_map(ends).flatten().filter_map(|at| at.checked_sub(now_s()));
+        let end = left.filter(|s| *s > 0).map(Duration::from_secs).min();
+        let due = self.schedule.wait(Instant::now());
+        end.map_or(due, |end| end.min(due))
     }
 
     fn states(&self) -> Vec<RevocationState> {
@@ -159,12 +198,22 @@ impl Keeper {
         Ok(left.unwrap_or(ANSWER_AGE).clamp(RETRY, ANSWER_AGE))
     }
 
-    fn tell_of_problem(&self, key: &str, problem: Option<&String>) {
+    fn tell(&self, state: &RevocationState) {
+        self.tell_of_problem(state);
+        self.tell_of_age(state);
+        self.tell_of_staple(state);
+    }
+
+    fn tell_of_problem(&self, state: &RevocationState) {
+        let key = &state.key;
         let id = format!("crl_unreadable/{key}");
-        match problem {
+        let unfetched = state.urls.iter().find_map(|url| {
+            let why = self.schedule.problem(&Source::List(url.clone()))?;
+            Some(format!("{key}.crl_url = {url}: {why}"))
+        });
+        match unfetched.or_else(|| self.unread.get(key).cloned()) {
             Some(problem) => {
-                let summary = format!("the old revocation lists stay: {problem}");
-                raise(self.broker.alarms(), &id, summary);
+                raise(self.broker.alarms(), &id, format!("what was there stays: {problem}"));
             }
             None => {
                 self.broker.alarms().clear(&id, clock::now().wall_ms);
@@ -172,17 +221,23 @@ impl Keeper {
         }
     }
 
-    /// `problem` is why there is no new answer, if one was asked for now.
-    fn tell_of_staple(&self, state: &RevocationState, problem: Option<&String>) {
+    fn tell_of_staple(&self, state: &RevocationState) {
         let Some(staple) = &state.staple else { return };
-        let id = format!("ocsp_not_stapled/{}", state.key);
+        let key = &state.key;
+        let id = format!("ocsp_not_stapled/{key}");
         if staple.is_there {
             self.broker.alarms().clear(&id, clock::now().wall_ms);
-        } else if let Some(problem) = problem {
-            let summary = format!("no OCSP answer for the certificate of {}: {problem}", state.key);
-            raise(self.broker.alarms(), &id, summary);
-        } else if staple.question.is_none() {
-            let summary = format!("{}.ocsp_stapling: the answer is out of date", state.key);
+            return;
+        }
+        let source = Source::Answer(key.clone());
+        let problem = match (staple.problem, &staple.question) {
+            (Some(problem), _) => Some(problem.to_string()),
+            // What has not been asked yet is no problem.
+            (None, Some(_)) => self.schedule.problem(&source).map(str::to_owned),
+            (None, None) => Some("the file cannot be read, and its last answer is over".to_owned()),
+        };
+        if let Some(problem) = problem {
+            let summary = format!("no OCSP answer for the certificate of {key}: {problem}");
             raise(self.broker.alarms(), &id, summary);
         }
     }
@@ -196,6 +251,20 @@ impl Keeper {
             self.broker.alarms().clear(&id, clock::now().wall_ms);
         }
     }
+}
+
+/// That it is to end.
+struct Ended;
+
+/// What a listener goes by.
+fn sources(state: &RevocationState) -> Vec<Source> {
+    let lists = state.urls.iter().cloned().map(Source::List);
+    let answer = question(state).map(|_| Source::Answer(state.key.clone()));
+    [Source::Files(state.key.clone())].into_iter().chain(lists).chain(answer).collect()
+}
+
+fn question(state: &RevocationState) -> Option<&OcspQuestion> {
+    state.staple.as_ref()?.question.as_ref()
 }
 
 fn raise(alarms: &Alarms, id: &str, summary: String) {
@@ -220,7 +289,7 @@ pub(crate) fn fetch_options() -> EndpointOptions {
     }
 }
 
-/// Until a server that did not answer is asked again.
-const RETRY: Duration = Duration::from_secs(10);
+/// How long the end of the broker waits for a fetch at work.
+const END: Duration = Duration::from_secs(2);
 /// Answers hold for hours or days; one that is an hour old, or has passed half of its time, is made new.
 const ANSWER_AGE: Duration = Duration::from_secs(3_600);

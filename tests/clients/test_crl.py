@@ -212,6 +212,7 @@ def list_server(own_ca):
 
 
 def test_a_list_is_fetched_again_and_again(start, own_ca, list_server):
+    first = list_server.path.read_bytes()
     broker = start_all(start, own_ca, crl_url=[list_server.url], crl_refresh="1s")
     wait_until(lambda: is_let_in(broker.ssl, own_ca, "bob"), "the first list to come")
     bob = Client(broker.ssl, "bob", ca=own_ca, certificate="bob")
@@ -227,6 +228,14 @@ def test_a_list_is_fetched_again_and_again(start, own_ca, list_server):
     assert not is_let_in(broker.ssl, own_ca, "bob")
     assert is_let_in(broker.ssl, own_ca, "alice")
     list_server.status = 200
+    wait_until(lambda: not alarms(api), "no alarm any more")
+    # Nor does one that was signed before, whoever has kept it.
+    second = list_server.path.read_bytes()
+    list_server.path.write_bytes(first)
+    wait_until(lambda: "crl_unreadable/listener.wss.external" in alarms(api), "an alarm")
+    assert not is_let_in(broker.ssl, own_ca, "bob")
+    list_server.path.write_bytes(second)
+    broker.signal(signal.SIGHUP)
     wait_until(lambda: not alarms(api), "no alarm any more")
     bob.close()
 

@@ -145,15 +145,19 @@ impl ListenerSetup {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.set(tls.source.read()?))
     }
 
-    /// Takes revocation lists and the stapled answer again; returns whether lists have changed. On an error the old
-    /// ones stay.
-    pub(crate) fn refresh(&self) -> Result<Lists, TlsSetupError> {
-        let Some(tls) = &self.tls else { return Ok(Lists::Same) };
+    /// Takes revocation lists and the stapled answer again; returns whether lists have changed, and what could not be
+    /// used: there the old ones stay. Neither this nor [`Self::reload`] may overtake the other.
+    pub(crate) fn refresh(&self) -> (Lists, Vec<TlsSetupError>) {
+        let Some(tls) = &self.tls else { return (Lists::Same, Vec::new()) };
         let old = tls.loaded.read().0.clone();
-        let Some(Refreshed { material, lists }) = tls.source.read_refreshed(&old)? else {
-            return Ok(Lists::Same);
-        };
-        tls.set(material).map(|()| lists)
+        let Refreshed { material, lists, mut errors } = tls.source.read_refreshed(&old);
+        match material.map_or(Ok(()), |material| tls.set(material)) {
+            Ok(()) => (lists, errors),
+            Err(error) => {
+                errors.push(error);
+                (Lists::Same, errors)
+            }
+        }
     }
 
     /// What is known about revocation; `None` where nothing is to be.

@@ -1,6 +1,7 @@
 //! Who may come in by certificate: those whom an authority has signed, and no revocation list names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::ring;
@@ -12,12 +13,13 @@ use rustls::{
     OtherError, RootCertStore, SignatureScheme,
 };
 use webpki::{
-    EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
+    EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
-use super::crl::Crls;
+use super::crl::{Crl, Crls};
 use crate::config::CrlCheck;
+use crate::der::{Der, TAG_EXPLICIT_0, TAG_INTEGER, TAG_SEQUENCE};
 
 /// rustls' verifier, and behind it revocation lists that are shared with those who look single certificates up.
 #[derive(Debug)]
@@ -65,13 +67,36 @@ impl ClientVerifier {
 
     /// Whether one of the certificates has been revoked. `chain` was let in before; most are told from one look
     /// into the lists.
+    ///
+    /// Each list that names one is asked alone: what is wrong with another, or with a certificate that is out of
+    /// date by now, hides nothing.
     pub(super) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
-        let Some((end_entity, intermediates)) = chain.split_first() else { return false };
-        self.crls.as_ref().is_some_and(|crls| {
-            crls.name_any_of(chain)
-                && self.verify_unrevoked(crls, end_entity, intermediates, UnixTime::now())
-                    == Err(webpki::Error::CertRevoked)
-        })
+        let (Some(crls), Some((end_entity, intermediates))) = (&self.crls, chain.split_first())
+        else {
+            return false;
+        };
+        let (looked_up, depth) = match self.check {
+            CrlCheck::Chain | CrlCheck::BestEffort => (chain, RevocationCheckDepth::Chain),
+            CrlCheck::Peer => (&chain[..1], RevocationCheckDepth::EndEntity),
+        };
+        let now_s = UnixTime::now().as_secs();
+        let ends_s = chain.iter().filter_map(end_of_validity).min().unwrap_or(now_s);
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(now_s.min(ends_s)));
+        let counts = |crl: &&Crl| self.check == CrlCheck::BestEffort || !crl.is_out_of_date(now_s);
+        let ask = |crl: &Crl| {
+            let lists = [crl.list()];
+            let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+                options.with_depth(depth).with_status_policy(UnknownStatusPolicy::Allow).build()
+            });
+            self.verify(end_entity, intermediates, then, revocation)
+        };
+        let is_replaced =
+            |crl: &Crl| crls.newer_than(crl).filter(counts).any(|newer| ask(newer).is_ok());
+        looked_up
+            .iter()
+            .flat_map(|certificate| crls.naming(certificate))
+            .filter(counts)
+            .any(|crl| ask(crl) == Err(webpki::Error::CertRevoked) && !is_replaced(crl))
     }
 
     fn verify_unrevoked(
@@ -101,6 +126,16 @@ impl ClientVerifier {
             }
             (Err(_), CrlCheck::BestEffort) => None,
         };
+        self.verify(end_entity, intermediates, now, revocation)
+    }
+
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        revocation: Option<RevocationOptions<'_>>,
+    ) -> Result<(), webpki::Error> {
         let algorithms = ring::default_provider().signature_verification_algorithms.all;
         EndEntityCert::try_from(end_entity)?
             .verify_for_usage(
@@ -114,6 +149,18 @@ impl ClientVerifier {
             )
             .map(drop)
     }
+}
+
+/// notAfter of a certificate, in seconds since the Unix epoch.
+fn end_of_validity(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let mut tbs = Der(certificate).expect(TAG_SEQUENCE)?.expect(TAG_SEQUENCE)?;
+    let _version = tbs.optional(TAG_EXPLICIT_0);
+    let _serial = tbs.expect(TAG_INTEGER)?;
+    let _algorithm = tbs.expect(TAG_SEQUENCE)?;
+    let _issuer = tbs.expect(TAG_SEQUENCE)?;
+    let mut validity = tbs.expect(TAG_SEQUENCE)?;
+    let _not_before = validity.time()?;
+    validity.time()
 }
 
 /// Whether a client must show a certificate.

@@ -25,11 +25,19 @@ impl Fetched {
     /// Puts the revocation list that a URL has given, DER or PEM, in the place of what was there.
     ///
     /// # Errors
-    /// It is no revocation list: what was there stays.
+    /// It is no revocation list, one of the future, or an older one than that which was there: that stays.
     pub fn put_list(&self, url: &str, bytes: &[u8]) -> Result<(), CrlError> {
         let lists = crl::parse(bytes)?;
-        self.0.lists.write().insert(url.to_owned(), lists);
-        Ok(())
+        let now_s = UnixTime::now().as_secs();
+        // One that nobody has signed must not be in the way of all that come later.
+        if lists.iter().any(|list| list.is_of_the_future(now_s)) {
+            return Err(CrlError::of_the_future());
+        }
+        let mut places = self.0.lists.write();
+        let old = places.get(url).map_or(&[][..], |lists| lists);
+        let (lists, error) = crl::keep_newest(old, lists);
+        places.insert(url.to_owned(), lists);
+        error.map_or(Ok(()), Err)
     }
 
     /// Puts the answer to a question in the place of the last one. Returns until when it holds, in seconds since the

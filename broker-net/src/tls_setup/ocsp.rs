@@ -8,8 +8,8 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::der::{
-    Der, TAG_BIT_STRING, TAG_ENUMERATED, TAG_EXPLICIT_0, TAG_INTEGER, TAG_OCTET_STRING, TAG_OID,
-    TAG_SEQUENCE, encode,
+    Der, TAG_BIT_STRING, TAG_BOOLEAN, TAG_ENUMERATED, TAG_EXPLICIT_0, TAG_INTEGER,
+    TAG_OCTET_STRING, TAG_OID, TAG_SEQUENCE, encode,
 };
 
 /// Whether a certificate is still good: to be asked of a responder.
@@ -301,10 +301,9 @@ pub const OCSP_BYTES_MAX: usize = 64 << 10;
 /// Of those that come along; each may cost a verification.
 const CERTIFICATES_MAX: usize = 4;
 /// Clocks differ.
-const SKEW_S: u64 = 300;
+pub(super) const SKEW_S: u64 = 300;
 
 const NULL: &[u8] = &[5, 0];
-const TAG_BOOLEAN: u8 = 0x01;
 const TAG_GOOD: u8 = 0x80;
 const TAG_REVOKED: u8 = 0xa1;
 const TAG_URL: u8 = 0x86;
@@ -318,4 +317,4 @@ const OID_BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
 const OID_OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 
-use super::{Fetched, Material, RevocationState, TlsSetupError, TlsSource, build};
+use super::{Fetched, Material, Refreshed, RevocationState, TlsSetupError, TlsSource, build};
 use crate::config::TlsConfig;
 
 /// Certificate, key, authorities and revocation lists of a listener that others serve, read again when asked.
@@ -19,6 +19,8 @@ use crate::config::TlsConfig;
 pub struct ReloadableTls {
     source: TlsSource,
     current: Arc<Current>,
+    /// Held from the first byte that is read until it is in force: what was read before replaces nothing read later.
+    reading: Mutex<()>,
     server: Arc<ServerConfig>,
 }
 
@@ -47,7 +49,7 @@ impl ReloadableTls {
         let current = Arc::new(Current(RwLock::new(source.read()?)));
         let server = build(&source.config, current.clone(), current.clone(), current.clone())
             .map_err(|error| source.unusable(error))?;
-        Ok(Self { source, current, server })
+        Ok(Self { source, current, reading: Mutex::default(), server })
     }
 
     /// What the server is started with; it stays the same when files are read again.
@@ -61,21 +63,22 @@ impl ReloadableTls {
     /// # Errors
     /// One cannot be used: then the old ones stay in force.
     pub fn reload(&self) -> Result<(), TlsSetupError> {
+        let _one = self.reading.lock();
         let material = self.source.read()?;
         *self.current.0.write() = material;
         Ok(())
     }
 
-    /// Takes revocation lists and the stapled answer again, those of files and those fetched.
-    ///
-    /// # Errors
-    /// One cannot be used: then the old ones stay in force.
-    pub fn refresh(&self) -> Result<(), TlsSetupError> {
+    /// Takes revocation lists and the stapled answer again, those of files and those fetched. Returns what cannot be
+    /// used: there the old ones stay in force.
+    pub fn refresh(&self) -> Vec<TlsSetupError> {
+        let _one = self.reading.lock();
         let old = self.current.0.read().clone();
-        if let Some(refreshed) = self.source.read_refreshed(&old)? {
-            *self.current.0.write() = refreshed.material;
+        let Refreshed { material, errors, .. } = self.source.read_refreshed(&old);
+        if let Some(material) = material {
+            *self.current.0.write() = material;
         }
-        Ok(())
+        errors
     }
 
     /// What is known about revocation; `None` where nothing is to be.
@@ -170,3 +173,6 @@ impl ClientCertVerifier for Current {
         self.verifier().supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,15 @@
 //! Certificates for listeners and their clients.
 
+#![allow(dead_code, reason = "not every test needs all of it")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use broker_net::config::TlsConfig;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -36,11 +41,28 @@ impl Pki {
         (params.signed_by(&key, &self.ca).unwrap(), key)
     }
 
+    /// A revocation list without entries.
+    pub(crate) fn list(&self) -> Vec<u8> {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: 1u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.ca).unwrap().der().to_vec()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// That of a listener that asks for certificates of this authority.
     pub(crate) fn server(&self) -> TlsConfig {
         let (certificate, key) = self.issue(Some("localhost"));
         let file = |name, text: String| {
-            let path = self.folder.join(name);
+            let path = self.path(name);
             std::fs::write(&path, text).unwrap();
             Some(path)
         };

@@ -36,7 +36,11 @@ fn client(serial: u64, issuer: &Issuer) -> CertificateDer<'static> {
 }
 
 /// A list of the years from `from` to `to`.
-fn list(from: i32, to: i32, serials: &[u64], issuer: &Issuer) -> Vec<u8> {
+pub(crate) fn list(from: i32, to: i32, serials: &[u64], issuer: &Issuer) -> Vec<u8> {
+    numbered(1, from, to, serials, issuer)
+}
+
+fn numbered(number: u64, from: i32, to: i32, serials: &[u64], issuer: &Issuer) -> Vec<u8> {
     let revoked = |serial: &u64| RevokedCertParams {
         serial_number: (*serial).into(),
         revocation_time: date_time_ymd(2020, 1, 1),
@@ -46,7 +50,7 @@ fn list(from: i32, to: i32, serials: &[u64], issuer: &Issuer) -> Vec<u8> {
     let params = CertificateRevocationListParams {
         this_update: date_time_ymd(from, 1, 1),
         next_update: date_time_ymd(to, 1, 1),
-        crl_number: SerialNumber::from(1u64),
+        crl_number: SerialNumber::from(number),
         issuing_distribution_point: None,
         revoked_certs: serials.iter().map(revoked).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
@@ -137,7 +141,7 @@ fn a_list_that_only_bears_the_issuers_name_revokes_nothing() {
     let (ca, impostor) = (authority("ca"), authority("ca"));
     let chain = [client(5, &ca)];
     let verifier = verifier(CrlCheck::Chain, &[list(2024, 2100, &[5], &impostor)], &ca);
-    assert!(crls(&[list(2024, 2100, &[5], &impostor)]).name_any_of(&chain));
+    assert_eq!(crls(&[list(2024, 2100, &[5], &impostor)]).naming(&chain[0]).count(), 1);
     assert!(!verifier.is_revoked(&chain));
     assert!(verifier.verify_client_cert(&chain[0], &[], UnixTime::now()).is_err());
 }
@@ -186,6 +190,120 @@ fn what_is_no_list_is_refused_and_leaves_the_old_one() {
     assert_eq!(Crls::read(&[], &urls, &fetched).unwrap().lists().len(), 1);
 }
 
+/// Each list is asked alone, at a time when all certificates were in date.
+#[test]
+fn what_is_wrong_elsewhere_does_not_hide_that_a_client_is_revoked() {
+    let root = authority("root");
+    let middle =
+        CertifiedIssuer::signed_by(ca_params("middle"), KeyPair::generate().unwrap(), &root)
+            .unwrap();
+    let mut ended = CertificateParams::default();
+    ended.serial_number = Some(5u64.into());
+    ended.not_after = date_time_ymd(2025, 1, 1);
+    let ended = ended.signed_by(&KeyPair::generate().unwrap(), &middle).unwrap().der().clone();
+    let impostor = &authority("middle");
+    let names = list(2024, 2100, &[5], &middle);
+    let beside = [
+        list(2020, 2021, &[], &root),
+        list(2024, 2100, &[5], &root),
+        list(2025, 2100, &[5], impostor),
+        list(2025, 2100, &[], impostor),
+    ];
+    let newer = list(2025, 2100, &[], &middle);
+    for check in [CrlCheck::Chain, CrlCheck::Peer, CrlCheck::BestEffort] {
+        for end_entity in [client(5, &middle), ended.clone()] {
+            let chain = [end_entity, middle.der().clone()];
+            assert!(verifier(check, std::slice::from_ref(&names), &root).is_revoked(&chain));
+            for other in &beside {
+                let verifier = verifier(check, &[names.clone(), other.clone()], &root);
+                assert!(verifier.is_revoked(&chain), "{check:?}");
+            }
+            // Its issuer has thought better of it.
+            let verifier = verifier(check, &[names.clone(), newer.clone()], &root);
+            assert!(!verifier.is_revoked(&chain), "{check:?}");
+        }
+        let other = [client(6, &middle), middle.der().clone()];
+        assert!(!verifier(check, std::slice::from_ref(&names), &root).is_revoked(&other));
+    }
+}
+
+#[test]
+fn a_list_out_of_date_cuts_off_where_it_counts() {
+    let ca = authority("ca");
+    let chain = [client(5, &ca)];
+    let stale = [list(2020, 2021, &[5], &ca)];
+    assert!(verifier(CrlCheck::BestEffort, &stale, &ca).is_revoked(&chain));
+    assert!(!verifier(CrlCheck::Chain, &stale, &ca).is_revoked(&chain));
+    assert!(!verifier(CrlCheck::Peer, &stale, &ca).is_revoked(&chain));
+}
+
+#[test]
+fn an_older_list_does_not_replace_a_newer_one() {
+    let (ca, other) = (authority("ca"), authority("other"));
+    let check = |old: &[u8], new: &[u8], is_taken: bool| {
+        let fetched = Fetched::default();
+        fetched.put_list("u", old).unwrap();
+        let put = fetched.put_list("u", new).map_err(|error| error.to_string());
+        let expected = if is_taken { Ok(()) } else { Err("older than the list in force".into()) };
+        assert_eq!(put, expected);
+        let digests: Vec<_> = fetched.lists("u").iter().map(|crl| crl.digest).collect();
+        let in_force = if is_taken { new } else { old };
+        assert_eq!(digests, [Crl::parse(in_force).unwrap().digest]);
+    };
+    let now = numbered(0x0201, 2024, 2100, &[5], &ca);
+    check(&now, &numbered(0x0201, 2023, 2100, &[], &ca), false);
+    check(&now, &numbered(0xff, 2024, 2100, &[], &ca), false);
+    check(&now, &numbered(0xff, 2023, 2100, &[], &ca), false);
+    check(&now, &now, true);
+    check(&now, &numbered(0x0202, 2024, 2100, &[], &ca), true);
+    check(&now, &numbered(0xff, 2025, 2100, &[], &ca), true);
+    check(&now, &numbered(0x0202, 2023, 2100, &[], &ca), true);
+    check(&now, &numbered(1, 2020, 2100, &[], &other), true);
+}
+
+#[test]
+fn a_list_of_the_future_is_not_taken() {
+    let ca = authority("ca");
+    let fetched = Fetched::default();
+    let error = fetched.put_list("u", &list(2090, 2100, &[], &ca)).unwrap_err();
+    assert_eq!(error.to_string(), "its thisUpdate is yet to come");
+    assert!(fetched.lists("u").is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_again_holds_no_other_up() {
+    let (ca, other) = (authority("ca"), authority("other"));
+    let folder = Folder::new();
+    let write = |name: &str, der: &[u8]| folder.write(name, "X509 CRL", der);
+    let files =
+        [write("a", &list(2024, 2100, &[], &ca)), write("b", &list(2024, 2100, &[], &other))];
+    let fetched = Fetched::default();
+    let urls = ["u".to_owned()];
+    let old = Crls::read(&files, &urls, &fetched).unwrap();
+    let again = |files_have: [&[u8]; 2]| {
+        for (file, bytes) in files.iter().zip(files_have) {
+            std::fs::write(file, bytes).unwrap();
+        }
+        let (crls, errors) = old.read_again(&files, &urls, &fetched);
+        let digests: Vec<_> =
+            crls.of_files.iter().flatten().map(|crl| crl.times.this_update_s).collect();
+        let errors: Vec<_> =
+            errors.iter().map(|(path, error)| (path.clone(), error.to_string())).collect();
+        (digests, crls.lists().len(), errors)
+    };
+    let (y2023, y2024, y2025) = (1_672_531_200, 1_704_067_200, 1_735_689_600);
+    fetched.put_list("u", &list(2024, 2100, &[], &ca)).unwrap();
+    let newer = list(2025, 2100, &[], &other);
+    let no_list = (files[0].clone(), "holds no revocation list".to_owned());
+    assert_eq!(again([b"", &newer]), (vec![y2024, y2025], 3, vec![no_list]));
+    let older = list(2023, 2100, &[], &ca);
+    let is_older = (files[0].clone(), "older than the list in force".to_owned());
+    assert_eq!(again([&older, &newer]), (vec![y2024, y2025], 3, vec![is_older]));
+    // Who reads all anew takes what is there.
+    let anew = Crls::read(&files, &urls, &fetched).unwrap();
+    assert_eq!(anew.of_files[0][0].times.this_update_s, y2023);
+}
+
 static LIST: LazyLock<Vec<u8>> = LazyLock::new(|| list(2024, 2100, &[1, 2, 3], &authority("ca")));
 
 proptest! {
@@ -198,10 +316,10 @@ proptest! {
         for (at, byte) in flips {
             *at.get_mut(&mut der) = byte;
         }
-        updates(&der);
+        Times::parse(&der);
         let _ = parse(&der);
         der.truncate(len.index(der.len()));
-        updates(&der);
+        Times::parse(&der);
         let _ = parse(&der);
     }
 }

@@ -17,10 +17,10 @@ const TAG_TIME: u8 = 0x18;
 /// Two hours before and after that.
 const BEFORE: &[u8] = b"20270115060000Z";
 const AFTER: &[u8] = b"20270115100000Z";
-const GOOD: &[u8] = &[TAG_GOOD, 0];
+pub(crate) const GOOD: &[u8] = &[TAG_GOOD, 0];
 const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 
-fn authority(name: &str) -> Issuer {
+pub(crate) fn authority(name: &str) -> Issuer {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, name);
@@ -45,7 +45,7 @@ fn delegate(issuer: &Issuer, may: bool) -> (CertificateDer<'static>, KeyPair) {
 }
 
 /// What a responder says of a question: `times` are thisUpdate and, perhaps, nextUpdate.
-fn response(
+pub(crate) fn response(
     question: &OcspQuestion,
     status: &[u8],
     times: &[&[u8]],
