@@ -522,7 +522,23 @@ impl<'a> Report<'a> {
 
 /// A value as it may be shown.
 fn shown(key: &Key, value: impl FnOnce() -> String) -> String {
-    if key.is_secret() { "***".to_owned() } else { value() }
+    if key.is_secret() { "***".to_owned() } else { without_user_info(&value()) }
+}
+
+/// The text with `***` for user and password of the URLs in it.
+fn without_user_info(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let ends = |c: char| matches!(c, '/' | '?' | '#' | '"');
+        let authority = &part[..part.find(ends).unwrap_or(part.len())];
+        out.push_str("://");
+        match authority.rfind('@') {
+            Some(at) => out.extend(["***", &part[at..]]),
+            None => out.push_str(part),
+        }
+    }
+    out
 }
 
 fn listener_path(protocol: Protocol, name: &str) -> String {

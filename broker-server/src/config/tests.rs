@@ -720,13 +720,14 @@ fn revocation_lists_are_named_where_certificates_are_checked() {
         r#"[listener.ssl.external]
 crlfile = "ca.crl"
 [listener.wss.external]
-crl_url = ["http://crl.example/", "ftp://crl.example/"]
+crl_url = ["http://crl.example/", "ftp://crl.example/", "http://bob:secret@crl.example/a@b"]
 [management.listener.https]
 crl_url = ["http://crl.example/"]
 "#,
         &[
             r#"broker.toml:2:1: listener.ssl.external.crlfile = ["ca.crl"]: needs listener.ssl.external.verify = "verify_peer""#,
             r#"broker.toml:4:35: listener.wss.external.crl_url = "ftp://crl.example/": is no URL to fetch; must be an http or https URL"#,
+            r#"broker.toml:4:57: listener.wss.external.crl_url = "http://***@crl.example/a@b": has a user name or password; must be an http or https URL"#,
             r#"broker.toml:6:1: management.listener.https.crl_url = ["http://crl.example/"]: needs management.listener.https.verify = "verify_peer""#,
         ],
     );

@@ -397,14 +397,26 @@ const CRL_URL: Access<Listener> = Access {
     },
 };
 
-/// URLs to fetch something from; who is asked for it sees no name and password.
+/// URLs to fetch something from, without a name and password, which would not stay in the configuration.
 pub(super) fn parse_urls(value: Value) -> Result<Vec<String>, Vec<Refusal>> {
     let urls: Vec<String> = Field::parse(value)?;
-    let is_bad = |url: &String| HttpEndpoint::new(url, [], &fetch_options()).is_err();
-    match urls.iter().position(is_bad) {
-        Some(at) => Err(vec![Refusal { item: Some(at), detail: "is no URL to fetch".into() }]),
-        None => Ok(urls),
-    }
+    let refusals = urls.iter().enumerate().filter_map(|(at, url)| {
+        let detail = if HttpEndpoint::new(url, [], &fetch_options()).is_err() {
+            "is no URL to fetch"
+        } else if has_user_info(url) {
+            "has a user name or password"
+        } else {
+            return None;
+        };
+        Some(Refusal { item: Some(at), detail: detail.into() })
+    });
+    let refusals: Vec<_> = refusals.collect();
+    if refusals.is_empty() { Ok(urls) } else { Err(refusals) }
+}
+
+fn has_user_info(url: &str) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    authority.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 fn check_path(path: &str) -> Result<(), String> {
