@@ -62,8 +62,16 @@ pub struct BrokerConfig {
 pub struct Rate {
     /// Messages or bytes; above 0.
     pub amount: u64,
-    /// Time in milliseconds in which they come back; above 0.
-    pub interval_ms: u64,
+    /// Time in nanoseconds in which they come back; above 0.
+    pub interval_ns: u64,
+}
+
+impl Rate {
+    /// So much in so many milliseconds.
+    #[must_use]
+    pub const fn in_ms(amount: u64, interval_ms: u64) -> Self {
+        Self { amount, interval_ns: interval_ms.saturating_mul(1_000_000) }
+    }
 }
 
 /// What the connections of a group may do together: those of a zone, a listener, a user, an address. None of it is

@@ -60,7 +60,7 @@ impl Group {
 /// The rate that `max_conn_rate` stands for: as many at once as in a second. `None` for 0, no limit.
 #[must_use]
 pub fn per_second(rate: u32) -> Option<Rate> {
-    (rate > 0).then(|| Rate { amount: rate.into(), interval_ms: 1_000 })
+    (rate > 0).then(|| Rate::in_ms(rate.into(), 1_000))
 }
 
 /// What a listener adds to the limits of its clients.

@@ -16,6 +16,8 @@ pub struct Bucket {
 }
 
 const NS_PER_MS: u64 = 1_000_000;
+/// No time is longer: a few of them have a sum.
+const NS_MAX: u64 = u64::MAX / 4;
 
 impl Bucket {
     /// One that is full.
@@ -41,7 +43,7 @@ impl Bucket {
     pub(crate) fn wait_for(&self, amount: u64, now_ms: u64) -> Option<u64> {
         let full_at_ns = self.full_at_ns.load(Ordering::Relaxed).max(ns(now_ms));
         let due_ns = full_at_ns.saturating_add(self.time_of(amount.min(self.rate.amount)));
-        let due_ms = due_ns.saturating_sub(ns(self.rate.interval_ms)).div_ceil(NS_PER_MS);
+        let due_ms = due_ns.saturating_sub(self.interval_ns()).div_ceil(NS_PER_MS);
         (due_ms > now_ms).then_some(due_ms)
     }
 
@@ -49,8 +51,8 @@ impl Bucket {
     pub(crate) fn available(&self, now_ms: u64) -> u64 {
         let full_at_ns = self.full_at_ns.load(Ordering::Relaxed);
         let missing_ns = full_at_ns.saturating_sub(ns(now_ms));
-        let left_ns = u128::from(ns(self.rate.interval_ms).saturating_sub(missing_ns));
-        let left = left_ns * u128::from(self.rate.amount) / u128::from(ns(self.rate.interval_ms));
+        let left_ns = u128::from(self.interval_ns().saturating_sub(missing_ns));
+        let left = left_ns * u128::from(self.rate.amount) / u128::from(self.interval_ns());
         left as u64
     }
 
@@ -68,15 +70,19 @@ impl Bucket {
 
     /// How long it takes until so much has come back.
     fn time_of(&self, amount: u64) -> u64 {
-        let all_ns = u128::from(ns(self.rate.interval_ms));
+        let all_ns = u128::from(self.interval_ns());
         let time_ns = (u128::from(amount) * all_ns).div_ceil(u128::from(self.rate.amount));
         // A debt of centuries is as good as any longer one.
-        u64::try_from(time_ns).unwrap_or(u64::MAX).min(u64::MAX / 4)
+        u64::try_from(time_ns).unwrap_or(u64::MAX).min(NS_MAX)
+    }
+
+    fn interval_ns(&self) -> u64 {
+        self.rate.interval_ns.min(NS_MAX)
     }
 }
 
 fn ns(ms: u64) -> u64 {
-    ms.saturating_mul(NS_PER_MS).min(u64::MAX / 4)
+    ms.saturating_mul(NS_PER_MS).min(NS_MAX)
 }
 
 #[cfg(test)]
@@ -86,7 +92,7 @@ mod tests {
     const T: u64 = 5_000_000;
 
     fn bucket(amount: u64, interval_ms: u64) -> Bucket {
-        Bucket::full(Rate { amount, interval_ms })
+        Bucket::full(Rate::in_ms(amount, interval_ms))
     }
 
     fn taken(bucket: &Bucket, now_ms: u64, n: usize) -> usize {
@@ -103,6 +109,15 @@ mod tests {
         assert_eq!(taken(&bucket, T, 50), 0, "a clock that steps back gives nothing");
         assert_eq!(taken(&bucket, T + 400, 50), 3);
         assert_eq!(taken(&bucket, T + 3_600_000, 50), 10, "never more than it holds");
+    }
+
+    /// One byte at once and a million in a second: of a clock of milliseconds a thousandth would come.
+    #[test]
+    fn an_interval_below_a_millisecond_is_kept() {
+        let bucket = Bucket::full(Rate { amount: 1, interval_ns: 1_000 });
+        bucket.take(1_000_000, T);
+        assert_eq!(bucket.wait_for(1, T), Some(T + 1_000));
+        assert!(!bucket.is_full(T + 999) && bucket.is_full(T + 1_000));
     }
 
     #[test]

@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn limits() -> GroupLimits {
-        let rate = Rate { amount: 1, interval_ms: 1_000 };
+        let rate = Rate::in_ms(1, 1_000);
         GroupLimits { messages_in: Some(rate), ..GroupLimits::default() }
     }
 

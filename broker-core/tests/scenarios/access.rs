@@ -532,7 +532,7 @@ fn a_failed_verdict_denies_and_is_not_remembered() {
 fn a_publish_that_waits_is_counted_once_against_its_limit() {
     let gate = Arc::new(AtomicBool::new(true));
     let (_, extensions) = with_topics(Some(gate));
-    let limit = Some(Rate { amount: 2, interval_ms: 1_000 });
+    let limit = Some(Rate::in_ms(2, 1_000));
     let mut rig = Rig::build(|_, zone| zone.publish_limit = limit, extensions, None);
     let c = rig.client("c");
     for id in 1..=3 {

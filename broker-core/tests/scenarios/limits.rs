@@ -55,8 +55,7 @@ fn unreleased_messages_are_forgotten_after_a_while() {
 /// `publish_limit`: a client that publishes too fast is paced, not refused.
 #[test]
 fn a_client_is_paced_to_its_publish_limit() {
-    let mut rig =
-        Rig::with_zone(|zone| zone.publish_limit = Some(Rate { amount: 2, interval_ms: 1_000 }));
+    let mut rig = Rig::with_zone(|zone| zone.publish_limit = Some(Rate::in_ms(2, 1_000)));
     let c = rig.join(Hello { keep_alive_s: 1, ..Hello::v5("c") });
     for id in 1..=5 {
         rig.post(c, &publish("t", "x", Q1, id));

@@ -7,7 +7,7 @@ use broker_core::{CloseCause, ListenerLimits, Metric, ReasonCode};
 use crate::rig::*;
 
 fn rate(amount: u64) -> Option<Rate> {
-    Some(Rate { amount, interval_ms: 1_000 })
+    Some(Rate::in_ms(amount, 1_000))
 }
 
 fn rig(change: impl FnOnce(&mut BrokerConfig)) -> Rig {

@@ -443,7 +443,7 @@ const MEMORY_MIN: u64 = 1 << 20;
 /// `1000,1s`, `1MB,10s`: an amount and its time.
 impl Word for Rate {
     fn to_word(&self) -> String {
-        format!("{},{}", self.amount, show_duration(self.interval_ms))
+        format!("{},{}", self.amount, show_duration(self.interval_ns / 1_000_000))
     }
 
     fn from_word(word: &str) -> Result<Self, String> {
@@ -451,7 +451,7 @@ impl Word for Rate {
         let amount = parse_size(amount).filter(|amount| *amount > 0);
         let interval_ms = parse_duration(interval).filter(|interval| *interval > 0);
         match (amount, interval_ms) {
-            (Some(amount), Some(interval_ms)) => Ok(Self { amount, interval_ms }),
+            (Some(amount), Some(interval_ms)) => Ok(Self::in_ms(amount, interval_ms)),
             (None, _) => Err("the amount is no whole number above 0".into()),
             (_, None) => Err("the interval is no duration above 0".into()),
         }

@@ -189,7 +189,7 @@ fn zones_override_mqtt() {
     assert_eq!(iot.mqueue_default_priority, 0);
     let flapping = iot.flapping.unwrap();
     assert_eq!((flapping.count, flapping.window_ms, flapping.banned_ms), (3, 10_000, 3_600_000));
-    assert_eq!(iot.publish_limit, Some(Rate { amount: 10, interval_ms: 60_000 }));
+    assert_eq!(iot.publish_limit, Some(Rate::in_ms(10, 60_000)));
     assert_eq!(iot.mountpoint.as_deref(), Some("dev/%c/"));
 }
 
@@ -806,6 +806,11 @@ fn limits_are_those_of_listener_zone_user_and_address() {
         messages_in = "100,1s"
         [listener.tcp.internal]
         rate_limit = "100KB,10s"
+        [listener.tcp.exact]
+        bind = 11884
+        rate_limit = "1000000,1"
+        [listener.ws.external]
+        rate_limit = "3,4096"
         [zone.external]
         bytes_in = "1MB,1m"
         [limits.user]
@@ -815,13 +820,17 @@ fn limits_are_those_of_listener_zone_user_and_address() {
         messages_out = "5,1s"
         "#,
     );
-    let rate = |amount, interval_ms| Some(Rate { amount, interval_ms });
+    let rate = |amount, interval_ms| Some(Rate::in_ms(amount, interval_ms));
     let (external, internal) = (
         listener(&config, Protocol::Tcp, "external"),
         listener(&config, Protocol::Tcp, "internal"),
     );
+    let exact = listener(&config, Protocol::Tcp, "exact");
+    let ws = listener(&config, Protocol::Ws, "external");
     assert_eq!(external.rate_limit, rate(4_096, 4_000));
     assert_eq!(external.limits.messages_in, rate(100, 1_000));
+    assert_eq!(exact.rate_limit, Some(Rate { amount: 1, interval_ns: 1_000 }));
+    assert_eq!(ws.rate_limit, Some(Rate { amount: 4_096, interval_ns: 1_365_333_333_333 }));
     assert_eq!(internal.rate_limit, rate(102_400, 10_000));
     assert_eq!(config.broker.zones["external"].limits.bytes_in, rate(1 << 20, 60_000));
     let user = GroupLimits { max_connections: 3, max_conn_rate: 2, ..GroupLimits::default() };
@@ -863,6 +872,7 @@ fn a_printed_configuration_reads_back_to_the_same() {
         [listener.ssl.x]
         enabled = false
         bind = "[::1]:0"
+        rate_limit = "3,4096"
         access = []
         tls_versions = ["tlsv1.3"]
         certfile = "c"

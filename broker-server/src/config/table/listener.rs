@@ -331,21 +331,32 @@ const BIND: Access<Listener> = Access {
 
 /// The original has a rate and what may come at once instead of an amount and its time.
 const RATE_LIMIT: Access<Listener> = Access {
-    read: |listener| listener.config.rate_limit.show(),
+    read: |listener| match listener.config.rate_limit {
+        // No duration says it.
+        Some(rate) if !rate.interval_ns.is_multiple_of(1_000_000) => {
+            let Rate { amount, interval_ns } = rate;
+            let per_second = u128::from(amount) * NS_PER_S / u128::from(interval_ns).max(1);
+            Value::Text(format!("{per_second},{amount}"))
+        }
+        rate => rate.show(),
+    },
     write: |listener, value| {
-        let burst = |text: &str| {
-            let (per_second, at_once) = text.split_once(',')?;
-            let (per_second, amount) = (parse_size(per_second)?, parse_size(at_once)?);
-            let interval_ms = amount.checked_mul(1_000)?.checked_div(per_second)?;
-            (amount > 0).then_some(Rate { amount, interval_ms: interval_ms.max(1) })
-        };
         listener.config.rate_limit = match &value {
-            Value::Text(text) if let Some(rate) = burst(text) => Some(rate),
+            Value::Text(text) if let Some(rate) = rate_and_burst(text) => Some(rate),
             _ => Field::parse(value)?,
         };
         Ok(())
     },
 };
+
+/// `1024,4096`: bytes per second, and at once.
+fn rate_and_burst(text: &str) -> Option<Rate> {
+    let (per_second, at_once) = text.split_once(',')?;
+    let (per_second, amount) = (parse_size(per_second)?, parse_size(at_once)?);
+    let interval_ns = (u128::from(amount) * NS_PER_S).checked_div(u128::from(per_second))?;
+    let interval_ns = u64::try_from(interval_ns).ok()?.max(1);
+    (amount > 0).then_some(Rate { amount, interval_ns })
+}
 
 const VERIFY: Access<Listener> = Access {
     read: |listener| {
@@ -442,6 +453,8 @@ pub(crate) fn parts(protocol: Protocol) -> (Option<TlsConfig>, Option<WebSocketC
     });
     (tls, websocket)
 }
+
+const NS_PER_S: u128 = 1_000_000_000;
 
 const ALL: &[Protocol] =
     &[Protocol::Tcp, Protocol::Ssl, Protocol::Ws, Protocol::Wss, Protocol::Unix];
