@@ -6,85 +6,71 @@ use super::super::value::Kind;
 use super::root::key;
 use super::{Access, Goes, Key, field};
 
-pub(super) static KEYS: &[Key] = &[
-    key(
-        "limits.user.max_connections",
-        Kind::Number(0, u32::MAX as u64),
-        field!(broker.user_limits.max_connections),
-        "Connections of one user name at a time; further ones are refused (0x97); 0 for no limit.",
-    ),
-    key(
-        "limits.user.max_conn_rate",
-        Kind::Number(0, u32::MAX as u64),
-        field!(broker.user_limits.max_conn_rate),
-        "CONNECT packets of one user name per second; further ones are refused (0x9F); 0 for no limit.",
-    ),
-    key(
+/// The same keys for each kind of group, and some of its own.
+macro_rules! keys {
+    ($($group:literal, $limits:ident, $whose:literal, $note:literal, [$($own:expr),*];)+) => {
+        &[$(
+            key(
+                concat!("limits.", $group, ".max_connections"),
+                Kind::Number(0, u32::MAX as u64),
+                field!(broker.$limits.max_connections),
+                concat!(
+                    "Connections of one ", $whose, " at a time; further ones are refused (0x97); 0 for no limit.", $note
+                ),
+            ),
+            key(
+                concat!("limits.", $group, ".max_conn_rate"),
+                Kind::Number(0, u32::MAX as u64),
+                field!(broker.$limits.max_conn_rate),
+                concat!(
+                    "CONNECT packets of one ", $whose, " per second; further ones are refused (0x9F); 0 for no limit."
+                ),
+            ),
+            rate(
+                concat!("limits.", $group, ".messages_in"),
+                MESSAGE_RATE,
+                field!(broker.$limits.messages_in),
+                concat!(
+                    "PUBLISH packets that the clients of one ", $whose, " may send together; more are read later."
+                ),
+            ),
+            rate(
+                concat!("limits.", $group, ".bytes_in"),
+                BYTE_RATE,
+                field!(broker.$limits.bytes_in),
+                concat!("Bytes that the clients of one ", $whose, " may send together; more are read later."),
+            ),
+            rate(
+                concat!("limits.", $group, ".messages_out"),
+                MESSAGE_RATE,
+                field!(broker.$limits.messages_out),
+                concat!(
+                    "PUBLISH packets that the clients of one ", $whose,
+                    " are sent together; more wait in their queues."
+                ),
+            ),
+            rate(
+                concat!("limits.", $group, ".bytes_out"),
+                BYTE_RATE,
+                field!(broker.$limits.bytes_out),
+                concat!(
+                    "Bytes of PUBLISH packets that the clients of one ", $whose,
+                    " are sent together; more wait in their queues."
+                ),
+            ),
+            $($own,)*
+        )+]
+    };
+}
+
+pub(super) static KEYS: &[Key] = keys![
+    "user", user_limits, "user name", "", [key(
         "limits.user.max_sessions",
         Kind::Number(0, u32::MAX as u64),
         field!(broker.user_max_sessions),
         "Sessions of one user name, connected or not; who wants a further one is refused (0x97); 0 for no limit.",
-    ),
-    rate(
-        "limits.user.messages_in",
-        MESSAGE_RATE,
-        field!(broker.user_limits.messages_in),
-        "PUBLISH packets that the clients of one user name may send together; more are read later.",
-    ),
-    rate(
-        "limits.user.bytes_in",
-        BYTE_RATE,
-        field!(broker.user_limits.bytes_in),
-        "Bytes that the clients of one user name may send together; more are read later.",
-    ),
-    rate(
-        "limits.user.messages_out",
-        MESSAGE_RATE,
-        field!(broker.user_limits.messages_out),
-        "PUBLISH packets that the clients of one user name are sent together; more wait in their queues.",
-    ),
-    rate(
-        "limits.user.bytes_out",
-        BYTE_RATE,
-        field!(broker.user_limits.bytes_out),
-        "Bytes of PUBLISH packets that the clients of one user name are sent together; more wait in their queues.",
-    ),
-    key(
-        "limits.ip.max_connections",
-        Kind::Number(0, u32::MAX as u64),
-        field!(broker.address_limits.max_connections),
-        "Connections of one IP address at a time; further ones are refused (0x97); 0 for no limit. An IPv6 address counts by its first 64 bits.",
-    ),
-    key(
-        "limits.ip.max_conn_rate",
-        Kind::Number(0, u32::MAX as u64),
-        field!(broker.address_limits.max_conn_rate),
-        "CONNECT packets of one IP address per second; further ones are refused (0x9F); 0 for no limit.",
-    ),
-    rate(
-        "limits.ip.messages_in",
-        MESSAGE_RATE,
-        field!(broker.address_limits.messages_in),
-        "PUBLISH packets that the clients of one IP address may send together; more are read later.",
-    ),
-    rate(
-        "limits.ip.bytes_in",
-        BYTE_RATE,
-        field!(broker.address_limits.bytes_in),
-        "Bytes that the clients of one IP address may send together; more are read later.",
-    ),
-    rate(
-        "limits.ip.messages_out",
-        MESSAGE_RATE,
-        field!(broker.address_limits.messages_out),
-        "PUBLISH packets that the clients of one IP address are sent together; more wait in their queues.",
-    ),
-    rate(
-        "limits.ip.bytes_out",
-        BYTE_RATE,
-        field!(broker.address_limits.bytes_out),
-        "Bytes of PUBLISH packets that the clients of one IP address are sent together; more wait in their queues.",
-    ),
+    )];
+    "ip", address_limits, "IP address", " An IPv6 address counts by its first 64 bits.", [];
 ];
 
 const fn rate(name: &'static str, kind: Kind, access: Access<Settings>, help: &'static str) -> Key {
