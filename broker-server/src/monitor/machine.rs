@@ -1,7 +1,7 @@
 //! Machine: what Linux tells of processors, memory, descriptors and the disk.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -148,24 +148,57 @@ pub(crate) fn memory_limit(configured: MemoryLimit) -> anyhow::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// The same of the control group; `None` if there is no limit.
+/// The same of the control groups that this process is in; `None` if none has a limit.
 fn group_memory() -> Option<(u64, u64)> {
-    group_memory_in(Path::new("/sys/fs/cgroup"))
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    group_memory_in(Path::new("/sys/fs/cgroup"), &own)
 }
 
-/// Of version 2, or of version 1, which has a large number where there is no limit.
-fn group_memory_in(groups: &Path) -> Option<(u64, u64)> {
-    let read = |name: &str| fs::read_to_string(groups.join(name)).ok();
-    let bytes = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    let v2 = || Some((bytes("memory.max")?, bytes("memory.current")?, "memory.stat"));
-    let v1 = || {
-        let limit = bytes("memory/memory.limit_in_bytes")?;
-        Some((limit, bytes("memory/memory.usage_in_bytes")?, "memory/memory.stat"))
-    };
-    let (limit, current, stat) = v2().or_else(v1)?;
-    // Files that were read, and that the kernel drops first.
-    let cached = status_number(&read(stat).unwrap_or_default(), "inactive_file ");
-    Some((current.saturating_sub(cached.unwrap_or(0)), limit))
+/// Of the group with the smallest limit: its own, or one that it lies in. `own` is /proc/self/cgroup.
+fn group_memory_in(groups: &Path, own: &str) -> Option<(u64, u64)> {
+    let v2 = Hierarchy { limit: "memory.max", usage: "memory.current" };
+    let v1 = Hierarchy { limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes" };
+    let found = own.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        match controllers {
+            "" => v2.smallest(groups, path),
+            list if list.split(',').any(|name| name == "memory") => {
+                v1.smallest(&groups.join("memory"), path)
+            }
+            _ => None,
+        }
+    });
+    found.min_by_key(|(_, limit)| *limit)
+}
+
+/// The files of a version of control groups.
+struct Hierarchy {
+    limit: &'static str,
+    usage: &'static str,
+}
+
+impl Hierarchy {
+    /// Bytes in use and the limit of the group with the smallest one, from `path` up to `root`.
+    fn smallest(&self, root: &Path, path: &str) -> Option<(u64, u64)> {
+        let names = Path::new(path).components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        });
+        // In a container the path may be that of the host, of which nothing is to be seen but the group's own root.
+        let own = names.fold(root.to_owned(), |folder, name| folder.join(name));
+        let groups = own.ancestors().take_while(|folder| folder.starts_with(root));
+        groups.filter_map(|folder| self.read(folder)).min_by_key(|(_, limit)| *limit)
+    }
+
+    /// Where there is no limit, version 2 has a word and version 1 a large number.
+    fn read(&self, group: &Path) -> Option<(u64, u64)> {
+        let read = |name: &str| fs::read_to_string(group.join(name)).ok();
+        let bytes = |name: &str| read(name)?.trim().parse::<u64>().ok();
+        let (limit, current) = (bytes(self.limit)?, bytes(self.usage)?);
+        // Files that were read, and that the kernel drops first.
+        let cached = status_number(&read("memory.stat").unwrap_or_default(), "inactive_file ");
+        Some((current.saturating_sub(cached.unwrap_or(0)), limit))
+    }
 }
 
 /// Since Linux 6.2 the size of that folder is their number; before, it is 0.
@@ -205,23 +238,88 @@ mod tests {
         assert_eq!(parse_cpu_times("intr 1\n"), None);
     }
 
+    /// A folder as /sys/fs/cgroup.
+    struct Groups(PathBuf);
+
+    impl Groups {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("cgroup-{name}-{}", std::process::id())))
+        }
+
+        fn write(&self, group: &str, files: &[(&str, &str)]) {
+            let folder = self.0.join(group);
+            fs::create_dir_all(&folder).unwrap();
+            for (name, text) in files {
+                fs::write(folder.join(name), format!("{text}\n")).unwrap();
+            }
+        }
+
+        fn memory(&self, own: &str) -> Option<(u64, u64)> {
+            group_memory_in(&self.0, own)
+        }
+    }
+
+    impl Drop for Groups {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
-    fn a_control_group_of_either_version_has_a_limit() {
-        let dir = std::env::temp_dir().join(format!("cgroup-{}", std::process::id()));
-        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
-        fs::create_dir_all(dir.join("memory")).unwrap();
-        assert_eq!(group_memory_in(&dir), None);
-        write("memory/memory.limit_in_bytes", "1000\n");
-        write("memory/memory.usage_in_bytes", "300\n");
-        write("memory/memory.stat", "cache 7\ninactive_file 100\n");
-        assert_eq!(group_memory_in(&dir), Some((200, 1_000)));
-        write("memory.max", "2000\n");
-        write("memory.current", "50\n");
-        assert_eq!(group_memory_in(&dir), Some((50, 2_000)));
-        write("memory.max", "max\n");
-        fs::remove_dir_all(dir.join("memory")).unwrap();
-        assert_eq!(group_memory_in(&dir), None, "no limit");
-        fs::remove_dir_all(&dir).unwrap();
+    fn the_smallest_limit_of_nested_groups_counts() {
+        let groups = Groups::new("v2");
+        let v2 = |group: &str, max: &str, current: &str| {
+            groups.write(group, &[("memory.max", max), ("memory.current", current)]);
+        };
+        assert_eq!(groups.memory("0::/\n"), None);
+        // That of the machine as a whole has no such file.
+        groups.write("", &[]);
+        v2("system.slice", "4000", "900");
+        v2("system.slice/broker.service", "max", "70");
+        let own = "0::/system.slice/broker.service\n";
+        assert_eq!(groups.memory(own), Some((900, 4_000)), "that of the group around it");
+        v2("system.slice/broker.service", "3000", "70");
+        assert_eq!(groups.memory(own), Some((70, 3_000)));
+        v2("system.slice/other.service", "10", "1");
+        assert_eq!(groups.memory(own), Some((70, 3_000)), "another's is none of ours");
+        groups.write("system.slice/broker.service", &[("memory.stat", "file 9\ninactive_file 30")]);
+        assert_eq!(groups.memory(own), Some((40, 3_000)));
+        v2("system.slice", "max", "900");
+        v2("system.slice/broker.service", "max", "70");
+        assert_eq!(groups.memory(own), None, "no limit");
+    }
+
+    #[test]
+    fn a_container_sees_its_group_at_the_root() {
+        let groups = Groups::new("container");
+        groups.write("", &[("memory.max", "2000"), ("memory.current", "50")]);
+        for own in ["0::/\n", "0::/docker/0123\n", "0::/../../docker/0123\n"] {
+            assert_eq!(groups.memory(own), Some((50, 2_000)), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_version_1_has_a_folder_for_memory() {
+        let groups = Groups::new("v1");
+        let v1 = |group: &str, limit: &str, usage: &str| {
+            let files = [("memory.limit_in_bytes", limit), ("memory.usage_in_bytes", usage)];
+            groups.write(group, &files);
+        };
+        v1("memory", "9223372036854771712", "5000");
+        v1("memory/docker/0123", "1000", "300");
+        groups.write("memory/docker/0123", &[("memory.stat", "cache 7\ninactive_file 100")]);
+        let own =
+            "12:pids:/docker/0123\n9:memory:/docker/0123\n1:name=systemd:/docker/0123\n0::/x\n";
+        assert_eq!(groups.memory(own), Some((200, 1_000)));
+        assert_eq!(
+            groups.memory("9:cpu,memory:/elsewhere\n"),
+            Some((5_000, 9_223_372_036_854_771_712))
+        );
+        assert_eq!(groups.memory("9:cpu:/docker/0123\n"), None);
+        // Both are there at a time of change: the smaller one binds.
+        groups.write("x", &[("memory.max", "800"), ("memory.current", "60")]);
+        assert_eq!(groups.memory(own), Some((60, 800)));
+        assert_eq!(groups.memory("nonsense\n"), None);
     }
 
     #[test]
