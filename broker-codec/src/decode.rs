@@ -109,8 +109,12 @@ impl Decoder {
         let body_at = buf.len() - body.len();
         // At most 5 + 268,435,455 bytes.
         let len = body_at as u32 + body_len;
-        if len > self.max_packet_size {
-            return Err(DecodeError::PacketTooLarge { len, max: self.max_packet_size });
+        let max = match self.awaits_connect {
+            true => self.max_packet_size.min(CONNECT_BYTES_MAX),
+            false => self.max_packet_size,
+        };
+        if len > max {
+            return Err(DecodeError::PacketTooLarge { len, max });
         }
         Ok(Some((kind, body_at, len as usize)))
     }
@@ -199,6 +203,10 @@ fn reason_code(kind: PacketKind, byte: u8) -> Result<ReasonCode, DecodeError> {
         _ => Err(DecodeError::InvalidReasonCode { kind, byte }),
     }
 }
+
+/// What a first packet may have, from somebody of whom nothing is known: five fields of 64 KiB each (Client Identifier,
+/// Will Topic, Will Payload, User Name, Password), and what is left for properties.
+const CONNECT_BYTES_MAX: u32 = 512 * 1024;
 
 #[cfg(test)]
 mod tests;

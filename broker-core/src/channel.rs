@@ -84,6 +84,8 @@ pub struct Channel {
     paused_until_ms: u64,
     /// When it may be sent more of what waits for a limit; `u64::MAX` if nothing does.
     send_at_ms: u64,
+    /// What it is accounted with as long as it has no session that would be.
+    early_bytes: u32,
 }
 
 enum State {
@@ -194,6 +196,7 @@ impl Channel {
             is_paused: false,
             paused_until_ms: 0,
             send_at_ms: u64::MAX,
+            early_bytes: 0,
         }
     }
 
@@ -303,12 +306,16 @@ impl Channel {
     /// has made safe leave.
     ///
     /// # Errors
-    /// The session was taken over, or the channel was asked to close.
+    /// The session was taken over, or the channel was asked to close; or memory is used up, and much of it is held
+    /// before a CONNECT.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
         let received = self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
-            return Ok(());
+            turn.settle_memory();
+            let is_too_much = turn.out.pressure.is_over() && self.early_bytes > EARLY_BYTES_MAX;
+            let refused = Close::from(CloseCause::Refused(ReasonCode::QuotaExceeded));
+            return if is_too_much { Err(refused) } else { Ok(()) };
         };
         let limits = connected.limits.clone();
         let owes_pump = std::mem::take(&mut self.owes_pump);
@@ -334,6 +341,8 @@ impl Channel {
         let received = std::mem::take(&mut turn.received);
         let shell_bytes = std::mem::take(&mut turn.held_bytes);
         let held_bytes = shell_bytes + size_of::<Self>() + self.heap_bytes();
+        let is_early = matches!(self.state, State::AwaitConnect(_) | State::Authenticating(_));
+        self.charge_early(if is_early { held_bytes } else { 0 }, turn);
         match &mut self.state {
             State::Connected(connected) => {
                 connected.client.told.end_turn(received);
@@ -344,6 +353,13 @@ impl Channel {
             State::Closed => {}
         }
         received
+    }
+
+    /// Accounts for what is held before there is a session; 0 ends it.
+    fn charge_early(&mut self, bytes: usize, turn: &mut Turn) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        turn.out.memory += bytes as isize - self.early_bytes as isize;
+        self.early_bytes = bytes;
     }
 
     /// Bytes it holds beside itself, more or less.
@@ -536,5 +552,7 @@ fn code_for(kind: PacketKind, code: ReasonCode) -> ReasonCode {
 
 /// Largest Control Packet there is.
 const PACKET_MAX: u32 = 268_435_460;
+/// What may be held of a first packet when memory is used up: who sends no more is told so by CONNACK.
+const EARLY_BYTES_MAX: u32 = 16 * 1024;
 /// Acknowledgements that may wait for the store before reading stops.
 const PENDING_ACKS_MAX: usize = 65_536;

@@ -352,6 +352,7 @@ impl Connection {
 
     /// From now on nothing is read but for the sake of the kernel.
     pub(crate) fn begin_to_linger(&mut self, until_ms: u64) {
+        self.pending = Vec::new();
         self.linger = Some(Box::new(Linger { until_ms, bytes_left: LINGER_BYTES }));
     }
 

@@ -79,6 +79,29 @@ fn reads_and_writes_of_a_socket_are_counted() {
 }
 
 #[test]
+fn what_is_held_of_a_first_packet_counts_as_memory() {
+    let (broker, server, address) = start(ListenerConfig::tcp("a", "127.0.0.1:0".parse().unwrap()));
+    let memory = |is_such: &dyn Fn(usize) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_such(broker.memory_used()) {
+            assert!(Instant::now() < deadline, "{} bytes", broker.memory_used());
+            std::thread::yield_now();
+        }
+    };
+    let mut begun = vec![0x10, 0x80, 0x80, 0x1E];
+    begun.resize(400_000, b'x');
+    let mut streams: Vec<_> = (0..3).map(|_| connect(address)).collect();
+    streams.iter_mut().for_each(|stream| stream.write_all(&begun).unwrap());
+    memory(&|bytes| bytes >= 1_200_000);
+    // One is ended by the broker, for what it sends, and the others by themselves.
+    streams[0].write_all(&vec![b'x'; 91_524]).unwrap();
+    memory(&|bytes| (800_000..1_100_000).contains(&bytes));
+    drop(streams);
+    memory(&|bytes| bytes < 100_000);
+    assert_eq!(server.shut_down(Duration::from_secs(5)), 0);
+}
+
+#[test]
 fn the_owner_of_a_client_certificate_is_known_and_bytes_are_those_of_mqtt() {
     let pki = Pki::new("counters");
     let any = "127.0.0.1:0".parse().unwrap();

@@ -93,6 +93,11 @@ fn too_large_packet_is_refused_by_its_header() {
     assert_eq!(server(V5).frame_len(b"\x30\xE6\x07"), Err(error));
     assert_eq!(server(V5).frame_len(b"\x30\xE5\x07"), Ok(Some(1000)));
     assert_eq!(server(V5).frame_len(b"\x30"), Ok(None));
+    // A first one has a bound of its own.
+    let decoder = Decoder::for_server(u32::MAX);
+    let error = DecodeError::PacketTooLarge { len: 524_289, max: 524_288 };
+    assert_eq!(decoder.frame_len(b"\x10\xFD\xFF\x1F"), Err(error));
+    assert_eq!(decoder.frame_len(b"\x10\xFC\xFF\x1F"), Ok(Some(524_288)));
 }
 
 /// [MQTT-3.1.0-1]

@@ -46,6 +46,7 @@ impl Channel {
         }
         let state = std::mem::replace(&mut self.state, State::Closed);
         let State::Connected(connected) = state else {
+            self.charge_early(0, turn);
             self.tell(close, turn);
             self.write_reply(turn);
             return;

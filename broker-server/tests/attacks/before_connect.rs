@@ -41,10 +41,12 @@ fn a02_memory_follows_the_bytes_received_not_those_announced() {
     let bystanders = process.bystanders();
     let before = process.peak_bytes();
     let announced = [0xFF, 0xFF, 0xFF, 0x7F];
+    // A first packet may not be as large.
+    let announced_first = [0x80, 0x80, 0x1E];
     let mut slow = Vec::new();
     for _ in 0..200 {
         let mut connecting = socket();
-        connecting.write_all(&[&[0x10][..], &announced].concat()).unwrap();
+        connecting.write_all(&[&[0x10][..], &announced_first].concat()).unwrap();
         let mut publishing = v5().open();
         publishing.send(&[&[0x30][..], &announced, &[0, 1, b'a', 0]].concat());
         slow.push((connecting, publishing));
@@ -72,6 +74,16 @@ fn a02_what_is_larger_than_allowed_is_refused_by_its_header() {
     client.try_send(&[0x30, 0x81, 0x80, 0x04]);
     client.expect_disconnect(&[0x95]);
     bystanders.assert_fine();
+    process.assert_serves();
+}
+
+/// Of somebody of whom nothing is known no more is kept, whatever later packets may have.
+#[test]
+fn a02_a_first_packet_has_512_kb_at_most() {
+    let mut process = start("[mqtt]\nmax_packet_size = 268435455\n[store]\nenabled = false\n", "");
+    let mut client = raw(V5);
+    client.try_send(&[0x10, 0xFD, 0xFF, 0x1F]);
+    client.expect_refused(&[0x95]);
     process.assert_serves();
 }
 

@@ -3,10 +3,11 @@
 //! What counts against the limit is what the broker keeps for its clients; the program itself, TLS, buffers of threads
 //! and what the allocator cannot give back come on top. [`RESIDENT_MAX`] is the bound that docs/limits.md names.
 
+use std::io::Write;
 use std::time::Duration;
 
-use crate::broker::{DEADLINE, MB, Process, eventually};
-use crate::client::{Client, unique_topic, v5, v311};
+use crate::broker::{DEADLINE, MB, Process, end_of, eventually, socket};
+use crate::client::{Client, PATIENCE, unique_topic, v5, v311};
 use crate::wire::{Packet, publish};
 
 const TABLES: &str = "[mqtt]\nmax_mqueue_len = 0\nmax_mqueue_bytes = 0\nmax_inflight = 1000\n\
@@ -35,6 +36,32 @@ fn flood(publisher: &mut Client, n: usize, mut make: impl FnMut(usize) -> (Strin
             return;
         }
     }
+}
+
+/// 500 connections that begin a CONNECT of 400 KB each and never end it.
+#[test]
+fn a02_connects_without_end_do_not_exhaust_the_memory() {
+    let mut process = limited();
+    let bystanders = process.bystanders();
+    let begun = [&[0x10, 0x80, 0x80, 0x1E][..], &[b'x'; 400_000]].concat();
+    let began = std::time::Instant::now();
+    let mut open = Vec::new();
+    for _ in 0..500 {
+        let mut connecting = socket();
+        // It may be cut off before all is sent.
+        let _ = connecting.write_all(&begun);
+        open.push(connecting);
+        if began.elapsed() > DEADLINE / 2 {
+            break;
+        }
+    }
+    bystanders.assert_fine();
+    let peak = process.peak_bytes();
+    assert!(peak < RESIDENT_MAX, "{} MB were resident", peak / MB);
+    let last = open.last_mut().unwrap();
+    end_of(last, PATIENCE).expect("cut off, since others hold as much as there is");
+    drop(open);
+    process.assert_serves_again();
 }
 
 /// 60 clients that read nothing and queue what they are sent: 4 MB and more for each of them.
