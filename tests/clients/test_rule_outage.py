@@ -14,8 +14,8 @@ from waiting import wait_until
 PAUSES = {"retry_interval": "1ms", "retry_interval_max": "15ms"}
 ATTEMPTS = 60
 MESSAGES = 100_000
-# The buffer in memory is full after some thousands of them.
-MEMORY = {"queue_memory_bytes": "1MB", "queue_seg_bytes": "1MB"}
+# Then the 4 MB of the buffer in memory have been full.
+FIRST = 20_000
 GROWN_BYTES_MAX = 16 << 20
 
 
@@ -43,7 +43,7 @@ def publish(broker, numbers):
 def test_an_outage_costs_no_memory_and_no_message(start, hook):
     broker = start()
     api = Api(broker.management)
-    config = {"url": hook.url, "pool_size": 1, "queue_batch_items": 32, **PAUSES, **MEMORY}
+    config = {"url": hook.url, **PAUSES}
     made = api.post("/resources", name="w", type="web_hook", config=config).done()["data"]
     actions = [{"name": "web_hook:publish_action", "params": {"$resource": made["id"]}}]
     rule = {"name": "r", "for": "message.publish", "rawsql": 'SELECT payload.n AS n, payload.pad AS pad FROM "numbers"'}
@@ -57,16 +57,15 @@ def test_an_outage_costs_no_memory_and_no_message(start, hook):
         return of["memory"]["items"] + of["disk"]["items"]
 
     hook.kill()
-    first = MESSAGES // 10
-    publish(broker, range(first))
-    wait_until(lambda: buffer()["disk"]["items"] > first // 2, "memory has been full")
+    publish(broker, range(FIRST))
+    wait_until(lambda: buffer()["disk"]["items"] > FIRST // 2, "memory has been full")
     before = most = resident_bytes(broker)
-    for begin in range(first, MESSAGES, first):
-        publish(broker, range(begin, begin + first))
+    for begin in range(FIRST, MESSAGES, FIRST):
+        publish(broker, range(begin, begin + FIRST))
         most = max(most, resident_bytes(broker))
     wait_until(lambda: buffer()["retried"] > ATTEMPTS, "it is tried again and again")
-    assert waiting() == MESSAGES
-    assert buffer()["memory"]["bytes"] <= 2 << 20
+    assert (waiting(), buffer()["dropped"]["full"]) == (MESSAGES, 0)
+    assert buffer()["memory"]["bytes"] <= 5 << 20
     most = max(most, resident_bytes(broker))
 
     hook.start()

@@ -29,6 +29,8 @@ pub(super) trait Folder: Send {
     fn read_cursor(&mut self) -> io::Result<Vec<u8>>;
     /// Replaces the front as a whole; an empty one is removed.
     fn replace_front(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the front survive a power cut.
+    fn sync_front(&mut self) -> io::Result<()>;
     /// The front; empty if there is none.
     fn read_front(&mut self) -> io::Result<Vec<u8>>;
 }
@@ -155,8 +157,11 @@ impl Folder for RealFolder {
         options.write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&new)?;
         file.write_all_at(bytes, 0)?;
-        file.sync_data()?;
         fs::rename(new, path)
+    }
+
+    fn sync_front(&mut self) -> io::Result<()> {
+        missing_is_fine(File::open(self.path.join("front")).and_then(|front| front.sync_data()))
     }
 
     fn read_front(&mut self) -> io::Result<Vec<u8>> {

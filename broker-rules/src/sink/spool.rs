@@ -3,7 +3,7 @@
 //! A cursor says up to where they are done. What was taken from memory and not done when the sink was closed stands in
 //! front of all segments.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 use bytes::{Buf, Bytes};
@@ -57,6 +57,8 @@ pub(super) struct Spool {
     next_number: u64,
     /// Whether the last segment takes more.
     is_writing: bool,
+    /// Segments of this run that are not known to be on the disk itself.
+    unsynced: BTreeSet<u64>,
     reader: Option<Reader>,
     /// Everything before it is done.
     cursor: Place,
@@ -106,6 +108,7 @@ impl Spool {
             next_number,
             // A new segment: what an earlier run has written is not touched again.
             is_writing: false,
+            unsynced: BTreeSet::new(),
             reader: None,
             cursor,
             has_front,
@@ -177,12 +180,9 @@ impl Spool {
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
-        // Whatever comes of it: a file that could not be synced takes no more.
-        if std::mem::take(&mut self.is_writing)
-            && let Some(full) = self.segments.back()
-        {
-            self.folder.sync(full.number)?;
-        }
+        // The full one is not synced: while a disk takes its time, memory would fill up and the oldest be dropped. A
+        // process can be killed without that; what a power cut may take is bounded by the system.
+        self.is_writing = false;
         let number = self.next_number;
         self.next_number += 1;
         self.folder.create(number)?;
@@ -191,6 +191,7 @@ impl Spool {
             return Err(error);
         }
         self.segments.push_back(Segment::new(number));
+        self.unsynced.insert(number);
         self.is_writing = true;
         Ok(())
     }
@@ -287,10 +288,12 @@ impl Spool {
     /// Those of the file system.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.folder.write_cursor(&encode_cursor(self.cursor))?;
-        match self.segments.back() {
-            Some(last) if self.is_writing => self.folder.sync(last.number),
-            _ => Ok(()),
+        self.folder.sync_front()?;
+        while let Some(number) = self.unsynced.first() {
+            self.folder.sync(*number)?;
+            self.unsynced.pop_first();
         }
+        Ok(())
     }
 
     /// A segment that cannot be removed is found again at the next start, behind the cursor.
@@ -298,6 +301,7 @@ impl Spool {
         if self.reader.as_ref().is_some_and(|it| it.place().segment == number) {
             self.reader = None;
         }
+        self.unsynced.remove(&number);
         let _ = self.folder.remove(number);
     }
 }

@@ -134,6 +134,10 @@ impl Folder for SimFolder {
         Ok(())
     }
 
+    fn sync_front(&mut self) -> io::Result<()> {
+        self.sync(0)
+    }
+
     fn read_front(&mut self) -> io::Result<Vec<u8>> {
         Ok(self.0.lock().front.clone())
     }
