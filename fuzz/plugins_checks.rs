@@ -70,6 +70,7 @@ fn is_let_in(token: &[u8]) -> bool {
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         },
     });

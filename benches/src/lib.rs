@@ -102,6 +102,7 @@ impl World {
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         };
         let sink = Arc::new(Swallow::default());

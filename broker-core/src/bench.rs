@@ -43,6 +43,7 @@ impl Routes {
                 mountpoint: "".into(),
                 is_bridge: false,
                 certificate: None,
+                local_addr: None,
                 ws_cookies: None,
                 told: Default::default(),
             };

@@ -51,6 +51,8 @@ impl fmt::Debug for ClientId {
 pub struct Peer {
     /// Address of the client, behind a trusted proxy that of the PROXY header; `None` for a Unix socket.
     pub addr: Option<SocketAddr>,
+    /// Our end of its connection; `None` for a Unix socket.
+    pub local_addr: Option<SocketAddr>,
     /// Listener it came through, `mqtt:tcp:external`.
     pub listener: Arc<str>,
     /// Zone of that listener.
@@ -146,6 +148,8 @@ pub struct ClientInfo {
     pub username: Option<Arc<str>>,
     /// Address; `None` for a Unix socket or a client inside the process.
     pub peer: Option<SocketAddr>,
+    /// Our end of its connection; `None` where `peer` is, and for a session that was kept.
+    pub local_addr: Option<SocketAddr>,
     /// Protocol level.
     pub version: ProtocolVersion,
     /// Zone of the listener.

@@ -367,6 +367,7 @@ impl Shared {
             mountpoint: start.mountpoint.clone(),
             is_bridge: start.is_bridge,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
             told: Default::default(),
         }

@@ -190,6 +190,7 @@ impl Acceptor {
                         is_elsewhere: false,
                         certificate_username: None,
                         certificate: None,
+                        local_addr: socket.local_addr(),
                         ws_cookies: None,
                     };
                     let newcomer = Newcomer { socket, peer, admission };

@@ -98,6 +98,7 @@ impl Channel {
                             certificate_username: None,
                             certificate: connected.client.certificate.clone(),
                             ws_cookies: connected.client.ws_cookies.clone(),
+                            local_addr: connected.client.local_addr,
                         },
                     };
                     let steps = method.begin(&credentials);

@@ -249,6 +249,7 @@ impl Channel {
             is_bridge: connect.is_bridge,
             certificate: peer.certificate.clone(),
             ws_cookies: peer.ws_cookies.clone(),
+            local_addr: peer.local_addr,
             told: Told::new(early.received),
         });
         // It may have proved to be somebody else than it said, and been banned while that was found out.

@@ -259,6 +259,7 @@ mod tests {
             mountpoint: "".into(),
             is_bridge: false,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
             told: Default::default(),
         })

@@ -21,6 +21,7 @@ fn session(number: u64) -> Arc<Session> {
         mountpoint: "".into(),
         is_bridge: false,
         certificate: None,
+        local_addr: None,
         ws_cookies: None,
         told: Default::default(),
     };

@@ -333,6 +333,7 @@ impl Rig {
             certificate_username: None,
             limits: self.listener_limits.clone(),
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         };
         self.turn.begin(self.now);

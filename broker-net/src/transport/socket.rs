@@ -17,6 +17,13 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// Our end of it; `None` for a Unix socket. An IPv4 address is not mapped into IPv6.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        let Self::Tcp(socket) = self else { return None };
+        let address = socket.local_addr().ok()?;
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
     /// Registers through a shared reference, for a socket that already sits in its [`Writer`].
     ///
     /// Closing the socket takes it out of the poll again; there is no need to deregister.

@@ -102,6 +102,7 @@ fn credentials_of(
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         },
     })

@@ -103,6 +103,7 @@ fn credentials(client_id: &str, username: Option<&str>) -> Arc<Credentials> {
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         },
     })

@@ -99,6 +99,7 @@ fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentia
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         },
     })

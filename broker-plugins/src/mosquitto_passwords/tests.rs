@@ -29,6 +29,7 @@ fn ask(source: &MosquittoPasswords, name: Option<&str>, password: Option<&str>) 
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         },
     });

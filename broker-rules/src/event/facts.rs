@@ -1,5 +1,6 @@
 //! From what the broker has at hand to the values of columns.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use broker_codec::{Properties, Property, QoS, ReasonCode};
@@ -55,8 +56,13 @@ pub(super) fn headers(message: &Message) -> Value {
     ])
 }
 
+/// Address and port of an end of a connection.
+pub(super) fn address(address: Option<SocketAddr>) -> Value {
+    optional(address.map(|address| address.to_string()).as_deref())
+}
+
 pub(super) fn peer_name(client: &ClientInfo) -> Value {
-    optional(client.peer.map(|peer| peer.to_string()).as_deref())
+    address(client.peer)
 }
 
 pub(super) fn peer_host(client: &ClientInfo) -> Value {

@@ -117,9 +117,8 @@ impl Row for EventRow<'_> {
             "timestamp" => number(self.timestamp_ms()),
             "client_id" | "clientid" | "username" | "peername" | "peerhost" | "zone"
             | "auth_result" | "mountpoint" | "ws_cookie" | "cn" | "dn" | "connected_at"
-            | "clean_start" | "is_bridge" | "keepalive" | "proto_ver" | "proto_name" => {
-                self.client_column(name)
-            }
+            | "clean_start" | "is_bridge" | "keepalive" | "proto_ver" | "proto_name"
+            | "sockname" => self.client_column(name),
             _ => {
                 let of_message =
                     self.occasion.message().map(|message| self.message_column(message, name));
@@ -193,8 +192,9 @@ impl EventRow<'_> {
         match name {
             "client_id" | "clientid" => text(claim.client_id),
             "username" => optional(claim.username),
-            "peername" => optional(claim.peer.addr.map(|addr| addr.to_string()).as_deref()),
+            "peername" => facts::address(claim.peer.addr),
             "peerhost" => optional(claim.peer.addr.map(|addr| addr.ip().to_string()).as_deref()),
+            "sockname" => facts::address(claim.peer.local_addr),
             "zone" => text(&claim.peer.zone.name),
             "auth_result" => match self.occasion {
                 Occasion::Event(Event::Refused { reason_code, .. }) => {
@@ -251,6 +251,7 @@ fn column_of_client(client: &ClientInfo, name: &str) -> Value {
         "username" => optional(client.username.as_deref()),
         "peername" => facts::peer_name(client),
         "peerhost" => facts::peer_host(client),
+        "sockname" => facts::address(client.local_addr),
         "zone" => text(&client.zone.name),
         // Who is here was let in.
         "auth_result" => word("success"),

@@ -117,6 +117,7 @@ impl World {
             certificate_username: None,
             limits: None,
             certificate: None,
+            local_addr: None,
             ws_cookies: None,
         };
         let thread = rng.below(THREADS);

@@ -150,7 +150,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ),
     ("receive_maximum", "integer", "Receive Maximum of the client"),
     ("retain", "integer", "RETAIN flag, 0 or 1"),
-    ("sockname", "string", "not known to this broker, so always undefined"),
+    ("sockname", "string", "address and port of the broker's end of the connection"),
     ("sub_props", "map", "properties of SUBSCRIBE"),
     (
         "timestamp",
