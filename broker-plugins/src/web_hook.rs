@@ -8,14 +8,10 @@ mod hooks;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use broker_core::observer::EventWatch;
 use broker_core::{Broker, Observation};
-use broker_rules::http::{ANSWER_BYTES_MAX, EndpointOptions, HttpEndpoint};
-use broker_rules::{
-    Clock, DropReason, Item, Remote, RemoteSink, Report, SinkConfig, SinkListener, Trouble,
-};
+use broker_rules::{AddressRules, Clock, RemoteSink, SinkConfig, SinkListener, post_to};
 use parking_lot::Mutex;
 
 pub use self::config::{HookEvent, HookRule, PayloadEncoding, WebHookConfig};
@@ -27,6 +23,8 @@ use crate::plugin::{Parts, Plugin, Ready};
 pub struct WebHook {
     broker: Arc<Broker>,
     clock: Clock,
+    addresses: Arc<AddressRules>,
+    listener: Arc<dyn SinkListener>,
     running: Mutex<Option<Running>>,
 }
 
@@ -38,10 +36,15 @@ struct Running {
 }
 
 impl WebHook {
-    /// The plugin, not yet at work.
+    /// The plugin, not yet at work. `addresses` are where it may connect to, `listener` hears of what is dropped.
     #[must_use]
-    pub fn new(broker: &Arc<Broker>, clock: Clock) -> Self {
-        Self { broker: Arc::clone(broker), clock, running: Mutex::default() }
+    pub fn new(
+        broker: &Arc<Broker>,
+        clock: Clock,
+        addresses: Arc<AddressRules>,
+        listener: Arc<dyn SinkListener>,
+    ) -> Self {
+        Self { broker: Arc::clone(broker), clock, addresses, listener, running: Mutex::default() }
     }
 
     /// Puts `next` in the place of what is at work.
@@ -86,14 +89,11 @@ impl Plugin for WebHook {
         let Some(url) = &config.url else {
             return Err("web.hook.api.url: must be given".to_owned());
         };
-        let headers = [("content-type", "application/json")];
-        let endpoint = HttpEndpoint::new(url, headers, &endpoint_options())
+        let remote = post_to(url, Arc::clone(&self.addresses))
             .map_err(|why| format!("web.hook.api.{why}"))?;
-        let remote = Box::new(Post { endpoint });
-        let (name, clock) = ("emqx_web_hook", Arc::clone(&self.clock));
-        let sink =
-            RemoteSink::prepare(name, SinkConfig::default(), remote, clock, Arc::new(Logged))
-                .map_err(|error| format!("no thread for emqx_web_hook: {error}"))?;
+        let (clock, listener) = (Arc::clone(&self.clock), Arc::clone(&self.listener));
+        let sink = RemoteSink::prepare(self.name(), SinkConfig::default(), remote, clock, listener)
+            .map_err(|error| format!("no thread for emqx_web_hook: {error}"))?;
         let sink = Arc::new(sink);
         Ok(Box::new(move || {
             let hooks = Arc::new(Hooks::new(config, Arc::clone(&sink)));
@@ -107,50 +107,3 @@ impl Plugin for WebHook {
         self.replace(None);
     }
 }
-
-/// One POST for each event. What the server answers is its own business, as in the original.
-struct Post {
-    endpoint: HttpEndpoint,
-}
-
-impl Remote for Post {
-    fn deliver(&mut self, items: &[Item], report: &mut Report<'_>) -> Result<(), Trouble> {
-        for item in items {
-            if report.is_stopping() {
-                return Ok(());
-            }
-            let mut result = self.endpoint.post(&item.bytes);
-            if result.as_ref().is_err_and(|error| error.is_cut_off) {
-                // The server has closed a connection that was kept, as it may at any time.
-                result = self.endpoint.post(&item.bytes);
-            }
-            result
-                .map_err(|error| Trouble(format!("{error} server={}", self.endpoint.origin())))?;
-            report.delivered(1);
-        }
-        Ok(())
-    }
-}
-
-/// The sink says in the log itself what it drops.
-struct Logged;
-
-impl SinkListener for Logged {
-    fn handle_dropped(&self, _: &str, _: DropReason, _: u64) {}
-}
-
-fn endpoint_options() -> EndpointOptions {
-    EndpointOptions {
-        connect_timeout: TIMEOUT,
-        request_timeout: TIMEOUT,
-        // One thread makes all requests, so that they are in the order of the events.
-        pool_size: 1,
-        answer_bytes_max: ANSWER_BYTES_MAX,
-        cacertfile: None,
-        certfile: None,
-        keyfile: None,
-    }
-}
-
-/// The original's.
-const TIMEOUT: Duration = Duration::from_secs(5);

@@ -42,4 +42,4 @@ pub use sink::{
 pub use statement::compiler;
 pub use template::{Template, TopicTemplateError, check_topic};
 pub use value::{Map, Value};
-pub use web_hook::WebHook;
+pub use web_hook::{WebHook, post_item, post_to};

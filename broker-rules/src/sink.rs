@@ -179,6 +179,12 @@ impl RemoteSink {
         self.shared.buffer.push(owner, bytes, wall_ms)
     }
 
+    /// Whether an item of so many bytes would be taken, to be asked before it is made; if not, it counts as dropped.
+    #[must_use]
+    pub fn has_room_for(&self, len: usize) -> bool {
+        self.shared.buffer.has_room_for(len)
+    }
+
     /// An owner of items to be pushed; what becomes of them is counted in `counters`, as long as those are kept.
     #[must_use]
     pub fn add_owner(&self, counters: &Arc<ActionCounters>) -> Owner {

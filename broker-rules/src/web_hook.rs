@@ -7,14 +7,15 @@ mod config;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use serde_json::{Map as Object, Value as Json};
+use serde_json::{Map as Object, Value as Json, json};
 
 use crate::action::{Catalogue, Resource, ResourceType};
 use crate::http::target::Target;
 use crate::params::ParamSpec;
-use crate::remote::{AddressRules, RemoteHost, probe};
-use crate::sink::{RemoteSink, SinkStatus};
+use crate::remote::{AddressRules, RemoteHost, probe, seal};
+use crate::sink::{Remote, RemoteSink, SinkStatus};
 
 use client::Client;
 use config::WebHookConfig;
@@ -29,6 +30,24 @@ pub(crate) fn register(host: &RemoteHost, catalogue: &mut Catalogue) {
     let params = config::params();
     catalogue.add_resource(Arc::new(WebHookType { host: host.clone(), params }));
     actions::register(catalogue);
+}
+
+/// Posts items made by [`post_item`] to a URL, as a web hook that is not configured further: the broker's own.
+///
+/// # Errors
+/// What is wrong with the URL, behind the word `url`. No part of it is in there: it may have a secret in it.
+pub fn post_to(url: &str, addresses: Arc<AddressRules>) -> Result<Box<dyn Remote>, String> {
+    Target::parse(url)?;
+    let config = json!({ "url": url });
+    let config = config.as_object().expect("an object was made");
+    let config = WebHookConfig::new(&config::params(), config, None)?;
+    Ok(Box::new(Client::new(config, addresses)?))
+}
+
+/// An item for [`post_to`].
+#[must_use]
+pub fn post_item(body: Vec<u8>) -> Bytes {
+    seal(body, "", false)
 }
 
 struct WebHookType {

@@ -10,11 +10,10 @@ use broker_plugins::{
     catalogue,
 };
 
-use broker_net::clock;
 use broker_rules::engine::RuleEngine;
 
 use crate::live_config::{LiveConfig, Orders};
-use crate::rules::RuleEnginePlugin;
+use crate::rules::{RuleEnginePlugin, Rules};
 
 /// Plugins that this program has.
 pub(crate) const BUILT_IN: [&str; 10] = [
@@ -43,12 +42,13 @@ impl Plugins {
     pub(crate) fn start(
         broker: &Arc<Broker>,
         config: &Arc<LiveConfig>,
-        rules: &Arc<RuleEngine>,
+        rules: &Rules,
     ) -> anyhow::Result<Self> {
         let workers = Arc::new(Workers::new());
         let client_ids = Accounts::new(Subject::ClientId, broker, &workers)?;
         let usernames = Accounts::new(Subject::Username, broker, &workers)?;
-        let built_in = built_in(broker, &client_ids, &usernames, rules);
+        let web_hook = rules.web_hook(broker);
+        let built_in = built_in(broker, &client_ids, &usernames, &rules.engine(), web_hook);
         let source = Box::new(Source(Arc::clone(config)));
         let wanted = config.server_config().plugins;
         let host = Arc::new(PluginHost::start(broker, built_in, &wanted, source)?);
@@ -85,6 +85,7 @@ fn built_in(
     client_ids: &Accounts,
     usernames: &Accounts,
     rules: &Arc<RuleEngine>,
+    web_hook: WebHook,
 ) -> Vec<Box<dyn Plugin>> {
     vec![
         Box::new(client_ids.clone()),
@@ -96,7 +97,7 @@ fn built_in(
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Retainer::new(broker)),
         Box::new(RuleEnginePlugin(Arc::clone(rules))),
-        Box::new(WebHook::new(broker, Arc::new(clock::now))),
+        Box::new(web_hook),
     ]
 }
 
@@ -195,7 +196,8 @@ mod tests {
         let accounts = |subject| Accounts::new(subject, &broker, &workers).unwrap();
         let [client_ids, usernames] = [Subject::ClientId, Subject::Username].map(accounts);
         let rules = crate::rules::tests::engine(&broker);
-        let plugins = built_in(&broker, &client_ids, &usernames, &rules);
+        let web_hook = crate::rules::tests::web_hook(&broker);
+        let plugins = built_in(&broker, &client_ids, &usernames, &rules, web_hook);
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name()).collect();
         assert_eq!(names, BUILT_IN);
     }

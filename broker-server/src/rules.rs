@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use broker_core::{Broker, Now};
 use broker_mgmt::Management;
 use broker_net::clock;
-use broker_plugins::{Parts, Plugin, PluginsConfig, Ready};
+use broker_plugins::{Parts, Plugin, PluginsConfig, Ready, WebHook};
 use broker_rules::action::Catalogue;
 use broker_rules::engine::RuleEngine;
 use broker_rules::{AddressRules, OpenSinks, RemoteHost};
@@ -22,6 +22,7 @@ pub(crate) struct Rules {
     engine: Arc<RuleEngine>,
     sinks: OpenSinks,
     drops: Arc<DropAlarms>,
+    addresses: Arc<AddressRules>,
     management: Arc<OnceLock<Weak<Management>>>,
 }
 
@@ -34,13 +35,14 @@ impl Rules {
         let drops = Arc::new(DropAlarms::new(broker));
         let sinks = OpenSinks::default();
         let management = Arc::<OnceLock<Weak<Management>>>::default();
+        let addresses = Arc::new(addresses(&config.rules, &config.management, &management));
         let host = RemoteHost {
             // Without a store nothing survives, and what somebody else has left is not ours.
             folder: config.store.enabled.then(|| config.node.data_dir.join(FOLDER)),
             clock: Arc::new(clock::now),
             listener: Arc::clone(&drops) as _,
             node: config.node.name.clone(),
-            addresses: Arc::new(addresses(&config.rules, &config.management, &management)),
+            addresses: Arc::clone(&addresses),
             open: sinks.clone(),
         };
         let mut catalogue = Catalogue::built_in();
@@ -50,12 +52,18 @@ impl Rules {
         let engine = Arc::new(RuleEngine::new(broker, catalogue, compile, options));
         engine.load();
         log::info!("rules loaded rules={}", engine.n_rules());
-        Ok(Self { engine, sinks, drops, management })
+        Ok(Self { engine, sinks, drops, addresses, management })
     }
 
     /// For the management API.
     pub(crate) fn engine(&self) -> Arc<RuleEngine> {
         Arc::clone(&self.engine)
+    }
+
+    /// `emqx_web_hook`, which connects where resources may, and whose losses are alarms as theirs are.
+    pub(crate) fn web_hook(&self, broker: &Arc<Broker>) -> WebHook {
+        let (addresses, drops) = (Arc::clone(&self.addresses), Arc::clone(&self.drops));
+        WebHook::new(broker, Arc::new(clock::now), addresses, drops)
     }
 
     /// Keeps resources away from the listeners of the management API, whatever ports the system has chosen.
@@ -148,6 +156,11 @@ pub(crate) mod tests {
         let options = EngineOptions::default();
         let compile = broker_rules::compiler(Arc::clone(&options.limits), random().unwrap());
         Arc::new(RuleEngine::new(broker, Catalogue::built_in(), compile, options))
+    }
+
+    pub(crate) fn web_hook(broker: &Arc<Broker>) -> WebHook {
+        let drops = Arc::new(DropAlarms::new(broker));
+        WebHook::new(broker, Arc::new(clock::now), Arc::default(), drops)
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     // Before anybody can connect: no message passes them unseen.
     let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
-    let plugins = Plugins::start(&broker, &live, &rules.engine()).context("plugins")?;
+    let plugins = Plugins::start(&broker, &live, &rules).context("plugins")?;
     let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
     let fetched = Fetched::default();
     let options = ServerOptions {

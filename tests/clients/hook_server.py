@@ -6,6 +6,7 @@ lets in whom that authority has signed.
 
 import json
 import os
+import re
 import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,15 @@ class Handler(BaseHTTPRequestHandler):
             file.write(json.dumps(shown) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.send_response(200)
+        # The test says in the body what it wants for an answer, `answer-404`, or none.
+        wanted = re.search(r"answer-(\d+)", shown["body"])
+        status = int(wanted.group(1)) if wanted else 200
+        if status == 0:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")

@@ -114,6 +114,19 @@ def test_a_rule_filters_and_republishes(broker, api, mosquitto_sub, dialect):
     assert sub.receive() == "hot 1 end"
 
 
+def test_what_is_inspected_is_a_line_of_the_log(broker, api):
+    rawsql = 'SELECT payload.t AS t, clientid FROM "plant/#"'
+    path = make_rule(api, rawsql, "built_in:inspect_action", {"why": "to see"})
+    pub(*tcp(broker.tcp), "-i", "sensor", "-q", 1, "-t", "plant/7", "-m", '{"t": 25}')
+    line = broker.log.expect(r"INFO .*actions::inspect\] inspect rule=(r:\d+) (.*)$")
+    assert segment(line.group(1)) == path.rsplit("/", 1)[1]
+    shown = re.fullmatch(r"output=(\{.*\}) columns=(\{.*\}) params=(\{.*\})", line.group(2))
+    output, columns, params = (json.loads(text) for text in shown.groups())
+    assert (output, params) == ({"t": 25, "clientid": "sensor"}, {"why": "to see"})
+    assert columns["topic"] == "plant/7" and columns["payload"] == '{"t": 25}'
+    wait_until(lambda: counts(api, path)["success"] == 1, "it counts")
+
+
 def test_messages_wait_for_a_server_that_is_killed(broker, api, hook):
     resource = make_web_hook(api, hook.url, headers={"x-token": "s3cret"})
     rule = ('SELECT payload.n AS n, topic FROM "numbers"', "web_hook:publish_action")

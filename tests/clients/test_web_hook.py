@@ -192,3 +192,78 @@ def test_a_reload_loses_nothing_that_waits(start, web, paho):
     wait_until(lambda: len(web.bodies("message_publish")) >= 20, "all are told of")
     payloads = [dict(body)["payload"] for body in web.bodies("message_publish")]
     assert list(dict.fromkeys(payloads)) == [str(number) for number in range(20)]
+
+
+def published(web):
+    return [dict(body)["payload"] for body in web.bodies("message_publish")]
+
+
+def test_an_event_that_is_refused_holds_up_no_other(start, web, paho):
+    broker = start(**tables(web))
+    api = Api(broker.management)
+    alice = paho(broker.tcp, "alice")
+    payloads = ["first", "answer-404", "answer-302", "answer-422", "last"]
+    for payload in payloads:
+        alice.publish("t", payload.encode(), qos=1)
+    wait_until(lambda: "last" in published(web), "the last is told of")
+    # Each once, and none of them to where it was sent on.
+    assert published(web) == payloads
+    assert {request["path"] for request in web.requests()} == {"/hook?key=k"}
+
+    def n_refused():
+        alarm = alarm_of(api, "resource_drops/emqx_web_hook")
+        return alarm and alarm["details"]["refused"]
+
+    wait_until(lambda: n_refused() == "3", "an alarm that counts them")
+
+
+def alarm_of(api, name):
+    [node] = api.get("/alarms/present")
+    return next((alarm for alarm in node["alarms"] if alarm["id"] == name), None)
+
+
+def test_a_server_with_a_fault_is_asked_again(start, web, paho):
+    broker = start(**tables(web))
+    alice = paho(broker.tcp, "alice")
+    alice.publish("t", b"answer-500", qos=1)
+    alice.publish("t", b"behind", qos=1)
+    wait_until(lambda: published(web).count("answer-500") >= 2, "it is repeated")
+    # In their order.
+    assert "behind" not in published(web)
+
+
+@pytest.mark.parametrize("goal", ["management", "metadata"])
+def test_it_goes_neither_to_the_management_api_nor_to_metadata(start, web, paho, goal):
+    given = tables(web, load=False)
+    broker = start(**given)
+    address = f"127.0.0.1:{broker.management}" if goal == "management" else "169.254.169.254"
+    given["web"]["hook"]["api"]["url"] = f"http://{address}/api/v3/"
+    broker.configure(given)
+    order(Api(broker.management), "load")
+    paho(broker.tcp, "alice")
+    broker.log.expect(f"sink does not deliver: .*{goal}.* sink=emqx_web_hook")
+
+
+def test_topics_of_the_broker_are_told_once_and_to_whom_they_concern(start, web, paho):
+    publish = {
+        "1": '{"action": "on_message_publish"}',
+        "2": '{"action": "on_message_publish", "topic": "$own/#"}',
+        "3": '{"action": "on_message_publish", "topic": "$own/+/b"}',
+    }
+    quiet = {"client": {"connected": [], "disconnected": []}}
+    broker = start(**tables(web, rule={**quiet, "message": {"publish": publish, "deliver": [], "acked": []}}))
+    alice = paho(broker.tcp, "alice")
+    for topic in ("$own/a", "$own/a/b", "t"):
+        alice.publish(topic, topic.encode(), qos=1)
+    wait_until(lambda: "t" in published(web), "the last is told of")
+    assert published(web) == ["$own/a", "$own/a/b", "$own/a/b", "t"]
+
+
+def test_what_is_too_large_is_dropped_and_counted(start, web, paho):
+    broker = start(**tables(web), zone={"external": {"max_packet_size": "4MB"}})
+    alice = paho(broker.tcp, "alice")
+    alice.publish("t", b"x" * (2 << 20), qos=1)
+    alice.publish("t", b"small", qos=1)
+    wait_until(lambda: "small" in published(web), "the small one is told of")
+    assert published(web) == ["small"]
+    broker.log.expect("sink has dropped items reason=refused n=[12] sink=emqx_web_hook")

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use broker_core::config::AutoSubscription;
 use broker_core::extension::{Action, Answer, Authorizer, Extensions, Verdict};
+use broker_core::observer::{Event, EventKind, EventKinds, EventObserver, EventWatch, Reactions};
 use broker_core::{ClientInfo, CloseCause, Metric, ReasonCode};
 use parking_lot::Mutex;
 
@@ -100,6 +101,13 @@ fn a_subscription_ends_with_its_right() {
     }
 }
 
+/// Sees events, and has no say in anything.
+struct Nobody;
+
+impl EventObserver for Nobody {
+    fn observe(&self, _: &Event<'_>, _: &mut Reactions<'_>) {}
+}
+
 /// A source that comes is asked about what was granted without it.
 #[test]
 fn a_new_source_is_asked_about_what_is_there() {
@@ -117,7 +125,9 @@ fn a_new_source_is_asked_about_what_is_there() {
     rig.check(s, &["PUBLISH q0 u=x"]);
     // A change that is not one of rights asks nobody.
     let asked = board.asked.load(Ordering::Relaxed);
-    rig.broker.change_extensions(|it| it.event_watches.clear());
+    let watch =
+        EventWatch { kinds: EventKinds::NONE.with(EventKind::Acked), observer: Arc::new(Nobody) };
+    rig.broker.change_extensions(|it| it.event_watches.push(watch));
     rig.run_timers();
     assert_eq!(board.asked.load(Ordering::Relaxed), asked);
 }

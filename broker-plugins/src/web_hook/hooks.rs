@@ -7,8 +7,7 @@ use broker_core::observer::{
 };
 use broker_core::{Broker, ClientInfo, Message, Observation, topic};
 use broker_rules::action::ActionCounters;
-use broker_rules::{Owner, RemoteSink};
-use bytes::Bytes;
+use broker_rules::{Owner, RemoteSink, post_item};
 
 use super::body::{Body, MessagePart, Opts, ipaddress, username};
 use super::config::{HookEvent, WebHookConfig};
@@ -36,17 +35,21 @@ impl Hooks {
         kinds.fold(EventKinds::NONE, EventKinds::with)
     }
 
-    /// Leaves a body with the sink for each rule of the event that fits the topic.
+    /// Leaves a body with the sink for each rule of the event that fits the topic. The body has at least `n_bytes`.
     fn tell<'a>(
         &self,
         event: HookEvent,
         about: Option<&str>,
+        n_bytes: usize,
         reactions: &Reactions<'_>,
         body: impl FnOnce(&'a str) -> Body<'a>,
         action: &'a str,
     ) {
+        // Where the router picks the messages, a rule without a topic is one for all it knows by that filter: another
+        // rule may have let it see one that begins with `$`.
+        let any = (event == HookEvent::MessagePublish).then_some(ANY);
         let rules = self.config.rules.get(&event).map(Vec::as_slice).unwrap_or_default();
-        let fits = |filter: &Option<String>| match (filter, about) {
+        let fits = |filter: &Option<String>| match (filter.as_deref().or(any), about) {
             (Some(filter), Some(about)) => topic::matches(filter, about),
             _ => true,
         };
@@ -54,12 +57,28 @@ impl Hooks {
         if n_fitting == 0 {
             return;
         }
+        // Before it is copied: base64 and JSON make it no shorter.
+        if !self.sink.has_room_for(n_bytes) {
+            return;
+        }
         let body = serde_json::to_vec(&body(action)).expect("names and numbers are JSON");
-        let body = Bytes::from(body);
+        let body = post_item(body);
         for _ in 0..n_fitting {
             // What the sink does not take it counts, and says so in the log.
             let _ = self.sink.push(self.owner, body.clone(), reactions.now().wall_ms);
         }
+    }
+
+    fn tell_of<'a>(
+        &self,
+        event: HookEvent,
+        message: &Message,
+        reactions: &Reactions<'_>,
+        body: impl FnOnce(&'a str) -> Body<'a>,
+        action: &'a str,
+    ) {
+        let about = Some(&*message.topic);
+        self.tell(event, about, message.payload.len(), reactions, body, action);
     }
 
     fn subscription(
@@ -81,7 +100,7 @@ impl Hooks {
             }
             _ => Body::Subscribe { action, client_id, username, topic: filter, opts },
         };
-        self.tell(event, Some(filter), reactions, body, &action);
+        self.tell(event, Some(filter), 0, reactions, body, &action);
     }
 }
 
@@ -101,14 +120,14 @@ impl EventObserver for Hooks {
                     connected_at: client.connected_at_ms / 1000,
                     conn_ack: 0,
                 };
-                self.tell(event, None, reactions, body, &event.action());
+                self.tell(event, None, 0, reactions, body, &event.action());
             }
             Event::Disconnected { client, reason, .. } => {
                 let event = HookEvent::ClientDisconnected;
                 let client_id = client.client_id.as_str();
                 let username = username(client);
                 let body = |action| Body::Disconnected { action, client_id, username, reason };
-                self.tell(event, None, reactions, body, &event.action());
+                self.tell(event, None, 0, reactions, body, &event.action());
             }
             Event::Subscribing { client, filters } => {
                 for it in filters {
@@ -139,7 +158,7 @@ impl EventObserver for Hooks {
                     username: username(client),
                     message: MessagePart::new(message, qos, retain, encoding),
                 };
-                self.tell(event, Some(&message.topic), reactions, body, &event.action());
+                self.tell_of(event, message, reactions, body, &event.action());
             }
             Event::Acked { client, message, qos, .. } => {
                 let event = HookEvent::MessageAcked;
@@ -148,7 +167,7 @@ impl EventObserver for Hooks {
                     client_id: client.client_id.as_str(),
                     message: MessagePart::new(message, qos, message.retain, encoding),
                 };
-                self.tell(event, Some(&message.topic), reactions, body, &event.action());
+                self.tell_of(event, message, reactions, body, &event.action());
             }
             Event::Refused { .. } | Event::Dropped { .. } => {}
         }
@@ -161,7 +180,7 @@ impl MessageObserver for OnPublish {
         let (qos, retain, encoding) = (message.qos, message.retain, self.0.config.encode_payload);
         let part = || MessagePart::new(message, qos, retain, encoding);
         let body = |action| Body::Publish { action, message: part() };
-        self.0.tell(event, Some(&message.topic), reactions, body, &event.action());
+        self.0.tell_of(event, message, reactions, body, &event.action());
     }
 }
 
@@ -169,7 +188,7 @@ impl MessageObserver for OnPublish {
 pub(super) fn observe(hooks: &Arc<Hooks>, broker: &Arc<Broker>) -> Vec<Observation> {
     let rules = hooks.config.rules.get(&HookEvent::MessagePublish);
     let observer = Arc::new(OnPublish(Arc::clone(hooks)));
-    let filters = rules.into_iter().flatten().map(|rule| rule.topic.as_deref().unwrap_or("#"));
+    let filters = rules.into_iter().flatten().map(|rule| rule.topic.as_deref().unwrap_or(ANY));
     let observations = filters.filter_map(|filter| {
         // One place: a message that several filters match is seen once, and `tell` counts the rules.
         broker.observe(filter, PLACE, Arc::clone(&observer) as _).ok()
@@ -192,5 +211,7 @@ const fn kind(event: HookEvent) -> Option<EventKind> {
     })
 }
 
+/// What a rule of `message.publish` without a topic is about.
+const ANY: &str = "#";
 /// Rules have numbers from 0 on.
 const PLACE: u64 = u64::MAX;

@@ -152,11 +152,10 @@ impl Buffer {
 
     /// Keeps an item, at the cost of the oldest in memory if there is no room. Never waits for disk or remote side.
     pub(super) fn push(&self, owner: Owner, bytes: Bytes, wall_ms: u64) -> Result<(), PushError> {
-        self.counters.pushed.fetch_add(1, Ordering::Relaxed);
-        if bytes.len() > self.config.item_bytes_max() {
-            self.drop_nobodys(DropReason::Refused, 1);
+        if !self.has_room_for(bytes.len()) {
             return Err(PushError::TooLarge);
         }
+        self.counters.pushed.fetch_add(1, Ordering::Relaxed);
         let item = Item { pushed_ms: wall_ms, owner, bytes };
         let mut memory = self.memory.lock();
         if memory.is_closed {
@@ -189,6 +188,16 @@ impl Buffer {
             self.crowded.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether an item of so many bytes is taken at all; if not, it counts as one that was pushed and dropped.
+    pub(super) fn has_room_for(&self, len: usize) -> bool {
+        let has_room = len <= self.config.item_bytes_max();
+        if !has_room {
+            self.counters.pushed.fetch_add(1, Ordering::Relaxed);
+            self.drop_nobodys(DropReason::Refused, 1);
+        }
+        has_room
     }
 
     /// Puts what its predecessor could not write to disk in front of what it holds, at the cost of the oldest.

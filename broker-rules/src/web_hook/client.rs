@@ -177,6 +177,8 @@ fn judge(result: Result<u16, Error>) -> Verdict {
         Ok(status @ (408 | 429 | 502..=504)) => Verdict::Later(format!("HTTP status {status}")),
         Ok(status @ 500..=599) => Verdict::Failed(format!("HTTP status {status}")),
         Ok(status) => Verdict::Refused(format!("HTTP status {status}")),
+        // Twice in a row: it may be this one that ends the server.
+        Err(error) if is_cut_off(&error) => Verdict::Failed(describe(&error).0),
         Err(error) => match describe(&error) {
             (text, true) => Verdict::Later(text),
             (text, false) => Verdict::Refused(text),

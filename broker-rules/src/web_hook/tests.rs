@@ -6,12 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bytes::Bytes;
-use serde_json::json;
-
 use super::*;
 use crate::remote::fixture::{Process, TestFolder, free_port, host, wait_until, wall_ms};
-use crate::remote::seal;
 use crate::sink::{DropReason, Owner};
 
 /// Writes a line of JSON for each request; answers with the statuses given, then with 200.
@@ -113,7 +109,7 @@ fn push(sink: &RemoteSink, body: &str) {
 }
 
 fn item(body: &str) -> Bytes {
-    seal(body.as_bytes().to_vec(), "", false)
+    post_item(body.into())
 }
 
 fn dropped(sink: &RemoteSink) -> Vec<(DropReason, u64)> {

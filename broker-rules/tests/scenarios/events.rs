@@ -1,11 +1,13 @@
 //! Rules about what happens to clients, sessions and messages.
 
+use std::sync::Arc;
+
 use broker_core::ReasonCode;
 use broker_core::extension::Extensions;
 use serde_json::{Value as Json, json};
 
 use crate::rig::{Hello, Q0, Q1, Rig};
-use crate::world::World;
+use crate::world::{DECODED, World};
 
 fn with_for(world: &mut World, hook: &str) -> String {
     let actions = json!([{ "name": "note" }]);
@@ -209,4 +211,23 @@ fn a_rule_about_events_follows_its_resource() {
     world.resource("b", "two").unwrap();
     world.client("d");
     assert_eq!(world.taken(), [json!(["one", "x"]), json!(["two", "x"])]);
+}
+
+/// Rules of one message share what they have made of it, whatever filter let them see it.
+#[test]
+fn a_payload_is_decoded_once_however_many_rules_look_at_it() {
+    let mut world = World::new();
+    for from in ["t/1", "t/#", "#", "message.publish", "+/1"] {
+        world.rule(&format!("DECODED FROM {from}"), "do_nothing", json!({}));
+    }
+    let p = world.client("p");
+    for payload in ["{\"x\":1}", "{\"x\":2}"] {
+        world.publish(p, "t/1", payload, Q0, 0);
+    }
+    let all = DECODED.take();
+    assert_eq!(all.len(), 10);
+    let [first, second] = [&all[..5], &all[5..]];
+    assert!(first.iter().all(|it| Arc::ptr_eq(it, &first[0])));
+    assert!(second.iter().all(|it| Arc::ptr_eq(it, &second[0])));
+    assert!(!Arc::ptr_eq(&first[0], &second[0]), "another message is another payload");
 }

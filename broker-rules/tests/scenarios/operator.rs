@@ -403,3 +403,25 @@ fn a_change_leaves_no_gap() {
     assert!(n_changes > 1);
     assert_eq!(world.taken().len(), 2 * MESSAGES, "after {n_changes} changes");
 }
+
+#[test]
+fn a_resource_that_rules_use_is_not_deleted_and_all_of_them_are_named() {
+    let mut world = World::new();
+    let id = world.resource("b", "one").unwrap();
+    let other = world.resource("other", "two").unwrap();
+    let action = json!({ "name": "note", "params": { "$resource": id } });
+    let stands_in = json!({ "name": "do_nothing", "fallbacks": [action] });
+    let mut rule = |name: &str, action: &Json| {
+        let request = json!({ "name": name, "rawsql": "ALL FROM t", "actions": [action] });
+        world.try_rule(request).unwrap()
+    };
+    let rules = [rule("first", &action), rule("second", &stands_in)];
+    rule("third", &json!({ "name": "note", "params": { "$resource": other } }));
+    assert_eq!(
+        world.engine.delete_resource(&id).unwrap_err().to_string(),
+        "Bad Arguments: {dependency_exists,{rule_name,<<\"first\">>,<<\"second\">>}}"
+    );
+    assert!(world.engine.resource(&id).is_some());
+    assert!(rules.iter().all(|rule| world.engine.delete_rule(rule).is_some()));
+    assert!(world.engine.delete_resource(&id).unwrap().is_some());
+}

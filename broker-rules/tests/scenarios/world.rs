@@ -1,5 +1,6 @@
 //! A broker with an engine, and statements that say in a word what they do.
 
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -18,6 +19,11 @@ use crate::rig::Rig;
 struct Toy {
     words: Vec<String>,
     from: Vec<String>,
+}
+
+thread_local! {
+    /// Payloads that statements of this test have looked at. They are kept, so that no other lies in their place.
+    pub static DECODED: RefCell<Vec<Arc<Map>>> = const { RefCell::new(Vec::new()) };
 }
 
 pub fn compile(text: &str) -> Result<Box<dyn Select>, String> {
@@ -60,6 +66,11 @@ impl Select for Toy {
                 map.insert("x".into(), x);
                 map.insert("clientid".into(), row.column("clientid"));
                 Ok(Selected::Row(map))
+            }
+            "DECODED" => {
+                let Some(Value::Map(payload)) = row.decoded_payload() else { panic!("an object") };
+                DECODED.with_borrow_mut(|all| all.push(Arc::clone(payload)));
+                Ok(Selected::Nothing)
             }
             other => Err(RowError::new(format!("no such word {other}"))),
         }
