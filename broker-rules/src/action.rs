@@ -32,6 +32,11 @@ pub trait ActionType: Send + Sync {
     fn params(&self) -> &[ParamSpec];
     /// What it does.
     fn description(&self) -> &'static str;
+    /// Whether its actions only hand over what they are given ([`Progress::Queued`]): whether that fails is known when
+    /// the row is long gone, so that nothing can stand in for them, and rules that say otherwise are refused.
+    fn is_queued(&self) -> bool {
+        false
+    }
     /// Makes an action of it. The parameters are those that [`params`](Self::params) asks for.
     ///
     /// # Errors

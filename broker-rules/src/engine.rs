@@ -336,6 +336,12 @@ impl RuleEngine {
         let kind = self.catalogue.action(&spec.name);
         let kind = kind.ok_or_else(|| EngineError::NoAction(spec.name.clone()))?;
         params::check(kind.params(), &spec.params)?;
+        if kind.is_queued() && !spec.fallbacks.is_empty() {
+            return Err(EngineError::bad(format!(
+                "fallbacks: nothing can stand in for {}, which waits in the buffer of its resource until it is done",
+                spec.name
+            )));
+        }
         let resource = match spec.params.get(RESOURCE) {
             None => None,
             Some(Json::String(id)) => Some(state.resources.running(id)?),

@@ -67,6 +67,10 @@ impl ActionType for DataToMqttBroker {
         "Bridge Messages to MQTT Broker"
     }
 
+    fn is_queued(&self) -> bool {
+        true
+    }
+
     fn create(&self, setup: Setup<'_>) -> Result<Box<dyn Action>, String> {
         let bridge = setup.resource.and_then(|resource| resource.as_a::<Bridge>());
         let bridge = bridge.ok_or("$resource: a resource of type bridge_mqtt is expected")?;

@@ -111,6 +111,10 @@ impl ActionType for WebHookAction {
         self.description
     }
 
+    fn is_queued(&self) -> bool {
+        true
+    }
+
     fn create(&self, setup: Setup<'_>) -> Result<Box<dyn Action>, String> {
         let web_hook = setup.resource.and_then(|resource| resource.as_a::<WebHook>());
         let web_hook = web_hook.ok_or("$resource: a resource of type web_hook is expected")?;

@@ -140,3 +140,27 @@ fn an_event_fills_a_template_and_a_resource_in_use_stays() {
     world.engine.delete_rule(&id);
     assert!(matches!(world.engine.delete_resource(&resource), Ok(Some(_))));
 }
+
+/// They would never run: whether a request fails is known when the row is gone.
+#[test]
+fn what_waits_in_a_buffer_has_no_fallbacks() {
+    let mut world = world();
+    let resource = web_hook(&world, "http://127.0.0.1:9/");
+    let nothing = json!({ "name": "do_nothing" });
+    for name in ["web_hook:publish_action", "web_hook:event_action", "data_to_webserver"] {
+        let action =
+            json!({ "name": name, "params": { "$resource": resource }, "fallbacks": [nothing] });
+        let rule = json!({ "name": "r", "rawsql": "ALL FROM t", "actions": [action] });
+        let error = world.try_rule(rule).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "Bad Arguments: fallbacks: nothing can stand in for {name}, which waits in the buffer of its resource until it is done"
+            )
+        );
+    }
+    // It may stand in for another one.
+    let action = json!({ "name": "web_hook:publish_action", "params": { "$resource": resource } });
+    let action = json!({ "name": "do_nothing", "fallbacks": [action] });
+    world.try_rule(json!({ "name": "r", "rawsql": "ALL FROM t", "actions": [action] })).unwrap();
+}
