@@ -50,11 +50,16 @@ fn rules(c: &mut Criterion) {
     let mut allocations = Vec::new();
     let (x, all) = ("payload.x AS x, clientid", "*");
     for (name, filters, fields, action) in [
-        ("none", Vec::new(), x, &nothing),
-        ("1000 elsewhere", elsewhere().collect(), x, &nothing),
-        ("one matches", here().collect(), x, &nothing),
-        ("one matches, all columns", here().collect(), all, &nothing),
-        ("one republishes", here().collect(), x, &republish),
+        ("a message without rules", Vec::new(), x, &nothing),
+        ("a message beside 1000 rules on other topics", elsewhere().collect(), x, &nothing),
+        (
+            "a message that one rule matches, SELECT payload.x AS x, clientid",
+            here().collect(),
+            x,
+            &nothing,
+        ),
+        ("a message that one rule matches, SELECT *", here().collect(), all, &nothing),
+        ("a message that one rule republishes", here().collect(), x, &republish),
     ] {
         let mut world = World::default();
         let mut publisher = world.connect("publisher");
