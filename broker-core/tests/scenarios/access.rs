@@ -454,7 +454,7 @@ fn a_connection_remembers_as_much_as_its_zone_says() {
     };
     let mut rig = Rig::build(limit, extensions, None);
     let c = rig.client("c");
-    let mut publish = |rig: &mut Rig, names: &str| {
+    let publish = |rig: &mut Rig, names: &str| {
         topics.asked.lock().clear();
         names.chars().for_each(|name| rig.publish(c, &format!("open/{name}"), "x", Q0, 0));
         let asked = topics.asked();
