@@ -51,7 +51,7 @@ pub struct NewListener {
     pub like: String,
     /// Its own, without the protocol; letters, digits, `_` and `-`.
     pub name: String,
-    /// Where it listens: a port, ip:port or [ip6]:port; a path where the other has one.
+    /// Where it listens: a port, `ip:port` or `[ip6]:port`; a path where the other has one.
     pub listen_on: String,
     /// The zone that its clients get, if that is another.
     pub zone: Option<String>,
