@@ -115,11 +115,21 @@ impl<W: Write> Printer<W> {
 
     /// Something was done that has no data, or none that people want.
     pub(crate) fn done(&mut self, data: Option<&RawValue>, said: &str, emqx: &str) -> Result<()> {
+        self.done_in_lines(data, &[said.to_owned()], emqx)
+    }
+
+    /// The same, with more to say than one line.
+    pub(crate) fn done_in_lines(
+        &mut self,
+        data: Option<&RawValue>,
+        said: &[String],
+        emqx: &str,
+    ) -> Result<()> {
         match self.format {
             Format::Json => self.data(data),
             Format::Emqx if emqx.is_empty() => Ok(()),
             Format::Emqx => self.line(emqx),
-            Format::Table => self.line(said),
+            Format::Table => said.iter().try_for_each(|line| self.line(line)),
         }
     }
 

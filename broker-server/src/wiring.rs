@@ -96,6 +96,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     // Before anybody can connect: its port may be taken, and then nothing has been half-started.
     let management = management::start(config.management, config.dashboard, ports, https.as_ref())?;
     let management = management.map(Arc::new);
+    if let Some(management) = &management {
+        rules.spare(management);
+    }
     let server = bound.serve()?;
     for listener in server.listeners() {
         log::info!("listening name={} address={}", listener.name, listener.address);
@@ -107,9 +110,6 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         log::info!("listening name={} address={}", listener.name, listener.address);
     }
     let revocation = Revocation::start(&broker, server.listener_set(), https, fetched)?;
-    if let Some(management) = &management {
-        rules.spare(management);
-    }
     let (monitored, ticked) = (Arc::clone(&live), Arc::clone(&rules));
     let monitor = Monitor::start(
         &broker,

@@ -1,5 +1,7 @@
 //! `resources` and `resource-types`: what actions of rules are bound to.
 
+use std::iter;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -193,8 +195,8 @@ fn status(context: &mut Context, id: &str) -> Result<()> {
     let emqx = format!("is_alive: {is_alive}");
     let metrics = status.first().and_then(|row| row.value("metrics"));
     let metrics = metrics.and_then(Value::as_array).into_iter().flatten();
-    let text = metrics.fold(format!("'{id}' is {word}"), |text, of| text + "\n" + &buffer(of));
-    context.printer.done(data.as_deref(), &text, &emqx)
+    let said: Vec<_> = iter::once(format!("'{id}' is {word}")).chain(metrics.map(buffer)).collect();
+    context.printer.done_in_lines(data.as_deref(), &said, &emqx)
 }
 
 /// What the buffer of a node has done and holds.

@@ -184,7 +184,14 @@ fn a_resource_is_made_asked_and_deleted_unless_it_is_used() {
     let made =
         succeed(&broker, &["resources", "create", "w", "web_hook", "-c", config, "-d", "far"]);
     assert_eq!(made, "created 'web_hook:w'\n");
-    assert_eq!(broker.cli("resources status web_hook:w"), "'web_hook:w' is not alive\n");
+    let status = broker.cli("resources status web_hook:w");
+    let lines: Vec<_> = status.lines().collect();
+    assert_eq!(lines[0], "'web_hook:w' is not alive");
+    assert!(
+        lines[1].starts_with("emqx@127.0.0.1: delivered 0, retried 0, dropped 0, "),
+        "{status}"
+    );
+    assert_eq!(lines.len(), 2, "{status}");
     broker.fails("resources start web_hook:w", 1, "Connection refused");
     fail(&broker, &["resources", "test", "v", "web_hook", "-c", config], 1, "Connection refused");
     succeed(&broker, &["resources", "test", "v", "built_in"]);
