@@ -155,7 +155,7 @@ def test_unloaded_it_leaves_nothing_behind(start, web, paho):
     assert threads(broker) == []
     for _ in range(3):
         order(api, "load")
-        assert len(threads(broker)) == 2
+        wait_until(lambda: len(threads(broker)) == 2, "its threads have their names")
         order(api, "reload")
         wait_until(lambda: len(threads(broker)) == 2, "the old threads end")
         order(api, "unload")
