@@ -23,17 +23,25 @@ use crate::turn::Turn;
 /// Verdicts of one connection; the oldest goes first.
 #[derive(Default)]
 pub(crate) struct AclCache {
-    verdicts: HashMap<(Action, Box<str>), (bool, u64), RandomState>,
+    verdicts: HashMap<(Action, Box<str>), Remembered, RandomState>,
     generation: u64,
+    /// Verdicts so far.
+    n_verdicts: u64,
     /// Bytes of their topics.
     text_bytes: usize,
+}
+
+struct Remembered {
+    allowed: bool,
+    until_ms: u64,
+    number: u64,
 }
 
 impl AclCache {
     /// Bytes it takes.
     pub(crate) fn heap_bytes(&self) -> usize {
         size_of::<Self>()
-            + self.verdicts.capacity() * size_of::<((Action, Box<str>), (bool, u64))>()
+            + self.verdicts.capacity() * size_of::<((Action, Box<str>), Remembered)>()
             + self.text_bytes
     }
 
@@ -42,14 +50,22 @@ impl AclCache {
         self.text_bytes = 0;
     }
 
-    fn insert(&mut self, action: Action, topic: &str, verdict: (bool, u64), size_max: usize) {
+    fn insert(
+        &mut self,
+        action: Action,
+        topic: &str,
+        (allowed, until_ms): (bool, u64),
+        size_max: usize,
+    ) {
         if self.verdicts.len() >= size_max {
-            let oldest = self.verdicts.iter().min_by_key(|(_, (_, until_ms))| *until_ms);
+            let oldest = self.verdicts.iter().min_by_key(|(_, verdict)| verdict.number);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.verdicts.remove(&oldest);
                 self.text_bytes -= oldest.1.len();
             }
         }
+        self.n_verdicts += 1;
+        let verdict = Remembered { allowed, until_ms, number: self.n_verdicts };
         if self.verdicts.insert((action, topic.into()), verdict).is_none() {
             self.text_bytes += topic.len();
         }
@@ -173,8 +189,8 @@ impl Channel {
             cache.clear();
             return None;
         }
-        let (allowed, until_ms) = *cache.verdicts.get(&(action, topic) as &dyn Key)?;
-        (until_ms > turn.now.mono_ms).then_some(allowed)
+        let verdict = cache.verdicts.get(&(action, topic) as &dyn Key)?;
+        (verdict.until_ms > turn.now.mono_ms).then_some(verdict.allowed)
     }
 
     fn remember(
