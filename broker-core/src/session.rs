@@ -131,37 +131,38 @@ pub(crate) struct State {
     revoked: Option<Box<Vec<Arc<str>>>>,
 }
 
-/// The connected half of a session.
+/// The connected half of a session. In this order: what each delivery looks at lies together, in two cache lines.
+#[repr(C)]
 pub(crate) struct Connection {
-    pub(crate) id: u64,
-    pub(crate) sink: Arc<dyn Sink>,
     pub(crate) outbox: Outbox,
-    pub(crate) version: ProtocolVersion,
-    /// PUBLISH packets of QoS 1 and 2 that may still be sent (MQTT 5.0, 4.9).
-    quota: u16,
-    window: u16,
-    /// Maximum Packet Size of the client.
-    max_packet_size: u32,
+    /// What was written for it.
+    pub(crate) sent: Tally,
     /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
     max_outbox_bytes: usize,
-    /// Bytes of the outbox and the window as they were accounted for last.
-    charged: usize,
-    /// The client's topics have a prefix it does not know of.
-    has_mountpoint: bool,
     /// What it may be sent, if that is limited.
     pace: Option<Box<SendPace>>,
     /// Topic aliases given to this client, if it takes any.
     aliases: Option<Box<Aliases>>,
+    /// Maximum Packet Size of the client.
+    max_packet_size: u32,
+    pub(crate) version: ProtocolVersion,
+    /// The client's topics have a prefix it does not know of.
+    has_mountpoint: bool,
     /// The channel stopped reading because its outbox is at its bound: it is woken once that holds less.
     wants_room: bool,
-    /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
-    stalled_at_ms: u64,
     /// The shell knows that the socket refused bytes and looks after it.
     is_watched: bool,
+    /// PUBLISH packets of QoS 1 and 2 that may still be sent (MQTT 5.0, 4.9).
+    quota: u16,
+    window: u16,
+    /// Bytes of the outbox and the window as they were accounted for last.
+    charged: usize,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) id: u64,
+    /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
+    stalled_at_ms: u64,
     /// Why the channel is asked to close.
     pub(crate) close: Option<CloseCause>,
-    /// What was written for it.
-    pub(crate) sent: Tally,
     /// What its CONNACK waits for.
     #[expect(
         clippy::box_collection,
