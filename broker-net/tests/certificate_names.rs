@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use broker_core::Broker;
-use broker_net::config::{ListenerConfig, PeerCertField, Protocol, TlsConfig};
+use broker_net::config::{PeerCertField, TlsConfig};
 use broker_net::{Server, ServerOptions};
 use rustls::{ClientConnection, StreamOwned};
 
@@ -39,11 +39,7 @@ fn answer(pki: &Pki, address: SocketAddr, name: Option<&str>) -> Vec<u8> {
 fn a_certificate_without_the_name_that_users_have_is_refused() {
     let pki = Pki::new("names");
     let tls = TlsConfig { peer_cert_as_username: Some(PeerCertField::Cn), ..pki.server() };
-    let listener = ListenerConfig {
-        protocol: Protocol::Ssl,
-        tls: Some(tls),
-        ..ListenerConfig::tcp("s", "127.0.0.1:0".parse().unwrap())
-    };
+    let listener = pki::listener(tls);
     let broker = Broker::builder().build().unwrap();
     let options = ServerOptions { listeners: vec![listener], ..ServerOptions::default() };
     let server = Server::start(&broker, options).unwrap();

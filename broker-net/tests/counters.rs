@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker_core::{Broker, ConnectionView, SessionView, Tally, Transport};
-use broker_net::config::{ListenerConfig, Protocol};
+use broker_net::config::ListenerConfig;
 use broker_net::{Server, ServerOptions};
 use rustls::{ClientConnection, StreamOwned};
 
@@ -104,13 +104,7 @@ fn what_is_held_of_a_first_packet_counts_as_memory() {
 #[test]
 fn the_owner_of_a_client_certificate_is_known_and_bytes_are_those_of_mqtt() {
     let pki = Pki::new("counters");
-    let any = "127.0.0.1:0".parse().unwrap();
-    let listener = ListenerConfig {
-        protocol: Protocol::Ssl,
-        tls: Some(pki.server()),
-        ..ListenerConfig::tcp("s", any)
-    };
-    let (broker, server, address) = start(listener);
+    let (broker, server, address) = start(pki::listener(pki.server()));
     let tls = ClientConnection::new(pki.client(Some("sensor-7")), "localhost".try_into().unwrap());
     let mut stream = StreamOwned::new(tls.unwrap(), connect(address));
     exchange(&mut stream, &CONNECT, &[0x20, 2, 0, 0]);

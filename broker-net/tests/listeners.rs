@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::{Broker, ListenerError, Listeners, NewListener};
-use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
+use broker_net::config::{ListenerConfig, TlsConfig};
 use broker_net::{ListenerSet, Server, ServerOptions};
 
 use self::pki::Pki;
@@ -170,11 +170,7 @@ fn listeners_are_looked_at_while_files_are_read_again() {
     let slow = pki.path("slow.crl");
     fs::write(&slow, pki.list()).unwrap();
     let tls = TlsConfig { crlfile: vec![slow.clone()], ..pki.server() };
-    let listener = ListenerConfig {
-        protocol: Protocol::Ssl,
-        tls: Some(tls),
-        ..ListenerConfig::tcp("s", "127.0.0.1:0".parse().unwrap())
-    };
+    let listener = pki::listener(tls);
     let broker = Broker::builder().build().unwrap();
     let options = ServerOptions { listeners: vec![listener], ..ServerOptions::default() };
     let server = Server::start(&broker, options).unwrap();

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import struct
+from contextlib import contextmanager
 
 import pytest
 
@@ -59,14 +60,20 @@ def test_a_stop_goes_through_with_a_client_that_reads_nothing(start):
         assert broker.wait(5) == 0
 
 
-def test_node_shutdown_timeout_bounds_a_stop(start):
-    broker = start(node={"shutdown_timeout": "1s"}, mqtt={"idle_timeout": "1h"})
-    # It has an hour to say who it is, and a stop would wait for it.
+@contextmanager
+def a_nameless_connection(broker):
+    """It has idle_timeout to say who it is, and a stop waits for it."""
     with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S):
         # Accepted in order: once this one is served, that one is there.
         with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S) as client:
             client.sendall(CONNECT_V4)
             assert receive(client, 4) == CONNACK_V4
+        yield
+
+
+def test_node_shutdown_timeout_bounds_a_stop(start):
+    broker = start(node={"shutdown_timeout": "1s"}, mqtt={"idle_timeout": "1h"})
+    with a_nameless_connection(broker):
         broker.signal(signal.SIGTERM)
         assert broker.wait() == 0
     broker.log.expect("connections cut off at the end of node.shutdown_timeout: 1")
@@ -76,11 +83,7 @@ def test_node_shutdown_timeout_bounds_a_stop(start):
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_a_stop_at_once(start, second):
     broker = start(node={"shutdown_timeout": "1h"}, mqtt={"idle_timeout": "1h"})
-    with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S):
-        # Accepted in order: once this one is served, the one that holds the stop up is there.
-        with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S) as client:
-            client.sendall(CONNECT_V4)
-            assert receive(client, 4) == CONNACK_V4
+    with a_nameless_connection(broker):
         broker.signal(signal.SIGTERM)
         broker.log.expect("stopping")
         broker.signal(second)

@@ -5,13 +5,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use broker_net::config::TlsConfig;
+use broker_net::config::{ListenerConfig, Protocol, TlsConfig};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     IsCa, KeyIdMethod, KeyPair, date_time_ymd,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+/// A listener on any port of loopback.
+pub(crate) fn listener(tls: TlsConfig) -> ListenerConfig {
+    ListenerConfig {
+        protocol: Protocol::Ssl,
+        tls: Some(tls),
+        ..ListenerConfig::tcp("s", ([127, 0, 0, 1], 0).into())
+    }
+}
 
 /// An authority, and a folder for what it has signed.
 pub(crate) struct Pki {
