@@ -466,7 +466,7 @@ impl Broker {
         &self,
         client: &Arc<ClientInfo>,
         asked: &SessionRequest,
-        mut connection: impl FnMut() -> Connection,
+        mut connection: impl FnMut() -> Box<Connection>,
         connack: &mut dyn FnMut(bool) -> Vec<u8>,
         will: Option<&Will>,
         turn: &mut Turn,

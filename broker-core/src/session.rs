@@ -3,6 +3,8 @@
 //! A session outlives its connections. Any thread may deliver to it; a thread holds one session's lock at a
 //! time, never two, and nothing that waits happens under it.
 
+mod connection;
+pub(crate) use connection::{Connection, ConnectionLimits};
 mod deliver;
 pub(crate) use deliver::unmounted;
 pub(crate) mod drops;
@@ -18,28 +20,25 @@ mod sending;
 pub(crate) mod subscriptions;
 pub(crate) mod view;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use broker_codec::{PacketId, ProtocolVersion, QoS};
+use broker_codec::{PacketId, QoS};
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::broker::Broker;
 use crate::channel::{Close, CloseCause};
 use crate::client::{ClientId, ClientInfo};
 use crate::latency::Latency;
-use crate::limits::Allowance;
 use crate::memory::SESSION_BYTES;
 use crate::message::Message;
 use crate::metrics::Metric;
-use crate::outbox::{Flushed, Outbox, Sink};
+use crate::outbox::Flushed;
 use crate::record::{Record, Removal};
 use crate::slow_subscribers::LateAck;
 use crate::store::{BodyPlace, Dependency, FetchError};
-use crate::traffic::Tally;
 use crate::turn::{Out, Reply};
 use crate::will::Will;
 use drops::Drops;
@@ -62,22 +61,47 @@ pub(crate) struct Session {
     state: Mutex<State>,
 }
 
+/// In this order: what each delivery looks at lies together, behind the lock.
+#[repr(C)]
 pub(crate) struct State {
-    pub(crate) connection: Option<Connection>,
+    /// Apart: sessions that nobody serves, and there may be many, do without its bytes.
+    pub(crate) connection: Option<Box<Connection>>,
+    pub(crate) queue: Queue,
+    pub(crate) inflight: Inflight,
     /// The client of the present or last connection.
     pub(crate) client: Arc<ClientInfo>,
+    /// The session is over: it receives nothing and is in no table.
+    pub(crate) ended: bool,
+    /// Nothing is sent to a client that has come back until that is by the rights in force.
+    pub(crate) is_unchecked: bool,
+    /// `upgrade_qos` of the client's zone, here because each delivery asks.
+    upgrades_qos: bool,
+    /// It has a Session Expiry Interval and the broker a store: what it holds survives the process.
+    pub(crate) is_durable: bool,
+    /// Replays go on in the next pass: this one has looked at enough topics.
+    replays_rest: bool,
+    /// Bodies are needed that only the store has.
+    wants_bodies: bool,
+    /// They are being read.
+    is_fetching: bool,
+    /// Clean Start of the CONNECT that created the session.
+    pub(crate) created_clean: bool,
+    /// Number of the session, for its records.
+    number: u64,
+    /// Changes of the session that were recorded.
+    pub(crate) steps: u64,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) inflight: Inflight,
     pub(crate) received: Received,
-    pub(crate) queue: Queue,
     /// Retained messages still to be sent for new subscriptions.
     #[expect(clippy::box_collection, reason = "most sessions have none, and pay a pointer")]
     pub(crate) replays: Option<Box<VecDeque<Replay>>>,
-    /// They go on in the next pass: this one has looked at enough topics.
-    replays_rest: bool,
     pub(crate) will: Option<Box<Will>>,
     /// Session Expiry Interval in seconds; `u32::MAX` never ends [MQTT-3.1.2-23].
     pub(crate) expiry_s: u32,
+    /// The store knows its Will, though the session itself is not durable.
+    pub(crate) is_will_recorded: bool,
+    /// That it loses messages is looked after, for an alarm.
+    pub(crate) is_overflow_noted: bool,
     pub(crate) created_at_ms: u64,
     /// Monotonic time at which the last connection ended, before 0 if that was long before the clock's zero;
     /// `i64::MAX` while there is one.
@@ -90,191 +114,21 @@ pub(crate) struct State {
     pub(crate) subscription_bytes: usize,
     /// What it is accounted with, but for its queue.
     charged: usize,
-    /// Messages the queue had no room for.
-    pub(crate) dropped: u64,
     /// What it has lost, for all reasons.
     pub(crate) drops: Drops,
-    /// That is looked after, for an alarm.
-    pub(crate) is_overflow_noted: bool,
     /// PUBLISH packets written for connections that have ended.
     pub(crate) delivered: u64,
     /// Messages that had to wait in the queue.
     pub(crate) enqueued: u64,
-    /// Number of the session, for its records.
-    number: u64,
-    /// Changes of the session that were recorded.
-    pub(crate) steps: u64,
-    /// It has a Session Expiry Interval and the broker a store: what it holds survives the process.
-    pub(crate) is_durable: bool,
-    /// The store knows its Will, though the session itself is not durable.
-    pub(crate) is_will_recorded: bool,
     /// The step that the last snapshot of the session stands for.
     pub(crate) shown_until: u64,
-    /// Bodies are needed that only the store has.
-    wants_bodies: bool,
-    /// They are being read.
-    is_fetching: bool,
-    /// Clean Start of the CONNECT that created the session.
-    pub(crate) created_clean: bool,
-    /// `upgrade_qos` of the client's zone, here because each delivery asks.
-    upgrades_qos: bool,
-    /// The session is over: it receives nothing and is in no table.
-    pub(crate) ended: bool,
     /// The rights by which all it was granted has been found to be allowed.
     pub(crate) rights_generation: u64,
     /// The oldest rights by which anything was granted since the session was last begun to be asked about.
     pub(crate) oldest_grant: u64,
-    /// Nothing is sent to a client that has come back until that is by those in force.
-    pub(crate) is_unchecked: bool,
     /// What the router knew subscriptions by whose right is gone, while messages wait whose topics only the store knows.
     #[expect(clippy::box_collection, reason = "nearly all sessions have none, and pay a pointer")]
     revoked: Option<Box<Vec<Arc<str>>>>,
-}
-
-/// The connected half of a session. In this order: what each delivery looks at lies together, in two cache lines.
-#[repr(C)]
-pub(crate) struct Connection {
-    pub(crate) outbox: Outbox,
-    /// What was written for it.
-    pub(crate) sent: Tally,
-    /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
-    max_outbox_bytes: usize,
-    /// What it may be sent, if that is limited.
-    pace: Option<Box<SendPace>>,
-    /// Topic aliases given to this client, if it takes any.
-    aliases: Option<Box<Aliases>>,
-    /// Maximum Packet Size of the client.
-    max_packet_size: u32,
-    pub(crate) version: ProtocolVersion,
-    /// The client's topics have a prefix it does not know of.
-    has_mountpoint: bool,
-    /// The channel stopped reading because its outbox is at its bound: it is woken once that holds less.
-    wants_room: bool,
-    /// The shell knows that the socket refused bytes and looks after it.
-    is_watched: bool,
-    /// PUBLISH packets of QoS 1 and 2 that may still be sent (MQTT 5.0, 4.9).
-    quota: u16,
-    window: u16,
-    /// Bytes of the outbox and the window as they were accounted for last.
-    charged: usize,
-    pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) id: u64,
-    /// When the socket last refused bytes, on the monotonic clock; of no meaning unless the outbox is blocked.
-    stalled_at_ms: u64,
-    /// Why the channel is asked to close.
-    pub(crate) close: Option<CloseCause>,
-    /// What its CONNACK waits for.
-    #[expect(
-        clippy::box_collection,
-        reason = "most connections wait for nothing, and pay a pointer"
-    )]
-    held: Option<Box<Vec<Dependency>>>,
-}
-
-/// The pace of messages to a client.
-struct SendPace {
-    allowance: Arc<Allowance>,
-    /// Nothing may be sent until then, on the monotonic clock.
-    until_ms: u64,
-}
-
-struct Aliases {
-    maximum: u16,
-    /// Bytes of the topics.
-    bytes: usize,
-    by_topic: HashMap<Box<str>, u16, RandomState>,
-}
-
-/// What a client asked for in CONNECT.
-pub(crate) struct ConnectionLimits {
-    /// Receive Maximum, bounded by the zone's `max_inflight`.
-    pub(crate) window: u16,
-    pub(crate) max_packet_size: u32,
-    /// Topic Alias Maximum, bounded by the zone's.
-    pub(crate) topic_alias_maximum: u16,
-}
-
-impl Connection {
-    pub(crate) fn new(
-        id: u64,
-        sink: Arc<dyn Sink>,
-        client: &ClientInfo,
-        limits: &ConnectionLimits,
-        sent: Tally,
-    ) -> Self {
-        let aliases = (limits.topic_alias_maximum > 0).then(|| {
-            Box::new(Aliases {
-                maximum: limits.topic_alias_maximum,
-                bytes: 0,
-                by_topic: HashMap::default(),
-            })
-        });
-        Self {
-            id,
-            sink,
-            outbox: Outbox::default(),
-            version: client.version,
-            max_outbox_bytes: client.zone.max_outbox_bytes,
-            has_mountpoint: !client.mountpoint.is_empty(),
-            quota: limits.window,
-            window: limits.window,
-            max_packet_size: limits.max_packet_size,
-            charged: 0,
-            pace: None,
-            aliases,
-            wants_room: false,
-            stalled_at_ms: 0,
-            is_watched: false,
-            close: None,
-            sent,
-            held: None,
-        }
-    }
-
-    /// Has its messages paced, if their number or bytes are limited.
-    pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
-        let limiting = allowance.filter(|allowance| allowance.limits_sending());
-        let pace = |allowance: &Arc<Allowance>| {
-            Box::new(SendPace { allowance: Arc::clone(allowance), until_ms: 0 })
-        };
-        Self { pace: limiting.map(pace), ..self }
-    }
-
-    /// True if nothing may be sent to it now: what can wait does, and its channel is woken to look when it may.
-    fn is_paced(&mut self, now_ms: u64) -> bool {
-        let Some(pace) = &mut self.pace else { return false };
-        if now_ms < pace.until_ms {
-            return true;
-        }
-        let Some(until_ms) = pace.allowance.wait_to_send(now_ms) else { return false };
-        pace.until_ms = until_ms;
-        self.sink.wake();
-        true
-    }
-
-    /// Lets the CONNACK go, and all that has gathered behind it, if the store has what it waits for.
-    fn open(&mut self, out: &Out) {
-        if let (Some(held), Some(store)) = (&mut self.held, out.records.store()) {
-            held.retain(|held| !held.is_safe(&**store));
-            if held.is_empty() {
-                self.held = None;
-                self.outbox.release();
-            }
-        }
-    }
-
-    /// The socket refused bytes. The shell is woken for it once, and looks again by itself then.
-    fn stall(&mut self, now_ms: u64) {
-        self.stalled_at_ms = now_ms;
-        if !std::mem::replace(&mut self.is_watched, true) {
-            self.sink.wake();
-        }
-    }
-
-    /// A PUBLISH was acknowledged [MQTT-4.9.0-2]: the quota grows, never beyond its start.
-    fn grant(&mut self) {
-        self.quota = (self.quota + 1).min(self.window);
-    }
 }
 
 /// How an acknowledgement met the inflight window.
@@ -309,7 +163,6 @@ impl Session {
             scheduled_ms: u64::MAX,
             subscription_bytes: 0,
             charged: 0,
-            dropped: 0,
             drops: Drops::default(),
             is_overflow_noted: false,
             delivered: 0,
@@ -399,7 +252,7 @@ impl Session {
         self: &Arc<Self>,
         state: &mut State,
         client: Arc<ClientInfo>,
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         connack: &[u8],
         held: Vec<Dependency>,
         out: &mut Out,
@@ -455,7 +308,7 @@ impl Session {
     }
 
     /// Takes the connection away, if it is still the one of that number.
-    pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Connection> {
+    pub(crate) fn detach(&self, state: &mut State, connection: u64) -> Option<Box<Connection>> {
         let ended = state.connection.take_if(|c| c.id == connection)?;
         self.served_by.store(0, Ordering::Relaxed);
         state.delivered += ended.sent.messages;
@@ -591,7 +444,7 @@ impl Session {
     /// Somebody has woken the connection: the rights by which the session was looked at last, or why it is to close.
     pub(crate) fn look_at_wake(&self, connection: u64) -> Result<u64, Close> {
         let state = self.lock();
-        match &state.connection {
+        match state.connection.as_deref() {
             Some(Connection { id, close: None, .. }) if *id == connection => {
                 Ok(state.rights_generation)
             }

@@ -231,7 +231,7 @@ fn overflow(session: &Arc<Session>, watched: &Watched) -> Option<Found> {
     if state.ended {
         return None;
     }
-    let (dropped, queued) = (state.dropped, state.queue.len());
+    let (dropped, queued) = (state.drops.driven_out(), state.queue.len());
     let is_connected = state.connection.is_some();
     drop(state);
     Some(Found {

@@ -298,8 +298,9 @@ impl Channel {
             &client,
             &SessionRequest { expiry_s },
             || {
-                Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent)
-                    .paced_by(allowance.as_ref())
+                let connection =
+                    Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent);
+                Box::new(connection.paced_by(allowance.as_ref()))
             },
             &mut connack,
             will.as_ref(),

@@ -84,7 +84,7 @@ impl SessionView {
             inflight: state.inflight.len(),
             queued: state.queue.len(),
             awaiting_rel: state.received.len(),
-            dropped: state.dropped,
+            dropped: state.drops.driven_out(),
             expiry_s: state.expiry_s,
             outbox_bytes: state.connection.as_ref().map_or(0, |c| c.outbox.len()),
             created_at_ms: state.created_at_ms,

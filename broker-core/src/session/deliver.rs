@@ -281,7 +281,7 @@ impl State {
     /// Counts messages that had to leave the queue.
     fn lose(&mut self, dropped: Vec<Delivery>, metric: Metric, reason: DropReason, out: &mut Out) {
         for dropped in dropped {
-            self.dropped += 1;
+            self.drops.note_driven_out();
             out.counters.inc(metric);
             self.note_loss(&dropped, reason, out);
             self.record_removed(dropped.step, Removal::QueueFull, out);

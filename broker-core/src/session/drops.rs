@@ -73,6 +73,8 @@ pub(crate) struct Drops(Option<Box<Losses>>);
 #[derive(Default)]
 struct Losses {
     counts: [u64; N],
+    /// Messages that had to leave the queue again.
+    driven_out: u64,
     latest: [Option<Loss>; LATEST],
     next: usize,
 }
@@ -98,6 +100,16 @@ impl Drops {
         losses.counts[reason as usize] += 1;
         losses.latest[losses.next] = Some(Loss { reason, at_ms, delivered, topic: hash(topic) });
         losses.next = (losses.next + 1) % LATEST;
+    }
+
+    /// The queue had no room for a message that was in it.
+    pub(super) fn note_driven_out(&mut self) {
+        self.0.get_or_insert_default().driven_out += 1;
+    }
+
+    /// Messages the queue had no room for.
+    pub(crate) fn driven_out(&self) -> u64 {
+        self.0.as_ref().map_or(0, |losses| losses.driven_out)
     }
 
     /// How many, by reason.

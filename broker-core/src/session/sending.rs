@@ -5,7 +5,7 @@ use broker_codec::{
 };
 use bytes::Bytes;
 
-use super::{Aliases, Connection};
+use super::connection::{Aliases, Connection};
 use crate::client::ClientInfo;
 use crate::metrics::Metric;
 use crate::traces::{Happening, TraceEventKind, describe};

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::connection::Aliases;
 use super::replay::Replay;
-use super::{Aliases, Connection, Session, State};
+use super::{Connection, Session, State};
 use crate::client::ClientInfo;
 use crate::store::Dependency;
 use crate::traffic::Tally;
@@ -102,8 +103,7 @@ impl State {
         let will = self.will.as_ref().map_or(0, |will| {
             size_of_val(&**will) + will.topic.len() + will.payload.len() + will.properties.len()
         });
-        // Its connection's share is that one's.
-        size_of::<Session>() - size_of::<Connection>()
+        size_of::<Session>()
             + self.client.client_id.as_str().len()
             + self.subscriptions.heap_bytes()
             + self.inflight.heap_bytes()
