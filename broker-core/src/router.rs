@@ -6,13 +6,13 @@
 //! concern the topic has come or gone since.
 
 pub(crate) mod destinations;
+mod exact;
 pub(crate) mod fan_out;
 pub(crate) mod match_cache;
 pub(crate) mod share_group;
 mod subscribers;
 mod trie;
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,6 +24,7 @@ use crate::extension::Consumer;
 use crate::gauge::Gauge;
 use crate::session::Session;
 use destinations::{Destinations, To};
+use exact::Exact;
 use fan_out::{FanOut, FanOutBuilder};
 use share_group::ShareGroup;
 use subscribers::Subscribers;
@@ -49,7 +50,7 @@ struct Shard {
 
 #[derive(Default)]
 struct Routes {
-    exact: HashMap<Arc<str>, Subscribers, foldhash::fast::RandomState>,
+    exact: Exact<Subscribers>,
     wild: Trie<Subscribers>,
 }
 
@@ -210,7 +211,7 @@ impl Router {
         let entry = if broker_codec::topic::has_wildcard(filter) {
             routes.wild.entry(filter)
         } else {
-            routes.exact.entry(Arc::clone(filter)).or_default()
+            routes.exact.entry(filter)
         };
         let before = entry.n_routes();
         let result = edit(entry);
@@ -278,7 +279,7 @@ impl Router {
     /// True if anybody at all gets messages of `topic`.
     pub(crate) fn has_receivers(&self, topic: &str) -> bool {
         let own = self.shards[shard_of_level(first_level(topic))].routes.read();
-        if own.exact.contains_key(topic) || own.wild.has_match(topic) {
+        if own.exact.contains(topic) || own.wild.has_match(topic) {
             return true;
         }
         drop(own);
