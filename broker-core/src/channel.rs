@@ -36,8 +36,7 @@ pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
 pub(crate) use publish::{check_name, place_name};
 pub(crate) use subscribe::{
-    Wish, check_subscriptions, plain_filter, revoke_one, route_subscription, subscribe_one,
-    unsubscribe_one,
+    Wish, check_subscriptions, plain_filter, revoke_one, route, subscribe_one, unsubscribe_one,
 };
 use topic_alias::TopicAliases;
 

@@ -2,15 +2,16 @@
 
 mod replay;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use broker_codec::{PacketId, ProtocolVersion};
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use crate::broker::Broker;
-use crate::channel::route_subscription;
-use crate::client::{ClientId, ClientInfo};
+use crate::channel::route;
+use crate::client::ClientInfo;
 use crate::clock::Now;
 use crate::config::{BrokerConfig, ZoneConfig};
 use crate::memory::subscription_bytes;
@@ -19,10 +20,9 @@ use crate::record::{Record, RecordError, Records, Removal};
 use crate::recorder::Recorder;
 use crate::session::inflight::Phase;
 use crate::session::queue::{Delivery, Kept};
-use crate::session::subscriptions::Subscriptions;
 use crate::session::{Session, State};
 use crate::store::{BodyPlace, FetchError, Lsn, Pin};
-use replay::{Live, RefState, Replay, Start};
+use replay::{Live, Owed, RefState, Replay, Start};
 
 /// Gives a broker back what its store has kept. Made by [`Broker::restorer`], fed in order, before the broker
 /// has a connection.
@@ -116,12 +116,10 @@ impl Restorer {
             .filter_map(|(number, log)| Some((number, log.steps, log.live?)))
             .collect();
         sessions.sort_unstable_by_key(|(number, ..)| *number);
-        let of_client =
-            |(number, _, live): &(u64, u64, Live)| (live.start.client_id.clone(), *number);
-        let newest: HashMap<_, _> = sessions.iter().map(of_client).collect();
+        let followed = followed(&sessions);
         for (number, steps, live) in sessions {
-            if newest[&live.start.client_id] == number {
-                restoring.session(number, steps, live, &moved);
+            if !followed.contains(&number) {
+                restoring.session(number, steps, *live, &moved);
             } else {
                 // It had ended, and the thread that ended it had yet to say so.
                 let (session, step) = (number, steps + 1);
@@ -131,6 +129,13 @@ impl Restorer {
         restoring.recorder.hand_over();
         restoring.restored
     }
+}
+
+/// Sessions whose client has a later one, of those in the order of their numbers.
+fn followed(sessions: &[(u64, u64, Box<Live>)]) -> HashSet<u64> {
+    let mut newest = HashMap::<_, _, RandomState>::default();
+    let numbers = sessions.iter().map(|(number, _, live)| (&live.start.client_id, *number));
+    numbers.filter_map(|(client_id, number)| newest.insert(client_id, number)).collect()
 }
 
 struct Restoring<'a> {
@@ -145,7 +150,6 @@ struct Restoring<'a> {
 /// What sessions have in common, so that it is held once.
 struct Shared {
     config: Arc<BrokerConfig>,
-    listeners: HashSet<Arc<str>>,
     default_zone: Arc<ZoneConfig>,
 }
 
@@ -210,7 +214,7 @@ impl Restoring<'_> {
 
     fn session(&mut self, number: u64, steps: u64, live: Live, moved: &replay::Moved) {
         let broker = Arc::clone(&self.broker);
-        let Live { start, subscriptions, refs, released, received, .. } = live;
+        let Live { start, mut subscriptions, mut owed, released, received, .. } = live;
         let client = Arc::new(self.shared.client_of(&start));
         let session = Arc::new(Session::new(number, client, start.expiry_s, start.created_at_ms));
         let mut state = session.lock();
@@ -234,7 +238,8 @@ impl Restoring<'_> {
             state.received.restore(packet_id, self.now.mono_ms);
         }
         self.restored.subscriptions += subscriptions.len();
-        state.subscriptions = Subscriptions::of(subscriptions.into_values());
+        subscriptions.shrink();
+        state.subscriptions = subscriptions;
         let routed: Vec<_> = state.subscriptions.iter().cloned().collect();
         state.subscription_bytes = routed.iter().map(|s| subscription_bytes(&s.filter)).sum();
         // What was acknowledged comes back, whatever the limits are by now.
@@ -245,16 +250,15 @@ impl Restoring<'_> {
             return;
         }
         for subscription in &routed {
-            route_subscription(&session, subscription, &broker);
+            route(&session, subscription, &broker);
         }
         let mut state = session.lock();
         let has_priorities = !state.client.zone.mqueue_priorities.is_empty();
-        let mut refs = refs;
         if !has_priorities {
-            give_identifiers(&mut refs, &state);
+            give_identifiers(&mut owed, &state);
         }
-        state.queue.reserve(refs.values().filter(|entry| entry.packet_id.is_none()).count());
-        for (step, entry) in refs {
+        state.queue.reserve(owed.iter().filter(|(_, entry)| entry.packet_id.is_none()).count());
+        for (step, entry) in owed {
             self.delivery(&mut state, step, entry, has_priorities, moved);
         }
         if was_connected && state.is_durable {
@@ -314,17 +318,15 @@ impl Restoring<'_> {
 
 /// What came before a message that had been sent must have been sent as well, under identifiers that nobody
 /// recorded: it keeps its place, under new ones.
-fn give_identifiers(refs: &mut BTreeMap<u64, RefState>, state: &State) {
-    let Some(last_sent) =
-        refs.iter().rev().find_map(|(step, entry)| entry.packet_id.is_some().then_some(*step))
-    else {
+fn give_identifiers(owed: &mut Owed, state: &State) {
+    let Some(last_sent) = owed.iter().rposition(|(_, entry)| entry.packet_id.is_some()) else {
         return;
     };
-    let known = refs.values().filter_map(|entry| entry.packet_id);
+    let known = owed.iter().filter_map(|(_, entry)| entry.packet_id);
     let used: HashSet<_> =
         known.chain(state.inflight.iter().map(|entry| entry.packet_id)).collect();
     let mut free = (1..=u16::MAX).filter_map(PacketId::new).filter(|id| !used.contains(id));
-    for entry in refs.range_mut(..last_sent).map(|(_, entry)| entry) {
+    for (_, entry) in owed.iter_mut().take(last_sent) {
         if entry.packet_id.is_none() {
             entry.packet_id = free.next();
         }
@@ -333,33 +335,20 @@ fn give_identifiers(refs: &mut BTreeMap<u64, RefState>, state: &State) {
 
 impl Shared {
     fn of(broker: &Broker) -> Self {
-        Self {
-            config: broker.config(),
-            listeners: HashSet::new(),
-            default_zone: Arc::new(ZoneConfig::default()),
-        }
-    }
-
-    fn listener(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.listeners.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = name.into();
-        self.listeners.insert(Arc::clone(&name));
-        name
+        Self { config: broker.config(), default_zone: Arc::new(ZoneConfig::default()) }
     }
 
     /// The client of a session's last connection, as far as it is known.
-    fn client_of(&mut self, start: &Start) -> ClientInfo {
+    fn client_of(&self, start: &Start) -> ClientInfo {
         let zones = &self.config.zones;
         let zone = zones.get(&*start.zone).or_else(|| zones.get("external"));
         ClientInfo {
-            client_id: ClientId::from(&*start.client_id),
-            username: start.username.as_deref().map(Into::into),
-            peer: start.peer.as_ref().and_then(|peer| peer.parse().ok()),
+            client_id: start.client_id.clone(),
+            username: start.username.clone(),
+            peer: start.peer,
             version: ProtocolVersion::from_level(start.version).unwrap_or(ProtocolVersion::V5),
             zone: Arc::clone(zone.unwrap_or(&self.default_zone)),
-            listener: self.listener(&start.listener),
+            listener: Arc::clone(&start.listener),
             clean_start: start.clean_start,
             keep_alive_s: start.keep_alive_s,
             connected_at_ms: start.connected_at_ms,

@@ -312,16 +312,13 @@ pub(crate) fn check_subscriptions(
 }
 
 /// Puts a subscription of the session into the router.
-pub(crate) fn route_subscription(
-    session: &Arc<Session>,
-    subscription: &Subscription,
-    broker: &Broker,
-) {
+fn route_subscription(session: &Arc<Session>, subscription: &Subscription, broker: &Broker) {
     route(session, subscription, broker);
     catch_up(session, &subscription.filter, Some(subscription.clone()), broker);
 }
 
-fn route(session: &Arc<Session>, subscription: &Subscription, broker: &Broker) {
+/// Has the router know a subscription of a session that nobody else knows yet.
+pub(crate) fn route(session: &Arc<Session>, subscription: &Subscription, broker: &Broker) {
     let subscriber = Subscriber {
         session: Arc::clone(session),
         options: subscription.options,

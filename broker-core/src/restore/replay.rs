@@ -1,15 +1,20 @@
 //! Replay: records in the order of the log, put back into the order of the changes they speak of.
 
+mod owed;
+mod start;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use broker_codec::{PacketId, QoS, topic};
 use foldhash::fast::RandomState;
 
-use crate::record::{BodyAt, Record, RecordError, Records, Ref, SessionStart};
-use crate::session::subscriptions::Subscription;
+use crate::record::{BodyAt, Record, RecordError, Records};
+use crate::session::subscriptions::{Subscription, Subscriptions};
 use crate::store::Lsn;
 use crate::will::Will;
+pub(super) use owed::{Owed, RefState};
+use start::Names;
+pub(super) use start::Start;
 
 /// Position and length of a body's record.
 pub(super) type Place = (Lsn, u32);
@@ -34,6 +39,7 @@ pub(super) struct Replay {
     pub(super) last_session: u64,
     /// Sessions with changes that wait for earlier ones.
     unordered: HashSet<u64, RandomState>,
+    names: Names,
 }
 
 /// Bodies that were copied within the log.
@@ -57,7 +63,7 @@ pub(super) struct SessionLog {
     /// Changes up to here have been made.
     pub(super) steps: u64,
     /// `None` before the session's beginning and after its end.
-    pub(super) live: Option<Live>,
+    pub(super) live: Option<Box<Live>>,
     /// Changes that came before their turn.
     waiting: BTreeMap<u64, Change>,
 }
@@ -66,57 +72,25 @@ pub(super) struct SessionLog {
 pub(super) struct Live {
     pub(super) start: Start,
     pub(super) will: Option<Will>,
-    pub(super) subscriptions: BTreeMap<Arc<str>, Subscription>,
-    /// Messages owed, by step.
-    pub(super) refs: BTreeMap<u64, RefState>,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) owed: Owed,
     /// Packet Identifiers whose PUBREL is owed, in the order of their PUBRECs.
     pub(super) released: Vec<PacketId>,
-    /// Packet Identifiers of the client's QoS 2 messages.
     /// Messages of QoS 1 that were in flight, by step.
     sent_qos1: Vec<u64>,
+    /// Packet Identifiers of the client's QoS 2 messages.
     pub(super) received: Vec<PacketId>,
     /// When its connection ended; `None` if it was connected to the last.
     pub(super) detached_at_ms: Option<u64>,
 }
 
-/// Who is connected, or was.
-pub(super) struct Start {
-    pub(super) client_id: Box<str>,
-    pub(super) username: Option<Box<str>>,
-    pub(super) peer: Option<Box<str>>,
-    pub(super) version: u8,
-    pub(super) listener: Box<str>,
-    pub(super) zone: Box<str>,
-    pub(super) mountpoint: Box<str>,
-    pub(super) keep_alive_s: u16,
-    pub(super) clean_start: bool,
-    pub(super) is_superuser: bool,
-    pub(super) is_bridge: bool,
-    pub(super) expiry_s: u32,
-    pub(super) created_at_ms: u64,
-    pub(super) connected_at_ms: u64,
-}
-
-/// A message that is owed.
-pub(super) struct RefState {
-    pub(super) body: Place,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) is_copy: bool,
-    pub(super) identifiers: Option<Arc<[u32]>>,
-    pub(super) group: Option<Box<(Box<str>, Box<str>)>>,
-    pub(super) packet_id: Option<PacketId>,
-    /// It may have reached the client under that identifier.
-    pub(super) was_sent: bool,
-}
-
-/// One change of a session.
+/// One change of a session. Nearly all are made as they are read, and live no longer.
 enum Change {
     Start(Box<Start>, Option<Box<Will>>),
     End,
-    Subscribed(Box<Subscription>),
+    Subscribed(Subscription),
     Unsubscribed(Box<str>),
-    Ref(Box<RefState>),
+    Ref(RefState),
     Removed(Box<[u64]>),
     Sent(u64, PacketId),
     Released(PacketId),
@@ -140,7 +114,7 @@ impl Replay {
             Record::StepsUntil { session, step } => self.log(session).steps = step,
             Record::Refs { body: BodyAt::Log { at, len }, refs } => {
                 for entry in refs.iter() {
-                    let change = Change::Ref(Box::new(ref_state(&entry, (at, len))));
+                    let change = Change::Ref(RefState::of(&entry, (at, len)));
                     self.log(entry.session).make(entry.step, change);
                 }
             }
@@ -157,7 +131,7 @@ impl Replay {
                 return Err(RecordError::Malformed("record has no place in a snapshot"));
             }
             other => {
-                if let Some((session, step, change)) = Self::change_of(&other) {
+                if let Some((session, step, change)) = self.change_of(&other) {
                     self.log(session).make(step, change);
                 }
             }
@@ -192,7 +166,7 @@ impl Replay {
                 Record::Refs { body, refs } => {
                     let place = place_of(body)?;
                     for entry in refs.iter() {
-                        let change = Change::Ref(Box::new(ref_state(&entry, place)));
+                        let change = Change::Ref(RefState::of(&entry, place));
                         self.take_change(entry.session, entry.step, change);
                     }
                 }
@@ -223,7 +197,7 @@ impl Replay {
                 // Of snapshots.
                 Record::KeptUntil { .. } | Record::StepsUntil { .. } => {}
                 other => {
-                    if let Some((session, step, change)) = Self::change_of(&other) {
+                    if let Some((session, step, change)) = self.change_of(&other) {
                         self.take_change(session, step, change);
                     }
                 }
@@ -295,11 +269,15 @@ impl Replay {
     }
 
     /// The change of one session that a record speaks of.
-    fn change_of(record: &Record<'_>) -> Option<(u64, u64, Change)> {
+    fn change_of(&mut self, record: &Record<'_>) -> Option<(u64, u64, Change)> {
         Some(match record {
             Record::SessionStart(start) => {
                 let will = start.will.as_ref().map(|will| Box::new(Will::restored(will)));
-                (start.session, start.step, Change::Start(Box::new(Start::of(start)), will))
+                (
+                    start.session,
+                    start.step,
+                    Change::Start(Box::new(Start::of(start, &mut self.names)), will),
+                )
             }
             Record::SessionEnd { session, step } => (*session, *step, Change::End),
             Record::Subscribed { session, step, filter, route, options, identifier } => {
@@ -311,7 +289,7 @@ impl Replay {
                 let route = route.unwrap_or(plain);
                 let subscription =
                     Subscription::new((*filter).into(), route, share, *options, *identifier);
-                (*session, *step, Change::Subscribed(Box::new(subscription)))
+                (*session, *step, Change::Subscribed(subscription))
             }
             Record::Unsubscribed { session, step, filter } => {
                 (*session, *step, Change::Unsubscribed((*filter).into()))
@@ -357,7 +335,7 @@ impl SessionLog {
                     Some(live) => {
                         (live.start, live.will, live.detached_at_ms) = (*start, will, None);
                     }
-                    None => *live = Some(Live::new(*start, will)),
+                    None => *live = Some(Box::new(Live::new(*start, will))),
                 }
             }
             (Change::End, live) => *live = None,
@@ -373,8 +351,8 @@ impl Live {
         Self {
             start,
             will,
-            subscriptions: BTreeMap::new(),
-            refs: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
+            owed: Owed::default(),
             released: Vec::new(),
             sent_qos1: Vec::new(),
             received: Vec::new(),
@@ -385,15 +363,13 @@ impl Live {
     fn make(&mut self, step: u64, change: Change) {
         match change {
             Change::Start(..) | Change::End => {}
-            Change::Subscribed(subscription) => {
-                self.subscriptions.insert(Arc::clone(&subscription.filter), *subscription);
-            }
-            Change::Unsubscribed(filter) => drop(self.subscriptions.remove(&*filter)),
-            Change::Ref(entry) => drop(self.refs.insert(step, *entry)),
-            Change::Removed(steps) => steps.iter().for_each(|of| drop(self.refs.remove(of))),
+            Change::Subscribed(subscription) => drop(self.subscriptions.insert(subscription)),
+            Change::Unsubscribed(filter) => drop(self.subscriptions.remove(&filter)),
+            Change::Ref(entry) => self.owed.insert(step, entry),
+            Change::Removed(steps) => steps.iter().for_each(|of| self.owed.remove(*of)),
             Change::Sent(of, packet_id) => self.sent(of, packet_id),
             Change::Released(packet_id) => {
-                self.refs.retain(|_, entry| entry.packet_id != Some(packet_id));
+                self.owed.remove_sent(packet_id);
                 self.released.push(packet_id);
             }
             Change::Completed(packet_id) => self.released.retain(|id| *id != packet_id),
@@ -418,52 +394,18 @@ impl Live {
     /// before an earlier crash, after which it went out under other identifiers.
     fn take_back_qos1(&mut self) {
         for of in std::mem::take(&mut self.sent_qos1) {
-            if let Some(entry) = self.refs.get_mut(&of) {
+            if let Some(entry) = self.owed.get_mut(of) {
                 (entry.packet_id, entry.was_sent) = (None, false);
             }
         }
     }
 
     fn sent(&mut self, of: u64, packet_id: PacketId) {
-        if let Some(entry) = self.refs.get_mut(&of) {
+        if let Some(entry) = self.owed.get_mut(of) {
             (entry.packet_id, entry.was_sent) = (Some(packet_id), true);
             if entry.qos == QoS::AtLeastOnce {
                 self.sent_qos1.push(of);
             }
         }
-    }
-}
-
-impl Start {
-    fn of(start: &SessionStart<'_>) -> Self {
-        Self {
-            client_id: start.client_id.into(),
-            username: start.username.map(Into::into),
-            peer: start.peer.map(Into::into),
-            version: start.version,
-            listener: start.listener.into(),
-            zone: start.zone.into(),
-            mountpoint: start.mountpoint.into(),
-            keep_alive_s: start.keep_alive_s,
-            clean_start: start.clean_start,
-            is_superuser: start.is_superuser,
-            is_bridge: start.is_bridge,
-            expiry_s: start.expiry_s,
-            created_at_ms: start.created_at_ms,
-            connected_at_ms: start.connected_at_ms,
-        }
-    }
-}
-
-fn ref_state(entry: &Ref<'_>, body: Place) -> RefState {
-    RefState {
-        body,
-        qos: entry.qos,
-        retain: entry.retain,
-        is_copy: entry.is_copy,
-        identifiers: (!entry.identifiers.is_empty()).then(|| entry.identifiers.as_slice().into()),
-        group: entry.group.map(|(name, route)| Box::new((name.into(), route.into()))),
-        packet_id: None,
-        was_sent: false,
     }
 }

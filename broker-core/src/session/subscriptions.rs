@@ -90,15 +90,11 @@ pub(crate) enum Subscriptions {
 const FEW: usize = 8;
 
 impl Subscriptions {
-    /// Distinct ones, in as much memory as they need.
-    pub(crate) fn of(subscriptions: impl ExactSizeIterator<Item = Subscription>) -> Self {
-        let mut all = if subscriptions.len() > 1 {
-            Self::Few(Vec::with_capacity(subscriptions.len().min(FEW)))
-        } else {
-            Self::None
-        };
-        subscriptions.for_each(|subscription| drop(all.insert(subscription)));
-        all
+    /// Gives back the memory that more of them would need.
+    pub(crate) fn shrink(&mut self) {
+        if let Self::Few(list) = self {
+            list.shrink_to_fit();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -216,10 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_there_at_once_are_the_same_in_less_memory() {
+    fn those_that_stay_take_as_much_memory_as_they_need() {
         for n in [0, 1, 2, 5, 8, 9, 40] {
-            let list = (0..n).map(|n| subscription(&format!("f/{n}"), n)).collect::<Vec<_>>();
-            let all = Subscriptions::of(list.into_iter());
+            let mut all = Subscriptions::default();
+            (0..n).for_each(|n| drop(all.insert(subscription(&format!("f/{n}"), n))));
+            all.shrink();
             assert_eq!(all.len(), n as usize);
             assert!((0..n).all(|n| all.get(&format!("f/{n}")).is_some_and(|s| s.identifier == n)));
             if let Subscriptions::Few(list) = &all {
