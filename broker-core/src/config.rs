@@ -90,6 +90,10 @@ pub struct GroupLimits {
     pub messages_out: Option<Rate>,
     /// `bytes_out`: their bytes.
     pub bytes_out: Option<Rate>,
+    /// `retained_in`: PUBLISH packets among those that are read whose message is to be retained.
+    pub retained_in: Option<Rate>,
+    /// `max_subscriptions_total`: subscriptions of those that are connected; 0 for no limit. Further ones are refused.
+    pub max_subscriptions_total: u32,
 }
 
 /// How many alarms there may be, and which trouble of a client is one.

@@ -16,11 +16,13 @@ pub(crate) use groups::{Groups, Newcomer};
 pub(crate) struct Group {
     limits: GroupLimits,
     n_connections: AtomicU32,
+    n_subscriptions: AtomicU32,
     connects: Option<Bucket>,
     messages_in: Option<Bucket>,
     bytes_in: Option<Bucket>,
     messages_out: Option<Bucket>,
     bytes_out: Option<Bucket>,
+    retained_in: Option<Bucket>,
 }
 
 impl Group {
@@ -28,11 +30,13 @@ impl Group {
         let bucket = |rate: Option<Rate>| rate.map(Bucket::full);
         Self {
             n_connections: AtomicU32::new(0),
+            n_subscriptions: AtomicU32::new(0),
             connects: bucket(per_second(limits.max_conn_rate)),
             messages_in: bucket(limits.messages_in),
             bytes_in: bucket(limits.bytes_in),
             messages_out: bucket(limits.messages_out),
             bytes_out: bucket(limits.bytes_out),
+            retained_in: bucket(limits.retained_in),
             limits: limits.clone(),
         }
     }
@@ -44,6 +48,24 @@ impl Group {
         max == 0 || n_before < max.saturating_add(u32::from(takes_over))
     }
 
+    /// Counts one more subscription if there is room for it.
+    fn take_subscription(&self) -> bool {
+        let max = self.max_subscriptions();
+        let one_more = |n: u32| (n < max).then_some(n + 1);
+        self.n_subscriptions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn give_subscriptions(&self, n: u32) {
+        self.n_subscriptions.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    fn max_subscriptions(&self) -> u32 {
+        match self.limits.max_subscriptions_total {
+            0 => u32::MAX,
+            max => max,
+        }
+    }
+
     /// True if a group made anew would be the same.
     fn is_at_rest(&self, now_ms: u64) -> bool {
         let buckets = [
@@ -52,6 +74,7 @@ impl Group {
             &self.bytes_in,
             &self.messages_out,
             &self.bytes_out,
+            &self.retained_in,
         ];
         buckets.into_iter().flatten().all(|bucket| bucket.is_full(now_ms))
     }
@@ -91,14 +114,22 @@ pub(crate) struct Allowance {
     groups: Vec<Arc<Group>>,
 }
 
+/// A PUBLISH that a client sends, as far as limits go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Plain,
+    /// Its message is to be retained.
+    Retained,
+}
+
 impl Allowance {
     /// When the client may send one more PUBLISH, if that is not now.
-    pub(crate) fn wait_to_publish(&self, now_ms: u64) -> Option<u64> {
-        latest(self.messages_in(), 1, now_ms)
+    pub(crate) fn wait_to_publish(&self, what: Sending, now_ms: u64) -> Option<u64> {
+        latest(self.messages_in(what), 1, now_ms)
     }
 
-    pub(crate) fn take_published(&self, now_ms: u64) {
-        self.messages_in().for_each(|bucket| bucket.take(1, now_ms));
+    pub(crate) fn take_published(&self, what: Sending, now_ms: u64) {
+        self.messages_in(what).for_each(|bucket| bucket.take(1, now_ms));
     }
 
     /// Bytes that may be read of the client now.
@@ -138,8 +169,45 @@ impl Allowance {
         self.groups.iter().any(|group| group.messages_out.is_some() || group.bytes_out.is_some())
     }
 
-    fn messages_in(&self) -> impl Iterator<Item = &Bucket> {
-        self.messages_in.iter().chain(self.groups.iter().filter_map(|g| g.messages_in.as_ref()))
+    /// True if the number of the client's subscriptions is.
+    pub(crate) fn limits_subscriptions(&self) -> bool {
+        self.groups.iter().any(|group| group.limits.max_subscriptions_total > 0)
+    }
+
+    /// Counts one more subscription of the client, if all of its groups have room for it.
+    pub(crate) fn take_subscription(&self) -> bool {
+        let full = self.groups.iter().position(|group| !group.take_subscription());
+        self.groups[..full.unwrap_or(0)].iter().for_each(|group| group.give_subscriptions(1));
+        full.is_none()
+    }
+
+    /// Counts those that a session comes with, whether there is room for them or not.
+    pub(crate) fn bring_subscriptions(&self, n: u32) {
+        for group in &self.groups {
+            group.n_subscriptions.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// So many are the client's no more.
+    pub(crate) fn give_subscriptions(&self, n: u32) {
+        self.groups.iter().for_each(|group| group.give_subscriptions(n));
+    }
+
+    /// How many more there may be.
+    pub(crate) fn room_for_subscriptions(&self) -> u32 {
+        let room = |group: &Arc<Group>| {
+            group.max_subscriptions().saturating_sub(group.n_subscriptions.load(Ordering::Relaxed))
+        };
+        self.groups.iter().map(room).min().unwrap_or(u32::MAX)
+    }
+
+    fn messages_in<'a>(&'a self, what: Sending) -> impl Iterator<Item = &'a Bucket> {
+        let of_retained = move |group: &'a Arc<Group>| match what {
+            Sending::Plain => None,
+            Sending::Retained => group.retained_in.as_ref(),
+        };
+        let of_groups = self.groups.iter().filter_map(|group| group.messages_in.as_ref());
+        self.messages_in.iter().chain(of_groups).chain(self.groups.iter().filter_map(of_retained))
     }
 
     fn bytes_in(&self) -> impl Iterator<Item = &Bucket> {

@@ -4,6 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod connection;
+use connection::SendPace;
 pub(crate) use connection::{Connection, ConnectionLimits};
 mod deliver;
 pub(crate) use deliver::unmounted;
@@ -264,6 +265,9 @@ impl Session {
             connection.outbox.hold();
             held.iter().for_each(|held| held.wake(&connection.sink, &**store));
             connection.held = Some(Box::new(held));
+        }
+        if let Some(pace) = &mut connection.pace {
+            pace.bring_subscriptions(state.subscriptions.len());
         }
         state.upgrades_qos = client.zone.upgrade_qos;
         self.served_by.store(connection.id, Ordering::Relaxed);
@@ -702,6 +706,28 @@ const FETCH_BYTES: usize = 256 * 1024;
 const FLUSH_PASSES: u32 = 4;
 
 impl State {
+    /// Counts one more subscription in the groups of the connection. Returns false if one of them is full.
+    pub(crate) fn take_subscription(&mut self) -> bool {
+        self.pace_mut().is_none_or(SendPace::take_subscription)
+    }
+
+    /// One subscription is over.
+    pub(crate) fn give_subscription(&mut self) {
+        if let Some(pace) = self.pace_mut() {
+            pace.give_subscription();
+        }
+    }
+
+    /// How many more subscriptions the groups of the connection have room for.
+    pub(crate) fn room_for_subscriptions(&self) -> usize {
+        let pace = self.connection.as_ref().and_then(|connection| connection.pace.as_ref());
+        pace.map_or(usize::MAX, |pace| pace.allowance.room_for_subscriptions() as usize)
+    }
+
+    fn pace_mut(&mut self) -> Option<&mut SendPace> {
+        self.connection.as_mut()?.pace.as_deref_mut()
+    }
+
     /// Ends the exchange of an identifier if it has come so far; the window has room for another.
     fn finish_exchange(
         &mut self,

@@ -3,7 +3,7 @@
 use broker_codec::ReasonCode;
 
 use super::{Channel, Close, Flow, State};
-use crate::limits::Allowance;
+use crate::limits::{Allowance, Sending};
 use crate::traffic::Tally;
 use crate::turn::Turn;
 
@@ -23,13 +23,17 @@ impl Channel {
     }
 
     /// Takes one PUBLISH of what the client may send, or says what becomes of one too many.
-    pub(super) fn pace_publish(&mut self, turn: &Turn) -> Result<Option<Flow>, Close> {
+    pub(super) fn pace_publish(
+        &mut self,
+        what: Sending,
+        turn: &Turn,
+    ) -> Result<Option<Flow>, Close> {
         let connected = self.connected()?;
         let Some(limits) = &connected.limits else { return Ok(None) };
         let now_ms = turn.now.mono_ms;
-        match limits.wait_to_publish(now_ms) {
+        match limits.wait_to_publish(what, now_ms) {
             None => {
-                limits.take_published(now_ms);
+                limits.take_published(what, now_ms);
                 Ok(None)
             }
             Some(_) if connected.client.zone.rate_limit_disconnect => Err(too_fast()),

@@ -10,6 +10,7 @@ use crate::access::Decision;
 use crate::config::ZoneConfig;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
+use crate::limits::Sending;
 use crate::message::{Publication, is_forwarded};
 use crate::metrics::Metric;
 use crate::modules::rewrite::Rewrite;
@@ -29,7 +30,7 @@ impl Channel {
         // One that was waiting for a verdict has been paced before.
         if connected.limits.is_some()
             && self.verdicts.is_none()
-            && let Some(wait) = self.pace_publish(turn)?
+            && let Some(wait) = self.pace_publish(sending(publish), turn)?
         {
             return Ok(wait);
         }
@@ -274,6 +275,11 @@ pub(crate) fn place_name<'a>(
 
 /// When to look again at a message that another thread is routing.
 const UNDER_WAY_MS: u64 = 5;
+
+/// An empty payload retains nothing: it removes what is there [MQTT-3.3.1-6].
+const fn sending(publish: &Publish<'_>) -> Sending {
+    if publish.retain && !publish.payload.is_empty() { Sending::Retained } else { Sending::Plain }
+}
 
 /// What the zone does not offer must not be used [MQTT-3.2.2-11] [MQTT-3.2.2-14].
 fn check_capabilities(publish: &Publish<'_>, zone: &ZoneConfig) -> Result<(), Close> {

@@ -243,13 +243,16 @@ pub(crate) fn subscribe_one(
             || (zone.max_subscriptions > 0
                 && state.subscriptions.len() >= zone.max_subscriptions as usize);
         let has_replays = state.replays.as_ref().is_some_and(|r| r.len() >= REPLAYS_MAX);
-        if state.ended || has_replays || (is_full && state.subscriptions.get(&filter).is_none()) {
+        let is_new = state.subscriptions.get(&filter).is_none();
+        let is_refused = state.ended
+            || has_replays
+            || (is_full && is_new)
+            || (state.is_durable && turn.broker.refuses_records())
+            || (is_new && !state.take_subscription());
+        if is_refused {
             return Err(ReasonCode::QuotaExceeded);
         }
         if state.is_durable {
-            if turn.broker.refuses_records() {
-                return Err(ReasonCode::QuotaExceeded);
-            }
             state.record_subscription(&subscription, &mut turn.out);
         }
         state.forget_revocation(&route);
@@ -302,9 +305,9 @@ pub(crate) fn check_subscriptions(
     }
     let state = session.lock();
     let n_new = filters.iter().filter(|filter| state.subscriptions.get(filter).is_none()).count();
-    let is_full = n_new > 0
-        && zone.max_subscriptions > 0
+    let is_full = zone.max_subscriptions > 0
         && state.subscriptions.len() + n_new > zone.max_subscriptions as usize;
+    let is_full = n_new > 0 && (is_full || n_new > state.room_for_subscriptions());
     if is_full || (state.is_durable && broker.refuses_records()) {
         return Err(ReasonCode::QuotaExceeded);
     }
@@ -414,6 +417,7 @@ fn end_subscription(
     let subscription = state.subscriptions.remove(filter);
     if subscription.is_some() {
         turn.broker.sessions.note_subscriptions(&state);
+        state.give_subscription();
         state.subscription_bytes -= subscription_bytes(filter);
     }
     // Even if there is none: the record of why may not be safe yet, if an earlier connection asked before.

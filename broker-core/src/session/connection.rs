@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     pub(crate) sent: Tally,
     /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
     pub(super) max_outbox_bytes: usize,
-    /// What it may be sent, if that is limited.
+    /// What it may be sent, and subscribe to, if that is limited.
     pub(super) pace: Option<Box<SendPace>>,
     /// Topic aliases given to this client, if it takes any.
     pub(super) aliases: Option<Box<Aliases>>,
@@ -54,11 +54,39 @@ pub(crate) struct Connection {
     pub(super) held: Option<Box<Vec<Dependency>>>,
 }
 
-/// The pace of messages to a client.
+/// The pace of messages to a client, and what it has of the subscriptions of its groups.
 pub(super) struct SendPace {
     pub(super) allowance: Arc<Allowance>,
     /// Nothing may be sent until then, on the monotonic clock.
     pub(super) until_ms: u64,
+    /// Subscriptions that are counted in its groups, until the connection goes.
+    subscriptions: u32,
+}
+
+impl SendPace {
+    /// The session comes with so many subscriptions.
+    pub(super) fn bring_subscriptions(&mut self, n: usize) {
+        self.subscriptions = u32::try_from(n).unwrap_or(u32::MAX);
+        self.allowance.bring_subscriptions(self.subscriptions);
+    }
+
+    /// Counts one more, if there is room.
+    pub(super) fn take_subscription(&mut self) -> bool {
+        let has_room = self.allowance.take_subscription();
+        self.subscriptions += u32::from(has_room);
+        has_room
+    }
+
+    pub(super) fn give_subscription(&mut self) {
+        self.subscriptions -= 1;
+        self.allowance.give_subscriptions(1);
+    }
+}
+
+impl Drop for SendPace {
+    fn drop(&mut self) {
+        self.allowance.give_subscriptions(self.subscriptions);
+    }
 }
 
 pub(super) struct Aliases {
@@ -114,11 +142,12 @@ impl Connection {
         }
     }
 
-    /// Has its messages paced, if their number or bytes are limited.
+    /// Has its messages paced, if their number or bytes are limited, and its subscriptions counted if those are.
     pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
-        let limiting = allowance.filter(|allowance| allowance.limits_sending());
+        let limiting = allowance.filter(|it| it.limits_sending() || it.limits_subscriptions());
         let pace = |allowance: &Arc<Allowance>| {
-            Box::new(SendPace { allowance: Arc::clone(allowance), until_ms: 0 })
+            let allowance = Arc::clone(allowance);
+            Box::new(SendPace { allowance, until_ms: 0, subscriptions: 0 })
         };
         Self { pace: limiting.map(pace), ..self }
     }

@@ -174,6 +174,67 @@ fn a_user_has_no_more_connections_than_it_may() {
     rig.check(c, &["CONNACK present=0 0x97"]);
 }
 
+/// `limits.user.max_subscriptions_total`: what the clients of a user subscribe to counts together while they are
+/// there, and nobody else's does.
+#[test]
+fn a_user_has_no_more_subscriptions_than_it_may() {
+    let mut rig = rig(|config| config.user_limits.max_subscriptions_total = 3);
+    let hello = |id| Hello::v5(id).user("u").lasting(1_000);
+    let (a, b) = (rig.join(hello("a")), rig.join(hello("b")));
+    let other = rig.join(Hello::v5("other").user("v"));
+    rig.subscribed(a, "1", Q1);
+    rig.subscribed(a, "2", Q1);
+    rig.subscribed(b, "3", Q1);
+    rig.subscribe(b, "4", Q1);
+    rig.check(b, &["SUBACK #77 97"]);
+    rig.subscribed(a, "1", Q0);
+    rig.subscribed(other, "5", Q1);
+    let turn = &mut rig.turn;
+    let ordered = rig.broker.subscribe_client_to("b", &["3", "4"], Q1, turn);
+    assert_eq!(ordered, Err(ReasonCode::QuotaExceeded), "by the management API either");
+    rig.unsubscribe(a, "2");
+    rig.unsubscribe(a, "never");
+    rig.out(a);
+    rig.subscribed(b, "4", Q1);
+    rig.subscribe(a, "2", Q1);
+    rig.check(a, &["SUBACK #77 97"]);
+
+    // Who goes makes room; who comes back brings what it had, and no more.
+    rig.lose(b);
+    rig.subscribed(a, "2", Q1);
+    rig.subscribed(a, "6", Q1);
+    let b = rig.join(hello("b"));
+    rig.subscribe(b, "7", Q1);
+    rig.check(b, &["SUBACK #77 97"]);
+    rig.unsubscribe(b, "3");
+    rig.unsubscribe(b, "4");
+    rig.out(b);
+    rig.subscribe(b, "7", Q1);
+    rig.check(b, &["SUBACK #77 97"]);
+    // A session that is taken over counts once.
+    let a = rig.join(hello("a"));
+    rig.unsubscribe(a, "1");
+    rig.out(a);
+    rig.subscribed(a, "1", Q1);
+}
+
+/// `retained_in`: messages to be retained have a rate of their own; what removes one is none.
+#[test]
+fn messages_are_retained_at_their_rate() {
+    let mut rig = Rig::with_zone(|zone| zone.limits.retained_in = rate(1));
+    let (p, s) = (rig.client("p"), rig.client("s"));
+    rig.subscribed(s, "#", Q0);
+    rig.publish(p, "plain", "x", Q0, 0);
+    rig.retain(p, "kept", "1");
+    rig.retain(p, "kept", "");
+    rig.publish(p, "plain", "y", Q0, 0);
+    assert_eq!(rig.out(s).len(), 4);
+    rig.retain(p, "kept", "2");
+    assert!(!rig.wants_input(p));
+    assert_eq!(received(&mut rig, s, &[999, 1]), [0, 1]);
+    assert!(rig.broker.retained_message("kept", rig.now).is_some());
+}
+
 /// `limits.ip`: the addresses of an IPv6 line count as one.
 #[test]
 fn an_address_has_no_more_connections_than_it_may() {

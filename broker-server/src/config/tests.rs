@@ -804,6 +804,7 @@ fn limits_are_those_of_listener_zone_user_and_address() {
         [listener.tcp.external]
         rate_limit = "1024,4096"
         messages_in = "100,1s"
+        max_subscriptions_total = 7
         [listener.tcp.internal]
         rate_limit = "100KB,10s"
         [listener.tcp.exact]
@@ -816,8 +817,10 @@ fn limits_are_those_of_listener_zone_user_and_address() {
         [limits.user]
         max_connections = 3
         max_conn_rate = 2
+        max_subscriptions_total = 9
         [limits.ip]
         messages_out = "5,1s"
+        retained_in = "6,1s"
         "#,
     );
     let rate = |amount, interval_ms| Some(Rate::in_ms(amount, interval_ms));
@@ -829,13 +832,23 @@ fn limits_are_those_of_listener_zone_user_and_address() {
     let ws = listener(&config, Protocol::Ws, "external");
     assert_eq!(external.rate_limit, rate(4_096, 4_000));
     assert_eq!(external.limits.messages_in, rate(100, 1_000));
+    assert_eq!(external.limits.max_subscriptions_total, 7);
     assert_eq!(exact.rate_limit, Some(Rate { amount: 1, interval_ns: 1_000 }));
     assert_eq!(ws.rate_limit, Some(Rate { amount: 4_096, interval_ns: 1_365_333_333_333 }));
     assert_eq!(internal.rate_limit, rate(102_400, 10_000));
     assert_eq!(config.broker.zones["external"].limits.bytes_in, rate(1 << 20, 60_000));
-    let user = GroupLimits { max_connections: 3, max_conn_rate: 2, ..GroupLimits::default() };
+    let user = GroupLimits {
+        max_connections: 3,
+        max_conn_rate: 2,
+        max_subscriptions_total: 9,
+        ..GroupLimits::default()
+    };
     assert_eq!(config.broker.user_limits, user);
-    let address = GroupLimits { messages_out: rate(5, 1_000), ..GroupLimits::default() };
+    let address = GroupLimits {
+        messages_out: rate(5, 1_000),
+        retained_in: rate(6, 1_000),
+        ..GroupLimits::default()
+    };
     assert_eq!(config.broker.address_limits, address);
     check_errors(
         "[listener.tcp.external]\nrate_limit = \"0,5\"\n[limits.ip]\nbytes_in = \"fast\"\n",

@@ -15,6 +15,8 @@ pub(crate) const CASES: &[Case] = &[
     case("bytes_in", "\"2KB,1h\"", messages_in).given(CUT_OFF),
     case("messages_out", "\"1,1h\"", messages_out),
     case("bytes_out", "\"2KB,1h\"", messages_out),
+    case("retained_in", "\"1,1h\"", retained_in).given(CUT_OFF),
+    case("max_subscriptions_total", "1", max_subscriptions_total),
 ];
 
 const CUT_OFF: &str = "rate_limit_action = \"disconnect\"";
@@ -38,6 +40,21 @@ fn messages_in() {
         client.try_send(&publish(&unique_topic(), 0, "x".repeat(1_500)).encode(client.version));
     }
     client.expect_disconnect(&[0x96]);
+}
+
+fn retained_in() {
+    let mut client = v5().open();
+    for _ in 0..2 {
+        client.try_send(&publish(&unique_topic(), 0, "kept").retain().encode(client.version));
+    }
+    client.expect_disconnect(&[0x96]);
+}
+
+fn max_subscriptions_total() {
+    let mut first = v5().open();
+    first.subscribe(&unique_topic(), 0);
+    let mut second = v5().open();
+    assert_eq!(second.subscribe_many(&[(&unique_topic(), 0)], &[]), [0x97]);
 }
 
 fn messages_out() {

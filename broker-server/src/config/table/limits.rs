@@ -58,6 +58,24 @@ macro_rules! keys {
                     " are sent together; more wait in their queues."
                 ),
             ),
+            rate(
+                concat!("limits.", $group, ".retained_in"),
+                MESSAGE_RATE,
+                field!(broker.$limits.retained_in),
+                concat!(
+                    "Messages to be retained that the clients of one ", $whose,
+                    " may send together; more are read later."
+                ),
+            ),
+            key(
+                concat!("limits.", $group, ".max_subscriptions_total"),
+                Kind::Number(0, u32::MAX as u64),
+                field!(broker.$limits.max_subscriptions_total),
+                concat!(
+                    "Subscriptions of the connected clients of one ", $whose,
+                    " together; further ones are refused (0x97); 0 for no limit."
+                ),
+            ),
             $($own,)*
         )+]
     };

@@ -127,6 +127,20 @@ pub(super) static KEYS: &[Key] = &[
         field!(config.limits.bytes_out),
         "Bytes of PUBLISH packets that the clients of the listener are sent together; more wait in their queues.",
     ),
+    optional_key(
+        "retained_in",
+        ALL,
+        MESSAGE_RATE,
+        field!(config.limits.retained_in),
+        "Messages to be retained that the clients of the listener may send together; more are read later.",
+    ),
+    key(
+        "max_subscriptions_total",
+        ALL,
+        Kind::Number(0, u32::MAX as u64),
+        field!(config.limits.max_subscriptions_total),
+        "Subscriptions of the connected clients of the listener together; further ones are refused (0x97); 0 for no limit.",
+    ),
     key(
         "max_half_open_per_ip",
         INET,

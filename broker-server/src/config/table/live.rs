@@ -75,12 +75,16 @@ const LIVE: &[&str] = &[
     "limits.user.bytes_in",
     "limits.user.messages_out",
     "limits.user.bytes_out",
+    "limits.user.retained_in",
+    "limits.user.max_subscriptions_total",
     "limits.ip.max_connections",
     "limits.ip.max_conn_rate",
     "limits.ip.messages_in",
     "limits.ip.bytes_in",
     "limits.ip.messages_out",
     "limits.ip.bytes_out",
+    "limits.ip.retained_in",
+    "limits.ip.max_subscriptions_total",
 ];
 
 #[cfg(test)]

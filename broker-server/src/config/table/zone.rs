@@ -303,6 +303,18 @@ pub(super) static KEYS: &[Key] = &[
         field!(config.limits.bytes_out),
         "Bytes of PUBLISH packets that the clients of the zone are sent together; more wait in their queues.",
     ),
+    optional_key(
+        "retained_in",
+        MESSAGE_RATE,
+        field!(config.limits.retained_in),
+        "Messages to be retained that the clients of the zone may send together; more are read later.",
+    ),
+    key(
+        "max_subscriptions_total",
+        Kind::Number(0, U32_MAX),
+        field!(config.limits.max_subscriptions_total),
+        "Subscriptions of the connected clients of the zone together; further ones are refused (0x97); 0 for no limit.",
+    ),
 ];
 
 const fn key(name: &'static str, kind: Kind, access: Access<Zone>, help: &'static str) -> Key {
