@@ -25,4 +25,13 @@ impl Broker {
         ];
         gauges.iter().flat_map(|(n, max, gauge)| [(*n, gauge.now()), (*max, gauge.max())]).collect()
     }
+
+    /// Messages that wait in the queues of sessions.
+    ///
+    /// Cost: the lock of each session for a moment. For threads that serve no clients, every few seconds.
+    #[must_use]
+    pub fn queued_messages(&self) -> usize {
+        let shards = (0..).map_while(|shard| self.sessions.snapshot(shard));
+        shards.flatten().map(|session| session.lock().queue.len()).sum()
+    }
 }

@@ -36,8 +36,10 @@ fn a_full_queue_drops_its_oldest_and_counts_it() {
     }
     let view = rig.broker.session("sub").unwrap();
     assert_eq!((view.queued, view.dropped), (3, 2));
+    assert_eq!(rig.broker.queued_messages(), 3);
     assert_eq!(rig.metric(Metric::DroppedQueueFull), 2);
     assert_eq!(resume(&mut rig).1, ["3", "4", "5"]);
+    assert_eq!(rig.broker.queued_messages(), 0);
 }
 
 /// `max_mqueue_bytes`
