@@ -9,12 +9,10 @@ use std::task::{Context, Poll, Waker};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::ZoneConfig;
 use broker_core::extension::{Action, Answer, Authentication, Authenticator, Credentials};
 use broker_core::{Peer, ProtocolVersion};
-use broker_plugins::{
-    AccountsConfig, AclFile, Asker, HttpAuthConfig, Jwt, JwtConfig, Plugin, PluginsConfig,
-};
+use broker_plugins::{AclFile, Asker, Jwt, JwtConfig, Plugin, PluginsConfig};
 use ring::hmac;
 
 /// A token as it is; and header and claims, with U+0000 between, that are signed as they have to be.
@@ -107,18 +105,9 @@ fn is_signed(token: &[u8]) -> bool {
 }
 
 fn login() -> Arc<dyn Authenticator> {
-    let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
     let secret = String::from_utf8(SECRET.to_vec()).expect("it is ASCII");
-    let config = PluginsConfig {
-        loaded: Vec::new(),
-        retained,
-        delayed,
-        auth_clientid: AccountsConfig::default(),
-        auth_username: AccountsConfig::default(),
-        auth_http: HttpAuthConfig::default(),
-        auth_jwt: JwtConfig { secret, leeway_s: 1, ..JwtConfig::default() },
-        web_hook: broker_plugins::WebHookConfig::default(),
-    };
+    let auth_jwt = JwtConfig { secret, leeway_s: 1, ..JwtConfig::default() };
+    let config = PluginsConfig { auth_jwt, ..PluginsConfig::default() };
     let jwt = Jwt::new();
     let ready = jwt.prepare(&config).expect("nothing is read that could fail");
     ready().authenticator.expect("it checks clients")

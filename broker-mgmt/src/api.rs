@@ -27,6 +27,7 @@ mod rules;
 mod sessions;
 mod slow_subscriptions;
 mod stats;
+mod statsd;
 pub(crate) mod store;
 mod subscriptions;
 mod topic_metrics;
@@ -48,7 +49,8 @@ use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
 use crate::ports::{
-    Accounts, AclRules, Configuration, LogLevels, NodeFacts, Plugins, StoreAdmin, TraceFiles,
+    Accounts, AclRules, Configuration, LogLevels, NodeFacts, Plugins, PushedMetrics, StoreAdmin,
+    TraceFiles,
 };
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
@@ -64,6 +66,7 @@ pub(crate) struct Api {
     pub(crate) plugins: Arc<dyn Plugins>,
     pub(crate) client_ids: Arc<dyn Accounts>,
     pub(crate) usernames: Arc<dyn Accounts>,
+    pub(crate) pushed_metrics: Arc<dyn PushedMetrics>,
     pub(crate) applications: Arc<Applications>,
     pub(crate) users: Users,
     pub(crate) authentication: Arc<Authentication>,
@@ -147,6 +150,7 @@ const GROUPS: &[&[Route]] = &[
     acl::ROUTES,
     traces::ROUTES,
     why::ROUTES,
+    statsd::ROUTES,
     reference::ROUTES,
 ];
 

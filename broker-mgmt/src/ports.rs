@@ -31,6 +31,8 @@ pub struct Ports {
     pub client_ids: Arc<dyn Accounts>,
     /// Accounts by user name, of `emqx_auth_username`.
     pub usernames: Arc<dyn Accounts>,
+    /// What `emqx_statsd` pushes.
+    pub pushed_metrics: Arc<dyn PushedMetrics>,
     /// Rules and resources, of `emqx_rule_engine`.
     pub rules: Arc<RuleEngine>,
 }
@@ -185,6 +187,12 @@ pub trait Accounts: Send + Sync {
     /// # Errors
     /// The change is not safe yet.
     fn remove(&self, name: &str) -> Result<(), AccountError>;
+}
+
+/// What `emqx_statsd` pushes to a gateway.
+pub trait PushedMetrics: Send + Sync {
+    /// The text, as of now; `None` unless the configuration lets it be seen.
+    fn text(&self) -> Option<String>;
 }
 
 /// Why accounts stay as they are.

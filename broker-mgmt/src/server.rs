@@ -122,6 +122,7 @@ impl Management {
             plugins,
             client_ids,
             usernames,
+            pushed_metrics,
             rules,
         } = ports;
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
@@ -139,6 +140,7 @@ impl Management {
             plugins,
             client_ids,
             usernames,
+            pushed_metrics,
             applications,
             users,
             authentication: Arc::new(authentication),

@@ -1,10 +1,11 @@
 //! What plugins read of the configuration.
 
-use broker_core::config::{DelayedConfig, RetainedConfig};
+use broker_core::config::{BrokerConfig, DelayedConfig, RetainedConfig};
 
 use crate::accounts::AccountsConfig;
 use crate::http_auth::HttpAuthConfig;
 use crate::jwt::JwtConfig;
+use crate::statsd::StatsdConfig;
 use crate::web_hook::WebHookConfig;
 
 /// The keys of all plugins that this broker has, checked one by one.
@@ -24,8 +25,28 @@ pub struct PluginsConfig {
     pub auth_username: AccountsConfig,
     /// `auth.jwt.*`.
     pub auth_jwt: JwtConfig,
+    /// `statsd.*`.
+    pub statsd: StatsdConfig,
     /// `web.hook.*`.
     pub web_hook: WebHookConfig,
+}
+
+impl Default for PluginsConfig {
+    /// No plugin, and each key as it is unless somebody sets it.
+    fn default() -> Self {
+        let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
+        Self {
+            loaded: Vec::new(),
+            retained,
+            delayed,
+            auth_clientid: AccountsConfig::default(),
+            auth_http: HttpAuthConfig::default(),
+            auth_username: AccountsConfig::default(),
+            auth_jwt: JwtConfig::default(),
+            statsd: StatsdConfig::default(),
+            web_hook: WebHookConfig::default(),
+        }
+    }
 }
 
 /// Where plugins read the configuration again when they are loaded.

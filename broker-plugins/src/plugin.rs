@@ -26,6 +26,24 @@ pub trait Plugin: Send + Sync {
     }
 }
 
+impl<P: Plugin> Plugin for Arc<P> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn prepare<'a>(&'a self, config: &PluginsConfig) -> Result<Ready<'a>, String> {
+        (**self).prepare(config)
+    }
+
+    fn stop(&self) {
+        (**self).stop();
+    }
+
+    fn is_fixed(&self) -> bool {
+        (**self).is_fixed()
+    }
+}
+
 /// Puts a plugin to work, or what was prepared of it in the place of what is at work.
 pub type Ready<'a> = Box<dyn FnOnce() -> Parts + 'a>;
 

@@ -11,6 +11,7 @@ mod logging;
 mod management;
 mod monitor;
 mod plugins;
+mod process;
 mod revocation;
 mod rules;
 mod signals;

@@ -6,17 +6,18 @@ use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
     AccountError, Accounts, ConfigSource, DelayedPublish, HttpAuth, Jwt, Plugin, PluginError,
-    PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Subject, WebHook, Workers,
+    PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Statsd, Subject, WebHook, Workers,
     catalogue,
 };
 
 use broker_rules::engine::RuleEngine;
 
 use crate::live_config::{LiveConfig, Orders};
+use crate::process::Process;
 use crate::rules::{RuleEnginePlugin, Rules};
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 10] = [
+pub(crate) const BUILT_IN: [&str; 11] = [
     "emqx_auth_clientid",
     "emqx_auth_http",
     "emqx_auth_jwt",
@@ -26,6 +27,7 @@ pub(crate) const BUILT_IN: [&str; 10] = [
     "emqx_management",
     "emqx_retainer",
     "emqx_rule_engine",
+    "emqx_statsd",
     "emqx_web_hook",
 ];
 
@@ -35,6 +37,7 @@ pub(crate) struct Plugins {
     config: Arc<LiveConfig>,
     client_ids: Accounts,
     usernames: Accounts,
+    statsd: Arc<Statsd>,
 }
 
 impl Plugins {
@@ -48,11 +51,19 @@ impl Plugins {
         let client_ids = Accounts::new(Subject::ClientId, broker, &workers)?;
         let usernames = Accounts::new(Subject::Username, broker, &workers)?;
         let web_hook = rules.web_hook(broker);
-        let built_in = built_in(broker, &client_ids, &usernames, &rules.engine(), web_hook);
+        let node = &config.server_config().node.name;
+        let statsd = Arc::new(Statsd::new(broker, Arc::new(Process), node));
+        let mine = Mine {
+            client_ids: &client_ids,
+            usernames: &usernames,
+            rules: &rules.engine(),
+            statsd: &statsd,
+        };
+        let built_in = built_in(broker, &mine, web_hook);
         let source = Box::new(Source(Arc::clone(config)));
         let wanted = config.server_config().plugins;
         let host = Arc::new(PluginHost::start(broker, built_in, &wanted, source)?);
-        Ok(Self { host, config: Arc::clone(config), client_ids, usernames })
+        Ok(Self { host, config: Arc::clone(config), client_ids, usernames, statsd })
     }
 
     /// As the management API sees them.
@@ -78,25 +89,33 @@ impl Plugins {
     pub(crate) fn usernames(&self) -> Arc<dyn ports::Accounts> {
         Arc::new(AccountsForApi(self.usernames.clone()))
     }
+
+    /// What `emqx_statsd` pushes.
+    pub(crate) fn pushed_metrics(&self) -> Arc<dyn ports::PushedMetrics> {
+        Arc::new(StatsdForApi(Arc::clone(&self.statsd)))
+    }
 }
 
-fn built_in(
-    broker: &Arc<Broker>,
-    client_ids: &Accounts,
-    usernames: &Accounts,
-    rules: &Arc<RuleEngine>,
-    web_hook: WebHook,
-) -> Vec<Box<dyn Plugin>> {
+/// What is there beside the plugins, or is theirs and asked by others too.
+struct Mine<'a> {
+    client_ids: &'a Accounts,
+    usernames: &'a Accounts,
+    rules: &'a Arc<RuleEngine>,
+    statsd: &'a Arc<Statsd>,
+}
+
+fn built_in(broker: &Arc<Broker>, mine: &Mine<'_>, web_hook: WebHook) -> Vec<Box<dyn Plugin>> {
     vec![
-        Box::new(client_ids.clone()),
+        Box::new(mine.client_ids.clone()),
         Box::new(HttpAuth::new()),
         Box::new(Jwt::new()),
-        Box::new(usernames.clone()),
+        Box::new(mine.usernames.clone()),
         Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Retainer::new(broker)),
-        Box::new(RuleEnginePlugin(Arc::clone(rules))),
+        Box::new(RuleEnginePlugin(Arc::clone(mine.rules))),
+        Box::new(Arc::clone(mine.statsd)),
         Box::new(web_hook),
     ]
 }
@@ -177,6 +196,14 @@ impl ports::Accounts for AccountsForApi {
     }
 }
 
+struct StatsdForApi(Arc<Statsd>);
+
+impl ports::PushedMetrics for StatsdForApi {
+    fn text(&self) -> Option<String> {
+        self.0.text()
+    }
+}
+
 fn for_api(error: &AccountError) -> ports::AccountError {
     let text = error.to_string();
     match error {
@@ -197,7 +224,10 @@ mod tests {
         let [client_ids, usernames] = [Subject::ClientId, Subject::Username].map(accounts);
         let rules = crate::rules::tests::engine(&broker);
         let web_hook = crate::rules::tests::web_hook(&broker);
-        let plugins = built_in(&broker, &client_ids, &usernames, &rules, web_hook);
+        let statsd = Arc::new(Statsd::new(&broker, Arc::new(Process), "n@h"));
+        let mine =
+            Mine { client_ids: &client_ids, usernames: &usernames, rules: &rules, statsd: &statsd };
+        let plugins = built_in(&broker, &mine, web_hook);
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name()).collect();
         assert_eq!(names, BUILT_IN);
     }

@@ -90,6 +90,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         plugins: plugins.for_api(),
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),
+        pushed_metrics: plugins.pushed_metrics(),
         rules: rules.engine(),
     };
     let https = management::load_tls(&config.management, &config.node.data_dir, &fetched)?;

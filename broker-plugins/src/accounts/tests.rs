@@ -5,13 +5,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::ZoneConfig;
 use broker_core::extension::{Answer, Authentication, Authenticator, Credentials};
 use broker_core::{Peer, ProtocolVersion, ReasonCode};
 
 use super::*;
-use crate::http_auth::HttpAuthConfig;
-use crate::jwt::JwtConfig;
 
 struct World {
     accounts: Accounts,
@@ -19,7 +17,6 @@ struct World {
 }
 
 fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> PluginsConfig {
-    let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
     let account = |(name, password): &(&str, &str)| ConfiguredAccount {
         key: "auth.user.1".into(),
         name: (*name).into(),
@@ -30,16 +27,7 @@ fn config(subject: Subject, hash: AccountHash, accounts: &[(&str, &str)]) -> Plu
         Subject::ClientId => (ours, AccountsConfig::default()),
         Subject::Username => (AccountsConfig::default(), ours),
     };
-    PluginsConfig {
-        loaded: Vec::new(),
-        retained,
-        delayed,
-        auth_clientid,
-        auth_http: HttpAuthConfig::default(),
-        auth_username,
-        auth_jwt: JwtConfig::default(),
-        web_hook: crate::WebHookConfig::default(),
-    }
+    PluginsConfig { auth_clientid, auth_username, ..PluginsConfig::default() }
 }
 
 impl World {

@@ -4,12 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use broker_core::ClientInfo;
 use broker_core::ReasonCode;
-use broker_core::config::BrokerConfig;
 use broker_core::extension::{Action, Answer, Authentication, Credentials, Extensions, Verdict};
 
 use super::*;
-use crate::http_auth::HttpAuthConfig;
-use crate::jwt::JwtConfig;
 use crate::plugin::{Ready, ServedElsewhere};
 
 /// A plugin that notes its life and adds a link to each chain.
@@ -74,19 +71,8 @@ impl ConfigSource for Source {
 }
 
 fn config(loaded: &[&str]) -> PluginsConfig {
-    let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
     let loaded = loaded.iter().map(|name| (*name).into()).collect();
-    let (auth_clientid, auth_username) = Default::default();
-    PluginsConfig {
-        loaded,
-        retained,
-        delayed,
-        auth_clientid,
-        auth_http: HttpAuthConfig::default(),
-        auth_username,
-        auth_jwt: JwtConfig::default(),
-        web_hook: crate::WebHookConfig::default(),
-    }
+    PluginsConfig { loaded, ..PluginsConfig::default() }
 }
 
 struct World {

@@ -9,14 +9,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::ZoneConfig;
 use broker_core::extension::{Action, Answer, Authentication, Authenticator, Credentials};
 use broker_core::{ClientId, Peer, ProtocolVersion, ReasonCode};
 
 use super::params::Facts;
 use super::*;
-use crate::accounts::AccountsConfig;
-use crate::jwt::JwtConfig;
 
 struct Unpark(Thread);
 
@@ -75,17 +73,7 @@ fn config(url: &str) -> HttpAuthConfig {
 }
 
 fn prepared(plugin: &HttpAuth, config: HttpAuthConfig) -> Result<Parts, String> {
-    let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
-    let config = PluginsConfig {
-        loaded: Vec::new(),
-        retained,
-        delayed,
-        auth_clientid: AccountsConfig::default(),
-        auth_http: config,
-        auth_username: AccountsConfig::default(),
-        auth_jwt: JwtConfig::default(),
-        web_hook: crate::WebHookConfig::default(),
-    };
+    let config = PluginsConfig { auth_http: config, ..PluginsConfig::default() };
     Ok(plugin.prepare(&config)?())
 }
 

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use broker_core::config::{BrokerConfig, ZoneConfig};
+use broker_core::config::ZoneConfig;
 use broker_core::extension::{Answer, Authentication, Authenticator, Credentials};
 use broker_core::{Peer, ProtocolVersion, ReasonCode};
 use parking_lot::Mutex;
@@ -20,8 +20,6 @@ use serde_json::{Value, json};
 
 use super::claims::Valid;
 use super::*;
-use crate::accounts::AccountsConfig;
-use crate::http_auth::HttpAuthConfig;
 
 const REFUSED: Authentication = Authentication::Deny(ReasonCode::NotAuthorized);
 const MISSING: Authentication = Authentication::Missing(ReasonCode::NotAuthorized);
@@ -61,17 +59,7 @@ impl Drop for TempFile {
 }
 
 fn prepared(config: JwtConfig) -> Result<Arc<dyn Authenticator>, String> {
-    let BrokerConfig { retained, delayed, .. } = BrokerConfig::default();
-    let config = PluginsConfig {
-        loaded: Vec::new(),
-        retained,
-        delayed,
-        auth_clientid: AccountsConfig::default(),
-        auth_http: HttpAuthConfig::default(),
-        auth_username: AccountsConfig::default(),
-        auth_jwt: config,
-        web_hook: crate::WebHookConfig::default(),
-    };
+    let config = PluginsConfig { auth_jwt: config, ..PluginsConfig::default() };
     let jwt = Jwt::new();
     let parts = jwt.prepare(&config)?();
     Ok(parts.authenticator.unwrap())

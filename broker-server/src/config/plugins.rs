@@ -47,7 +47,7 @@ pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
 }
 
-const PREFIXES: [(&str, &str); 10] = [
+const PREFIXES: [(&str, &str); 11] = [
     ("emqx_auth_clientid", "auth.client."),
     ("emqx_auth_http", "auth.http."),
     ("emqx_auth_jwt", "auth.jwt."),
@@ -57,6 +57,7 @@ const PREFIXES: [(&str, &str); 10] = [
     ("emqx_management", "management."),
     ("emqx_retainer", "retainer."),
     ("emqx_rule_engine", "rule_engine."),
+    ("emqx_statsd", "statsd."),
     ("emqx_web_hook", "web.hook."),
 ];
 

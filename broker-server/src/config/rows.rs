@@ -84,7 +84,7 @@ const fn kind(kind: &Kind) -> &'static str {
         Kind::Number(..) => "integer",
         Kind::Decimal(..) => "float",
         Kind::Percent => "percent",
-        Kind::Duration(..) | Kind::Seconds(..) => "duration",
+        Kind::Duration(..) | Kind::Milliseconds(..) | Kind::Seconds(..) => "duration",
         Kind::Size(..) => "bytesize",
         Kind::Word(_) => "enum",
         Kind::Address(_) => "ip",

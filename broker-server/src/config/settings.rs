@@ -10,7 +10,7 @@ use broker_core::config::{
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
-    AccountHash, AccountsConfig, HttpAuthConfig, JwtConfig, PluginsConfig, Subject, WebHookConfig,
+    AccountHash, HttpAuthConfig, JwtConfig, PluginsConfig, StatsdConfig, Subject, WebHookConfig,
 };
 use log::LevelFilter;
 
@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     pub(crate) jwt: JwtConfig,
+    pub(crate) statsd: StatsdConfig,
     pub(crate) web_hook: WebHookConfig,
     /// With the number of each.
     pub(crate) accounts: Vec<(Subject, String, Account)>,
@@ -132,6 +133,7 @@ impl Default for Settings {
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             jwt: JwtConfig::default(),
+            statsd: StatsdConfig::default(),
             web_hook: WebHookConfig::default(),
             accounts: Vec::new(),
             acl_file: None,
@@ -377,6 +379,7 @@ impl Settings {
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         plugins.auth_jwt = self.jwt;
+        plugins.statsd = self.statsd;
         plugins.web_hook = self.web_hook;
         for (subject, item, account) in self.accounts {
             let accounts = match subject {
@@ -421,11 +424,7 @@ fn plugins(loaded: Vec<PluginName>, broker: &BrokerConfig) -> PluginsConfig {
         loaded: names,
         retained: broker.retained.clone(),
         delayed: broker.delayed.clone(),
-        auth_clientid: AccountsConfig::default(),
-        auth_http: HttpAuthConfig::default(),
-        auth_username: AccountsConfig::default(),
-        auth_jwt: JwtConfig::default(),
-        web_hook: WebHookConfig::default(),
+        ..PluginsConfig::default()
     }
 }
 

@@ -15,6 +15,7 @@ mod monitors;
 mod plugins;
 mod root;
 mod rules;
+mod statsd;
 mod store;
 mod web_hook;
 mod zone;
@@ -160,6 +161,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(auth::KEYS)
         .chain(auth_http::KEYS)
         .chain(web_hook::KEYS)
+        .chain(statsd::KEYS)
         .chain(store::KEYS)
         .chain(management::KEYS)
         .chain(management::HTTP_KEYS)

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Percent,
     /// In milliseconds.
     Duration(u64, u64),
+    /// The same, or a bare number of milliseconds, as the original has it.
+    Milliseconds(u64, u64),
     /// A duration in whole seconds; `u32::MAX` as upper end is "infinity".
     Seconds(u64, u64),
     /// In bytes.
@@ -58,6 +60,9 @@ impl Kind {
                 within(number, 0, 100)
             }
             Self::Duration(min, max) => within(quantity(raw, parse_duration)?, min, max),
+            Self::Milliseconds(min, max) => {
+                within(integer(raw).or_else(|| parse_duration(text(raw)?))?, min, max)
+            }
             Self::Seconds(min, max) => {
                 if max == INFINITY && text(raw).is_some_and(|text| text == "infinity") {
                     return Some(Value::Number(INFINITY));
@@ -96,6 +101,11 @@ impl Kind {
                 show_duration(min),
                 show_duration(max)
             ),
+            Self::Milliseconds(min, max) => format!(
+                "a duration from {} to {}, such as \"15s\", or a number of milliseconds",
+                show_duration(min),
+                show_duration(max)
+            ),
             Self::Seconds(min, max) => {
                 let infinite = if max == INFINITY { ", or \"infinity\"" } else { "" };
                 let max = show_duration(if max == INFINITY { max - 1 } else { max } * 1_000);
@@ -118,7 +128,9 @@ impl Kind {
     /// As TOML.
     pub(crate) fn show(&self, value: &Value) -> String {
         match (self, value) {
-            (Self::Duration(..), Value::Number(ms)) => quote(&show_duration(*ms)),
+            (Self::Duration(..) | Self::Milliseconds(..), Value::Number(ms)) => {
+                quote(&show_duration(*ms))
+            }
             (Self::Seconds(..), Value::Number(INFINITY)) => quote("infinity"),
             (Self::Seconds(..), Value::Number(s)) => quote(&show_duration(s * 1_000)),
             (Self::Size(..), Value::Number(bytes)) => quote(&show_size(*bytes)),
@@ -362,6 +374,11 @@ mod tests {
         assert_eq!(Kind::Number(0, 9).read(&text("7")), None, "a number in quotes is text");
         assert_eq!(Kind::Decimal(0.0, 1.0).read(&Raw::Decimal(f64::NAN)), None);
         assert_eq!(Kind::Duration(0, 9).read(&Raw::Integer(5)), None, "needs a unit");
+        let either = Kind::Milliseconds(0, 9_000);
+        for raw in [Raw::Integer(5_000), bare("5000"), text("5s")] {
+            assert_eq!(either.read(&raw), Some(Value::Number(5_000)), "{raw:?}");
+        }
+        assert_eq!(either.read(&Raw::Integer(9_001)), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Checks: what is looked at when, and which alarm follows from what was found.
 
 use broker_core::{Alarms, Judgement, Now, Report, Severity, Watermark};
+use broker_plugins::CpuTimes;
 
-use super::machine::{CpuTimes, Machine};
+use super::machine::Machine;
 use crate::config::{Marks, MonitorConfig};
 
 /// The checks of one machine.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use broker_core::Broker;
+use broker_plugins::CpuTimes;
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::MemoryLimit;
@@ -23,23 +24,6 @@ pub(crate) trait Machine {
     fn disk(&self) -> Option<(u64, u64)>;
     /// Where that file system is mounted.
     fn mount_point(&self) -> &str;
-}
-
-/// Time of all processors since the machine started, in ticks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct CpuTimes {
-    pub(crate) busy: u64,
-    pub(crate) total: u64,
-}
-
-impl CpuTimes {
-    /// Percent of the time since then; `None` if none has passed.
-    #[expect(clippy::cast_precision_loss, reason = "ticks of a few minutes")]
-    pub(crate) fn busy_since(&self, before: &Self) -> Option<f64> {
-        let total = self.total.checked_sub(before.total).filter(|ticks| *ticks > 0)?;
-        let busy = self.busy.saturating_sub(before.busy).min(total);
-        Some(busy as f64 * 100.0 / total as f64)
-    }
 }
 
 /// Bytes.
@@ -72,7 +56,7 @@ impl Real {
 
 impl Machine for Real {
     fn cpu_times(&self) -> Option<CpuTimes> {
-        parse_cpu_times(&fs::read_to_string("/proc/stat").ok()?)
+        cpu_times()
     }
 
     fn memory(&self) -> Option<MemoryUse> {
@@ -107,6 +91,11 @@ impl Machine for Real {
     fn mount_point(&self) -> &str {
         &self.mount_point
     }
+}
+
+/// Time of all processors since the machine started.
+pub(crate) fn cpu_times() -> Option<CpuTimes> {
+    parse_cpu_times(&fs::read_to_string("/proc/stat").ok()?)
 }
 
 /// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal, and guests, which are in user
@@ -202,7 +191,7 @@ impl Hierarchy {
 }
 
 /// Since Linux 6.2 the size of that folder is their number; before, it is 0.
-fn open_descriptors() -> Option<u64> {
+pub(crate) fn open_descriptors() -> Option<u64> {
     match fs::metadata("/proc/self/fd").ok()?.len() {
         // Without the one that the folder is read by.
         0 => Some((fs::read_dir("/proc/self/fd").ok()?.count() as u64).saturating_sub(1)),

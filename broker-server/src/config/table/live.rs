@@ -23,7 +23,9 @@ impl Key {
     /// Keys, files and servers that clients are held against, and the server that is told of them: not for whoever may
     /// use the API.
     pub(crate) fn is_of_file_alone(&self) -> bool {
-        ["auth.jwt.", "auth.http.", "web.hook."].iter().any(|it| self.name.starts_with(it))
+        ["auth.jwt.", "auth.http.", "web.hook.", "statsd.push."]
+            .iter()
+            .any(|it| self.name.starts_with(it))
     }
 }
 
@@ -59,6 +61,8 @@ const LIVE: &[&str] = &[
     "auth.jwt.jwks_refresh_interval",
     "auth.jwt.verify_claims",
     "auth.jwt.leeway",
+    "statsd.interval",
+    "statsd.api.enabled",
     "os_mon.cpu_high_watermark",
     "os_mon.cpu_low_watermark",
     "os_mon.sysmem_high_watermark",
