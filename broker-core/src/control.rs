@@ -4,6 +4,7 @@
 
 pub(crate) mod bans;
 pub(crate) mod cursors;
+pub(crate) mod give_back;
 pub(crate) mod pages;
 pub(crate) mod publishing;
 mod reconfigure;

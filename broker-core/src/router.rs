@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use foldhash::fast::FixedState;
 use parking_lot::RwLock;
 
+use crate::control::give_back::fitting;
 use crate::extension::Consumer;
 use crate::gauge::Gauge;
 use crate::session::Session;
@@ -89,6 +90,18 @@ impl Router {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Gives back the room that filters without wildcards have left which are gone. Returns how many bytes.
+    pub(crate) fn shrink(&self) -> usize {
+        let shrink = |shard: &Shard| {
+            let is_spacious = {
+                let exact = &shard.routes.read().exact;
+                fitting(exact.len(), exact.capacity()).is_some()
+            };
+            if is_spacious { shard.routes.write().exact.shrink() } else { 0 }
+        };
+        self.shards.iter().map(shrink).sum()
     }
 
     /// Adds or replaces the subscription of a session. Returns true if it is new.

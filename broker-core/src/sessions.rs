@@ -13,6 +13,7 @@ use foldhash::fast::{FixedState, RandomState};
 use parking_lot::{Mutex, RwLock};
 
 use crate::client::ClientInfo;
+use crate::control::give_back::fitting;
 use crate::directory::{self, Directory, Rows, Start};
 use crate::gauge::Gauge;
 use crate::session::{Session, State};
@@ -265,6 +266,21 @@ impl Sessions {
                 return sessions;
             }
         }
+    }
+
+    /// Gives back the room that sessions have left which are gone. Returns how many bytes.
+    pub(crate) fn shrink(&self) -> usize {
+        let shrink = |shard: &Shard| {
+            let (len, before) = {
+                let entries = shard.read();
+                (entries.len(), entries.capacity())
+            };
+            let Some(room) = fitting(len, before) else { return 0 };
+            let mut entries = shard.write();
+            entries.shrink_to(room);
+            before.saturating_sub(entries.capacity()) * size_of::<Entry>()
+        };
+        self.shards.iter().map(shrink).sum()
     }
 
     /// A copy of the sessions of one shard; `None` past the last. No lock is held while they are used.

@@ -3,6 +3,7 @@
 //! Routes lie in chunks, and the hash table holds their numbers. A table is half empty on average, and what is
 //! empty costs five bytes there instead of fifty.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -52,6 +53,15 @@ impl<V> Exact<V> {
         self.find(filter).is_some()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Filters that there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.routes.places()
+    }
+
     fn find(&self, filter: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(filter);
         self.index.find(hash, |number| *self.routes.get(*number).filter == *filter).copied()
@@ -89,6 +99,23 @@ impl<V: Default> Exact<V> {
             *self = Self { hasher: self.hasher.clone(), ..Self::default() };
         }
     }
+
+    /// Moves all together. Returns how many bytes that has set free.
+    pub(super) fn shrink(&mut self) -> usize {
+        let before = self.bytes();
+        let Routes { chunks, free } = std::mem::take(&mut self.routes);
+        let is_free: HashSet<u32, RandomState> = free.into_iter().collect();
+        self.index = HashTable::with_capacity(self.index.len());
+        let all = (0..).zip(chunks.into_iter().flatten());
+        for (_, route) in all.filter(|(number, _)| !is_free.contains(number)) {
+            *self.entry(&route.filter) = route.value;
+        }
+        before.saturating_sub(self.bytes())
+    }
+
+    fn bytes(&self) -> usize {
+        self.index.allocation_size() + self.routes.places() * size_of::<Route<V>>()
+    }
 }
 
 impl<V> Routes<V> {
@@ -102,13 +129,17 @@ impl<V> Routes<V> {
 
     /// The number that the next route gets.
     fn next_number(&self) -> u32 {
-        let behind_all = || match self.chunks.split_last() {
+        self.free.last().copied().unwrap_or_else(|| {
+            u32::try_from(self.places()).expect("memory ends before four thousand million filters")
+        })
+    }
+
+    /// Routes, and places of those that are gone.
+    fn places(&self) -> usize {
+        match self.chunks.split_last() {
             Some((last, full)) => full.len() * CHUNK + last.len(),
             None => 0,
-        };
-        self.free.last().copied().unwrap_or_else(|| {
-            u32::try_from(behind_all()).expect("memory ends before four thousand million filters")
-        })
+        }
     }
 
     fn put(&mut self, number: u32, route: Route<V>) {
@@ -154,11 +185,17 @@ mod tests {
                 prop_assert_eq!(exact.get_mut(&filter), model.get_mut(&filter));
                 prop_assert_eq!(exact.contains(&filter), model.contains_key(&filter));
             }
-            for (filter, value) in &model {
-                prop_assert_eq!(exact.get(filter), Some(value));
+            for shrinks in [false, true] {
+                if shrinks {
+                    exact.shrink();
+                    prop_assert_eq!(exact.len(), exact.capacity());
+                }
+                for (filter, value) in &model {
+                    prop_assert_eq!(exact.get(filter), Some(value));
+                }
+                let places = exact.routes.places();
+                prop_assert_eq!(exact.len() + exact.routes.free.len(), places, "no place is lost");
             }
-            let places: usize = exact.routes.chunks.iter().map(Vec::len).sum();
-            prop_assert_eq!(exact.index.len() + exact.routes.free.len(), places, "no place is lost");
         }
     }
 

@@ -7,6 +7,7 @@ use broker_codec::QoS;
 
 use crate::clock::Now;
 use crate::config::ZoneConfig;
+use crate::control::give_back::fitting;
 use crate::message::Message;
 use crate::record::RefTerms;
 use crate::router::share_group::ShareGroup;
@@ -292,6 +293,28 @@ impl Queue {
         }
     }
 
+    /// The same, and gives back what it has held for messages that have left. Returns how many bytes.
+    pub(crate) fn shrink(&mut self) -> usize {
+        let room = |lane: &VecDeque<Delivery>| lane.capacity() * size_of::<Delivery>();
+        let before = self.waiting.as_ref().map_or(0, |waiting| match &waiting.lanes {
+            Lanes::One(lane) => room(lane),
+            Lanes::Many(lanes) => lanes.values().map(room).sum(),
+        });
+        self.trim();
+        let Some(waiting) = &mut self.waiting else { return before };
+        let shrunk = |lane: &mut VecDeque<Delivery>| {
+            if let Some(fitting) = fitting(lane.len(), lane.capacity()) {
+                lane.shrink_to(fitting);
+            }
+            room(lane)
+        };
+        let after = match &mut waiting.lanes {
+            Lanes::One(lane) => shrunk(lane),
+            Lanes::Many(lanes) => lanes.values_mut().map(shrunk).sum(),
+        };
+        before - after
+    }
+
     /// Removes all messages that `filter` picks, in order.
     pub(crate) fn extract(
         &mut self,
@@ -457,5 +480,23 @@ mod tests {
         let (number, rest) = queue.from(3);
         assert_eq!((number, steps(rest)), (4, vec![5]));
         assert_eq!(queue.from(9).1.count(), 0);
+    }
+
+    #[test]
+    fn what_a_burst_has_left_behind_is_given_back() {
+        for priorities in [Default::default(), [("t".into(), 1)].into()] {
+            let zone = ZoneConfig { mqueue_priorities: priorities, ..ZoneConfig::default() };
+            let mut queue = Queue::default();
+            assert_eq!(queue.shrink(), 0);
+            (1..=500).for_each(|step| queue.restore(delivery(step), &zone));
+            assert_eq!(queue.shrink(), 0, "it is full");
+            (1..=490).for_each(|_| drop(queue.pop()));
+            assert!(queue.shrink() > 400 * size_of::<Delivery>());
+            assert_eq!(queue.shrink(), 0);
+            assert_eq!(steps(queue.iter()), (491..=500).collect::<Vec<_>>());
+            while queue.pop().is_some() {}
+            queue.shrink();
+            assert_eq!(queue.heap_bytes(), 0, "nothing is left of it");
+        }
     }
 }

@@ -163,3 +163,27 @@ fn queues_of_durable_sessions_go_to_the_store() {
     let used = rig.broker.memory_used();
     assert!((2_000..100_000).contains(&used), "{used} are used");
 }
+
+/// What tables have room for after a crowd has left is given back, and what is left in them stays.
+#[test]
+fn room_for_what_is_gone_is_given_back() {
+    let mut rig = Rig::new();
+    let crowd: Vec<_> = (0..4_500).map(|n| rig.client(&format!("c{n}"))).collect();
+    let p = crowd[0];
+    for n in 0..2_000 {
+        rig.subscribed(crowd[1], &format!("t/{n}"), Q0);
+    }
+    rig.subscribed(p, "t/own", Q0);
+    assert_eq!(rig.broker.give_back(), 0, "all of it is used");
+    rig.lose(crowd[1]);
+    let of_filters = rig.broker.give_back();
+    assert!(of_filters > 2_000 * 16, "{of_filters}");
+    crowd[2..].iter().for_each(|c| rig.lose(*c));
+    let of_sessions = rig.broker.give_back();
+    assert!(of_sessions > 4_000 * 8, "{of_sessions}");
+    assert_eq!(rig.broker.give_back(), 0);
+    // Those that are left are found as before.
+    rig.publish(p, "t/own", "x", Q0, 0);
+    assert_eq!(rig.out(p), ["PUBLISH q0 t/own=x"]);
+    assert!(rig.broker.session("c0").is_some() && rig.broker.session("c2").is_none());
+}
