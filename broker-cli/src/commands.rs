@@ -19,6 +19,8 @@ mod nodes;
 mod plugins;
 pub(crate) mod publish;
 mod publish_by_api;
+mod recon;
+mod reload;
 mod resources;
 mod retainer;
 mod routes;

@@ -32,7 +32,6 @@ const GONE: &[(&str, &str)] = &[
     ("license", "none is needed"),
     ("mnesia", "the broker keeps a store of its own; 'broker-cli store stats' shows it"),
     ("modules", "'broker-cli config show module' shows them"),
-    ("recon", "it is of Erlang; 'broker-cli vm' shows load, memory and tasks"),
 ];
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod metrics;
 mod mqtt;
 mod nodes;
 mod plugins;
+mod recon;
 mod reference;
 mod resource_types;
 mod resources;
@@ -49,8 +50,8 @@ use crate::auth::Authentication;
 use crate::error::ApiError;
 use crate::listeners::HttpListeners;
 use crate::ports::{
-    Accounts, AclRules, Configuration, LogLevels, NodeFacts, Plugins, PushedMetrics, StoreAdmin,
-    TraceFiles,
+    Accounts, AclRules, Configuration, Inspection, LogLevels, NodeFacts, Plugins, PushedMetrics,
+    StoreAdmin, TraceFiles,
 };
 use crate::reply::{Answer, Reply};
 use crate::request::Request;
@@ -67,6 +68,7 @@ pub(crate) struct Api {
     pub(crate) client_ids: Arc<dyn Accounts>,
     pub(crate) usernames: Arc<dyn Accounts>,
     pub(crate) pushed_metrics: Arc<dyn PushedMetrics>,
+    pub(crate) inspection: Arc<dyn Inspection>,
     pub(crate) applications: Arc<Applications>,
     pub(crate) users: Users,
     pub(crate) authentication: Arc<Authentication>,
@@ -151,6 +153,7 @@ const GROUPS: &[&[Route]] = &[
     traces::ROUTES,
     why::ROUTES,
     statsd::ROUTES,
+    recon::ROUTES,
     reference::ROUTES,
 ];
 

@@ -33,6 +33,8 @@ pub struct Ports {
     pub usernames: Arc<dyn Accounts>,
     /// What `emqx_statsd` pushes.
     pub pushed_metrics: Arc<dyn PushedMetrics>,
+    /// What `emqx_recon` shows.
+    pub inspection: Arc<dyn Inspection>,
     /// Rules and resources, of `emqx_rule_engine`.
     pub rules: Arc<RuleEngine>,
 }
@@ -193,6 +195,58 @@ pub trait Accounts: Send + Sync {
 pub trait PushedMetrics: Send + Sync {
     /// The text, as of now; `None` unless the configuration lets it be seen.
     fn text(&self) -> Option<String>;
+}
+
+/// What `emqx_recon` shows of the process.
+pub trait Inspection: Send + Sync {
+    /// What its allocator holds; `None` if that does not tell.
+    fn heap(&self) -> Option<HeapUse>;
+
+    /// How it is now; `None` if the system does not tell.
+    fn sample(&self) -> Option<NodeSample>;
+}
+
+/// What the allocator holds: now, and at most as far as somebody has looked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeapUse {
+    /// Now.
+    pub current: HeapFigures,
+    /// At most.
+    pub max: HeapFigures,
+}
+
+/// Bytes of the allocator.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeapFigures {
+    /// Which part of `allocated` is handed out.
+    pub usage: f64,
+    /// Handed out.
+    pub used: u64,
+    /// Taken from the system.
+    pub allocated: u64,
+    /// Kept for what will be asked for.
+    pub unused: u64,
+    /// Of `allocated`, in arenas.
+    pub arenas: u64,
+    /// Of `allocated`, in blocks that are too large for those.
+    pub blocks: u64,
+}
+
+/// The process at a moment. What is counted is counted since the start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeSample {
+    /// Threads that run or wait for a processor.
+    pub run_queue: u64,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// Messages that wait in the queues of sessions.
+    pub queued_messages: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+    /// Time of processors, in seconds.
+    pub cpu_seconds: f64,
 }
 
 /// Why accounts stay as they are.

@@ -123,6 +123,7 @@ impl Management {
             client_ids,
             usernames,
             pushed_metrics,
+            inspection,
             rules,
         } = ports;
         let applications = Applications::load(Arc::clone(&broker), options.default_secret)
@@ -141,6 +142,7 @@ impl Management {
             client_ids,
             usernames,
             pushed_metrics,
+            inspection,
             applications,
             users,
             authentication: Arc::new(authentication),

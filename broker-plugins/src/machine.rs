@@ -19,6 +19,22 @@ pub trait Machine: Send + Sync {
 
     /// Descriptors that may be open.
     fn max_descriptors(&self) -> Option<u64>;
+
+    /// What the allocator has of the system.
+    fn heap(&self) -> Option<Heap>;
+}
+
+/// What the allocator has of the system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heap {
+    /// In its arenas.
+    pub arenas: u64,
+    /// The most it has had in them.
+    pub arenas_max: u64,
+    /// In blocks of their own, which are too large for the arenas.
+    pub blocks: u64,
+    /// Of the arenas, not handed out.
+    pub free: u64,
 }
 
 /// Time of all processors since the machine started, in ticks.

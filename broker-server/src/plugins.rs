@@ -5,9 +5,9 @@ use std::sync::Arc;
 use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
-    AccountError, Accounts, ConfigSource, DelayedPublish, HttpAuth, Jwt, Plugin, PluginError,
-    PluginHost, PluginsConfig, Retainer, ServedElsewhere, State, Statsd, Subject, WebHook, Workers,
-    catalogue,
+    AccountError, Accounts, ConfigSource, DelayedPublish, HeapFigures, HttpAuth, Jwt, Plugin,
+    PluginError, PluginHost, PluginsConfig, Recon, Retainer, ServedElsewhere, State, Statsd,
+    Subject, WebHook, Workers, catalogue,
 };
 
 use broker_rules::engine::RuleEngine;
@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::rules::{RuleEnginePlugin, Rules};
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 11] = [
+pub(crate) const BUILT_IN: [&str; 13] = [
     "emqx_auth_clientid",
     "emqx_auth_http",
     "emqx_auth_jwt",
@@ -25,6 +25,8 @@ pub(crate) const BUILT_IN: [&str; 11] = [
     "emqx_dashboard",
     "emqx_delayed_publish",
     "emqx_management",
+    "emqx_recon",
+    "emqx_reloader",
     "emqx_retainer",
     "emqx_rule_engine",
     "emqx_statsd",
@@ -38,6 +40,7 @@ pub(crate) struct Plugins {
     client_ids: Accounts,
     usernames: Accounts,
     statsd: Arc<Statsd>,
+    recon: Arc<Recon>,
 }
 
 impl Plugins {
@@ -53,17 +56,19 @@ impl Plugins {
         let web_hook = rules.web_hook(broker);
         let node = &config.server_config().node.name;
         let statsd = Arc::new(Statsd::new(broker, Arc::new(Process), node));
+        let recon = Arc::new(Recon::new(broker, Arc::new(Process)));
         let mine = Mine {
             client_ids: &client_ids,
             usernames: &usernames,
             rules: &rules.engine(),
             statsd: &statsd,
+            recon: &recon,
         };
         let built_in = built_in(broker, &mine, web_hook);
         let source = Box::new(Source(Arc::clone(config)));
         let wanted = config.server_config().plugins;
         let host = Arc::new(PluginHost::start(broker, built_in, &wanted, source)?);
-        Ok(Self { host, config: Arc::clone(config), client_ids, usernames, statsd })
+        Ok(Self { host, config: Arc::clone(config), client_ids, usernames, statsd, recon })
     }
 
     /// As the management API sees them.
@@ -94,6 +99,11 @@ impl Plugins {
     pub(crate) fn pushed_metrics(&self) -> Arc<dyn ports::PushedMetrics> {
         Arc::new(StatsdForApi(Arc::clone(&self.statsd)))
     }
+
+    /// What `emqx_recon` shows.
+    pub(crate) fn inspection(&self) -> Arc<dyn ports::Inspection> {
+        Arc::new(ReconForApi(Arc::clone(&self.recon)))
+    }
 }
 
 /// What is there beside the plugins, or is theirs and asked by others too.
@@ -102,6 +112,7 @@ struct Mine<'a> {
     usernames: &'a Accounts,
     rules: &'a Arc<RuleEngine>,
     statsd: &'a Arc<Statsd>,
+    recon: &'a Arc<Recon>,
 }
 
 fn built_in(broker: &Arc<Broker>, mine: &Mine<'_>, web_hook: WebHook) -> Vec<Box<dyn Plugin>> {
@@ -113,6 +124,9 @@ fn built_in(broker: &Arc<Broker>, mine: &Mine<'_>, web_hook: WebHook) -> Vec<Box
         Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
+        Box::new(Arc::clone(mine.recon)),
+        // There are no modules whose files could change; it stands for the command that reloads plugins.
+        Box::new(ServedElsewhere { name: "emqx_reloader", is_fixed: false }),
         Box::new(Retainer::new(broker)),
         Box::new(RuleEnginePlugin(Arc::clone(mine.rules))),
         Box::new(Arc::clone(mine.statsd)),
@@ -204,6 +218,35 @@ impl ports::PushedMetrics for StatsdForApi {
     }
 }
 
+struct ReconForApi(Arc<Recon>);
+
+impl ports::Inspection for ReconForApi {
+    fn heap(&self) -> Option<ports::HeapUse> {
+        let figures = |it: HeapFigures| ports::HeapFigures {
+            usage: it.usage(),
+            used: it.used,
+            allocated: it.allocated,
+            unused: it.unused,
+            arenas: it.arenas,
+            blocks: it.blocks,
+        };
+        let heap = self.0.heap()?;
+        Some(ports::HeapUse { current: figures(heap.current), max: figures(heap.max) })
+    }
+
+    fn sample(&self) -> Option<ports::NodeSample> {
+        let it = self.0.sample()?;
+        Some(ports::NodeSample {
+            run_queue: it.run_queue,
+            memory_bytes: it.memory_bytes,
+            queued_messages: it.queued_messages,
+            bytes_in: it.bytes_in,
+            bytes_out: it.bytes_out,
+            cpu_seconds: it.cpu_seconds,
+        })
+    }
+}
+
 fn for_api(error: &AccountError) -> ports::AccountError {
     let text = error.to_string();
     match error {
@@ -225,8 +268,14 @@ mod tests {
         let rules = crate::rules::tests::engine(&broker);
         let web_hook = crate::rules::tests::web_hook(&broker);
         let statsd = Arc::new(Statsd::new(&broker, Arc::new(Process), "n@h"));
-        let mine =
-            Mine { client_ids: &client_ids, usernames: &usernames, rules: &rules, statsd: &statsd };
+        let recon = Arc::new(Recon::new(&broker, Arc::new(Process)));
+        let mine = Mine {
+            client_ids: &client_ids,
+            usernames: &usernames,
+            rules: &rules,
+            statsd: &statsd,
+            recon: &recon,
+        };
         let plugins = built_in(&broker, &mine, web_hook);
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name()).collect();
         assert_eq!(names, BUILT_IN);

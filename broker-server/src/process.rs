@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use broker_plugins::{CpuTimes, Machine};
+use broker_plugins::{CpuTimes, Heap, Machine};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -42,6 +42,36 @@ impl Machine for Process {
     fn max_descriptors(&self) -> Option<u64> {
         Some(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
+
+    fn heap(&self) -> Option<Heap> {
+        heap()
+    }
+}
+
+/// As glibc tells it; another C library does not.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn heap() -> Option<Heap> {
+    use malloc_info::info::{SystemType, TotalType};
+    let told = malloc_info::malloc_info()
+        .inspect_err(|error| log::warn!("the allocator does not tell of itself: {error}"))
+        .ok()?;
+    let system = |of: SystemType| {
+        told.system.iter().filter(|it| it.r#type == of).map(|it| it.size as u64).sum::<u64>()
+    };
+    let total = |of: TotalType| {
+        told.total.iter().filter(|it| it.r#type == of).map(|it| it.size as u64).sum::<u64>()
+    };
+    Some(Heap {
+        arenas: system(SystemType::Current),
+        arenas_max: system(SystemType::Max),
+        blocks: total(TotalType::Mmap),
+        free: total(TotalType::Fast) + total(TotalType::Rest),
+    })
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn heap() -> Option<Heap> {
+    None
 }
 
 /// Of /proc/…/stat: the state stands behind the name, which may have brackets and blanks in it.
@@ -83,6 +113,12 @@ mod tests {
         assert!(Process.resident_bytes().unwrap() > 100_000);
         let (open, most) = (Process.open_descriptors(), Process.max_descriptors());
         assert!(open.unwrap() >= 3 && open < most, "{open:?} {most:?}");
+        let block = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let heap = Process.heap().unwrap();
+        assert!(heap.blocks >= 64 << 20, "{heap:?}");
+        assert!(heap.free <= heap.arenas && heap.arenas <= heap.arenas_max, "{heap:?}");
+        drop(block);
+        assert!(Process.heap().unwrap().blocks < heap.blocks);
         let times = Process.cpu_times().unwrap();
         assert!(times.busy > 0 && times.busy <= times.total);
     }

@@ -91,6 +91,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
         client_ids: plugins.client_ids(),
         usernames: plugins.usernames(),
         pushed_metrics: plugins.pushed_metrics(),
+        inspection: plugins.inspection(),
         rules: rules.engine(),
     };
     let https = management::load_tls(&config.management, &config.node.data_dir, &fetched)?;

@@ -129,9 +129,7 @@ DEVIATIONS = [
         instead={"data[].params": PARAMETERS},
     ),
     values(31, "two examples of one session differ: two moments", "/sessions/"),
-    values(
-        32, "loading what is active fails; `emqx_recon` is not there, `emqx_management` is active"
-    ),
+    values(32, "loading what is active fails"),
     values(33, "`recv_cnt` need not be `recv_pkt`; protocol name and version are real ones"),
 ]
 

@@ -89,8 +89,13 @@ impl ApiError {
 
 /// What to do about a route that is not there.
 fn missing(path: &str) -> String {
-    let first = path.split('/').next().unwrap_or_default();
-    match PLUGINS.iter().find(|(route, _)| *route == first) {
+    let mut segments = path.split('/');
+    let first = segments.next().unwrap_or_default();
+    let (plugins, first) = match first {
+        "nodes" => (PLUGINS_OF_NODES, segments.nth(1).unwrap_or_default()),
+        _ => (PLUGINS, first),
+    };
+    match plugins.iter().find(|(route, _)| *route == first) {
         Some((_, plugin)) => {
             format!("plugin {plugin} is not loaded; 'broker-cli plugins load {plugin}' loads it")
         }
@@ -111,6 +116,8 @@ const PLUGINS: &[(&str, &str)] = &[
     ("rules", "emqx_rule_engine"),
     ("users", "emqx_dashboard"),
 ];
+/// The same of those that come behind a node's name.
+const PLUGINS_OF_NODES: &[(&str, &str)] = &[("recon", "emqx_recon")];
 
 #[cfg(test)]
 mod tests {
@@ -123,6 +130,8 @@ mod tests {
         let expected = "this broker has no GET auth_clientid/x: plugin emqx_auth_clientid is not loaded; \
                         'broker-cli plugins load emqx_auth_clientid' loads it";
         assert_eq!(no_route("auth_clientid/x"), expected);
+        let recon = no_route("nodes/emqx@127.0.0.1/recon/memory");
+        assert!(recon.contains("plugin emqx_recon is not loaded"), "{recon}");
         let expected = "this broker has no GET traces: it may be older than this program";
         assert_eq!(no_route("traces"), expected);
         let refused = ApiError::Refused { code: 112, message: "session_not_found".to_owned() };

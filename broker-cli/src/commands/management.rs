@@ -19,6 +19,8 @@ use super::log::Log;
 use super::nodes::{Cluster, Nodes, Vm};
 use super::plugins::Plugins;
 use super::publish_by_api::PublishByApi;
+use super::recon::Recon;
+use super::reload::Reload;
 use super::resources::{ResourceTypes, Resources};
 use super::retainer::Retainer;
 use super::routes::Routes;
@@ -63,6 +65,8 @@ enum Group {
     ResourceTypes(ResourceTypes),
     Listeners(Listeners),
     Plugins(Plugins),
+    Recon(Recon),
+    Reload(Reload),
     Alarms(Alarms),
     Banned(Banned),
     #[command(visible_alias = "mgmt")]
@@ -113,6 +117,8 @@ impl Group {
             Self::ResourceTypes(it) => it.run(context),
             Self::Listeners(it) => it.run(context),
             Self::Plugins(it) => it.run(context),
+            Self::Recon(it) => it.run(context),
+            Self::Reload(it) => it.run(context),
             Self::Alarms(it) => it.run(context),
             Self::Banned(it) => it.run(context),
             Self::Apps(it) => it.run(context),

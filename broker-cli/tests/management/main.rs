@@ -9,6 +9,7 @@ mod control;
 mod counts;
 mod node;
 mod observing;
+mod recon;
 mod rules;
 mod traces;
 mod why;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::machine::CpuTimes;
+use crate::machine::{CpuTimes, Heap};
 
 /// A machine that has had so many ticks, half of them busy.
 struct Ticks(Mutex<u64>);
@@ -32,6 +32,10 @@ impl Machine for Ticks {
 
     fn max_descriptors(&self) -> Option<u64> {
         Some(1024)
+    }
+
+    fn heap(&self) -> Option<Heap> {
+        None
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
 }
 
-const PREFIXES: [(&str, &str); 11] = [
+const PREFIXES: [(&str, &str); 12] = [
     ("emqx_auth_clientid", "auth.client."),
     ("emqx_auth_http", "auth.http."),
     ("emqx_auth_jwt", "auth.jwt."),
@@ -55,14 +55,16 @@ const PREFIXES: [(&str, &str); 11] = [
     ("emqx_dashboard", "dashboard."),
     ("emqx_delayed_publish", "delayed."),
     ("emqx_management", "management."),
+    ("emqx_recon", "recon."),
     ("emqx_retainer", "retainer."),
     ("emqx_rule_engine", "rule_engine."),
     ("emqx_statsd", "statsd."),
     ("emqx_web_hook", "web.hook."),
 ];
 
-const DEFAULTS: [&str; 5] = [
+const DEFAULTS: [&str; 6] = [
     "emqx_management",
+    "emqx_recon",
     "emqx_retainer",
     "emqx_dashboard",
     "emqx_delayed_publish",

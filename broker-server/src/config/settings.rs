@@ -10,7 +10,8 @@ use broker_core::config::{
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
-    AccountHash, HttpAuthConfig, JwtConfig, PluginsConfig, StatsdConfig, Subject, WebHookConfig,
+    AccountHash, HttpAuthConfig, JwtConfig, PluginsConfig, ReconConfig, StatsdConfig, Subject,
+    WebHookConfig,
 };
 use log::LevelFilter;
 
@@ -48,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     pub(crate) jwt: JwtConfig,
+    pub(crate) recon: ReconConfig,
     pub(crate) statsd: StatsdConfig,
     pub(crate) web_hook: WebHookConfig,
     /// With the number of each.
@@ -133,6 +135,7 @@ impl Default for Settings {
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             jwt: JwtConfig::default(),
+            recon: ReconConfig::default(),
             statsd: StatsdConfig::default(),
             web_hook: WebHookConfig::default(),
             accounts: Vec::new(),
@@ -379,6 +382,7 @@ impl Settings {
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         plugins.auth_jwt = self.jwt;
+        plugins.recon = self.recon;
         plugins.statsd = self.statsd;
         plugins.web_hook = self.web_hook;
         for (subject, item, account) in self.accounts {

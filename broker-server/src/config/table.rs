@@ -13,6 +13,7 @@ mod live;
 mod management;
 mod monitors;
 mod plugins;
+mod recon;
 mod root;
 mod rules;
 mod statsd;
@@ -162,6 +163,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .chain(auth_http::KEYS)
         .chain(web_hook::KEYS)
         .chain(statsd::KEYS)
+        .chain(recon::KEYS)
         .chain(store::KEYS)
         .chain(management::KEYS)
         .chain(management::HTTP_KEYS)

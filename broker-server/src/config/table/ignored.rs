@@ -92,6 +92,8 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("rpc.socket_keepalive_idle"),
     meaningless("rpc.socket_keepalive_interval"),
     meaningless("rpc.socket_keepalive_count"),
+    meaningless("reloader.interval"),
+    meaningless("reloader.logfile"),
     meaningless("sysmon.long_gc"),
     meaningless("sysmon.long_schedule"),
     meaningless("sysmon.large_heap"),

@@ -61,6 +61,7 @@ const LIVE: &[&str] = &[
     "auth.jwt.jwks_refresh_interval",
     "auth.jwt.verify_claims",
     "auth.jwt.leeway",
+    "recon.gc_interval",
     "statsd.interval",
     "statsd.api.enabled",
     "os_mon.cpu_high_watermark",
