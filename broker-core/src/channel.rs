@@ -445,6 +445,13 @@ impl Channel {
         }
     }
 
+    /// Has the CONNECT that is to come refused: what was found out below MQTT forbids it.
+    pub fn refuse_connect(&mut self, reason_code: ReasonCode) {
+        if let State::AwaitConnect(waiting) = &mut self.state {
+            waiting.admission = Some(Admission::Refused(reason_code));
+        }
+    }
+
     /// The client, from the accepted CONNECT on.
     #[must_use]
     pub fn client(&self) -> Option<&Arc<ClientInfo>> {

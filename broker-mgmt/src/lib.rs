@@ -30,5 +30,5 @@ mod site;
 mod text;
 mod users;
 
-pub use options::{DefaultUser, ListenerOptions, ManagementOptions, Secret, TlsOptions};
+pub use options::{DefaultUser, ListenerOptions, ManagementOptions, Secret, TlsOptions, Vouched};
 pub use server::{Bound, Management, StartError};

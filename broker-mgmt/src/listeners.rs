@@ -70,6 +70,15 @@ impl Connected {
     pub(crate) fn is_revoked(&self) -> bool {
         self.chain.as_ref().is_some_and(|(chain, tls)| (tls.is_revoked)(chain))
     }
+
+    /// Whether somebody vouches for it, where one is asked; looked at anew for each request, for what is known grows old.
+    pub(crate) async fn is_vouched_for(&self) -> bool {
+        let Some((chain, tls)) = &self.chain else { return true };
+        match (tls.vouch)(chain) {
+            Ok(is_vouched_for) => is_vouched_for,
+            Err(asked) => asked.await,
+        }
+    }
 }
 
 impl HttpListeners {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,12 @@ pub struct TlsOptions {
     pub reload: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Whether a certificate of this chain has been revoked since it was let in.
     pub is_revoked: Arc<dyn Fn(&[CertificateDer<'_>]) -> bool + Send + Sync>,
+    /// Whether somebody who is asked about certificates vouches for this chain; an error waits for the answer.
+    pub vouch: Arc<dyn Fn(&[CertificateDer<'static>]) -> Result<bool, Vouched> + Send + Sync>,
 }
+
+/// Tells whether somebody vouches for a certificate, in a bounded time.
+pub type Vouched = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl fmt::Debug for TlsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -222,6 +222,12 @@ pub(crate) async fn answer(
     if http.conn_data::<Connected>().is_some_and(Connected::is_revoked) {
         return close(plain(StatusCode::FORBIDDEN, "The certificate has been revoked."));
     }
+    if let Some(connected) = http.conn_data::<Connected>()
+        && !connected.is_vouched_for().await
+    {
+        let why = "No OCSP responder says that the certificate has not been revoked.";
+        return close(plain(StatusCode::FORBIDDEN, why));
+    }
     if site::is_foreign_write(&http) {
         return close(send(foreign().into_reply()));
     }

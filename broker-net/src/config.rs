@@ -125,6 +125,14 @@ pub struct TlsConfig {
     pub crl_check: CrlCheck,
     /// `ocsp_stapling`: clients are shown that the certificate has not been revoked.
     pub ocsp_stapling: Option<OcspStapling>,
+    /// `ocsp_check`: whether a responder is asked about the client's certificate.
+    pub ocsp_check: OcspCheck,
+    /// `ocsp_responder`: which one.
+    pub ocsp_responder: Option<OcspResponder>,
+    /// `ocsp_refresh` in milliseconds: how old its answers may become before it is asked again.
+    pub ocsp_refresh_ms: u64,
+    /// `ocsp_timeout` in milliseconds: how long a client waits for an answer.
+    pub ocsp_timeout_ms: u64,
     /// `verify = verify_peer`: a client certificate is asked for and checked.
     pub verify_peer: bool,
     /// `fail_if_no_peer_cert`: it must be there.
@@ -159,6 +167,27 @@ pub enum OcspStapling {
     File(PathBuf),
 }
 
+/// Whether a client's certificate must be good by the word of an OCSP responder. Who is revoked, or whom the responder
+/// does not know, is refused by both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OcspCheck {
+    /// Nobody is asked.
+    Off,
+    /// Where there is no answer that can be believed, the client is let in.
+    Soft,
+    /// Where there is none, it is refused.
+    Hard,
+}
+
+/// Who is asked about a client's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OcspResponder {
+    /// The responder that the certificate names, once its signature is verified.
+    Certificate,
+    /// The one at this URL, whatever the certificate says.
+    Url(String),
+}
+
 /// What of a client certificate becomes the user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerCertField {
@@ -190,6 +219,11 @@ impl TlsConfig {
     pub const fn has_crls(&self) -> bool {
         self.verify_peer && !(self.crlfile.is_empty() && self.crl_url.is_empty())
     }
+
+    /// Whether a responder is asked about client certificates.
+    pub fn asks_ocsp(&self) -> bool {
+        self.verify_peer && self.ocsp_check != OcspCheck::Off
+    }
 }
 
 impl Default for TlsConfig {
@@ -204,6 +238,10 @@ impl Default for TlsConfig {
             crl_refresh_ms: 3_600_000,
             crl_check: CrlCheck::Chain,
             ocsp_stapling: None,
+            ocsp_check: OcspCheck::Off,
+            ocsp_responder: None,
+            ocsp_refresh_ms: 3_600_000,
+            ocsp_timeout_ms: 5_000,
             verify_peer: false,
             fail_if_no_peer_cert: false,
             tls12: true,

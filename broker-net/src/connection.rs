@@ -1,5 +1,7 @@
 //! Connection: one socket, its decoder and its channel; from readable bytes to handled packets.
 
+mod vouch;
+
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use parking_lot::Mutex;
 use crate::io_loop::LoopHandle;
 use crate::listener::Admission;
 use crate::transport::{ReadOutcome, Reader, Writer};
+use vouch::Vouch;
 
 /// The writing half of a connection, and the way back to the loop that owns it.
 pub(crate) struct Link {
@@ -76,6 +79,8 @@ pub(crate) struct Connection {
     pub(crate) has_peer_closed: bool,
     /// Closed for the client, open for the kernel.
     linger: Option<Box<Linger>>,
+    /// `None` where no responder is asked about its certificate.
+    vouch: Option<Box<Vouch>>,
     is_handshaken: bool,
     /// When the handshakes below MQTT must be over.
     handshake_until_ms: u64,
@@ -129,6 +134,7 @@ impl Connection {
             timer_ms: u64::MAX,
             has_peer_closed: false,
             linger: None,
+            vouch: None,
             is_handshaken: false,
             handshake_until_ms,
             stall_until_ms: u64::MAX,
@@ -155,6 +161,9 @@ impl Connection {
     }
 
     fn read(&mut self, scratch: &mut [u8], turn: &mut Turn) -> Result<Next, Close> {
+        if self.is_unvouched() {
+            return Ok(Next::Wait);
+        }
         if let Some(flow) = self.channel.recheck_rights(turn)? {
             return Ok(Next::Ask(flow));
         }
@@ -178,8 +187,12 @@ impl Connection {
             let scratch = &mut scratch[..room];
             match self.reader.read(&self.link.writer, scratch) {
                 Ok(ReadOutcome::Data { n, drained }) => {
-                    self.finish_handshake()?;
+                    self.finish_handshake(turn)?;
                     turn.count_received(n);
+                    if self.is_unvouched() {
+                        self.pending.extend_from_slice(&scratch[..n]);
+                        return Ok(Next::Wait);
+                    }
                     if let Some(flow) = self.handle_bytes(&scratch[..n], turn)? {
                         return Ok(Next::Ask(flow));
                     }
@@ -191,7 +204,7 @@ impl Connection {
                     }
                 }
                 Ok(ReadOutcome::WouldBlock) => {
-                    self.finish_handshake()?;
+                    self.finish_handshake(turn)?;
                     return Ok(Next::Wait);
                 }
                 Ok(ReadOutcome::Eof) => return Err(Close::from(CloseCause::ConnectionLost)),
@@ -221,7 +234,10 @@ impl Connection {
         self.linger
             .as_ref()
             .map(|linger| linger.until_ms)
-            .or_else(|| [self.channel.poll_timeout(), handshake].into_iter().flatten().min())
+            .or_else(|| {
+                let due = [self.channel.poll_timeout(), handshake, self.vouched_by_ms()];
+                due.into_iter().flatten().min()
+            })
             .map_or(self.stall_until_ms, |due_ms| due_ms.min(self.stall_until_ms))
     }
 
@@ -239,6 +255,11 @@ impl Connection {
         }
     }
 
+    /// Whether what the client sends is looked at now.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.channel.wants_input() && !self.is_unvouched()
+    }
+
     /// Does what is due by time.
     pub(crate) fn handle_timeout(&mut self, turn: &mut Turn) -> Result<(), Close> {
         if !self.is_handshaken && turn.now.mono_ms >= self.handshake_until_ms {
@@ -247,11 +268,12 @@ impl Connection {
         if turn.now.mono_ms >= self.stall_until_ms {
             self.check_stall(turn)?;
         }
+        self.end_patience(turn.now.mono_ms);
         self.channel.handle_timeout(turn)
     }
 
     /// Takes over what TLS and PROXY say of the peer, once, before the first packet.
-    fn finish_handshake(&mut self) -> Result<(), Close> {
+    fn finish_handshake(&mut self, turn: &Turn) -> Result<(), Close> {
         if self.is_handshaken || !self.reader.handshake_done() {
             return Ok(());
         }
@@ -284,6 +306,7 @@ impl Connection {
             peer.certificate = info.certificate;
             peer.ws_cookies = info.ws_cookies;
         });
+        self.begin_to_vouch(turn.now.mono_ms);
         Ok(())
     }
 
@@ -365,6 +388,7 @@ impl Connection {
         size_of::<Self>() - size_of::<Channel>()
             + size_of::<Link>()
             + self.pending.capacity()
+            + self.vouch.as_ref().map_or(0, |_| size_of::<Vouch>())
             + self.reader.held_bytes()
     }
 
@@ -395,13 +419,13 @@ impl Connection {
 
     /// The listener's count of why connections ended.
     pub(crate) fn count_shutdown(&self, cause: CloseCause) {
-        self.admission.setup().count_shutdown(cause);
+        self.admission.setup().count_shutdown(self.counted_as(cause));
     }
 
     /// True if [`Self::why_to_go`] is worth asking.
     pub(crate) fn may_have_to_go(&self) -> bool {
         let setup = self.admission.setup();
-        !self.is_lingering() && (setup.is_stopped() || setup.has_crls())
+        !self.is_lingering() && (setup.is_stopped() || setup.has_crls() || self.vouch.is_some())
     }
 
     /// Why it is to be closed, if it is and has not been yet: its listener was stopped, or the client's certificate
@@ -417,6 +441,9 @@ impl Connection {
     }
 
     fn is_revoked(&self) -> bool {
+        if self.is_revoked_by_responder() {
+            return true;
+        }
         let setup = self.admission.setup();
         setup.has_crls() && self.link.writer.has_peer_chain(|chain| setup.is_revoked(chain))
     }

@@ -20,6 +20,7 @@ use crate::connection::{Connection, Home, Link, Next};
 use crate::listener::Admission;
 use crate::requests::Requests;
 use crate::timers::{Timer, Timers};
+use crate::tls_setup::Verdict;
 use crate::transport::{self, Socket};
 
 /// What other threads want of a loop.
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Adopt(Box<Connection>),
     /// An extension has answered.
     Answer(u64, Answered),
+    /// An OCSP responder has been heard about the certificate of this connection.
+    Vouched(u64, Verdict),
     /// A listener was stopped, or certificates were revoked: look for connections that have to go.
     CloseUnwanted,
     /// End when no connection is left.
@@ -237,6 +240,12 @@ impl IoLoop {
                     self.handle_readable(key);
                 }
             }
+            Command::Vouched(key, verdict) => {
+                if let Some(connection) = self.get(key) {
+                    connection.handle_verdict(verdict);
+                    self.handle_readable(key);
+                }
+            }
             Command::CloseUnwanted => {
                 let going = self.connections.iter().filter(|(_, (_, it))| it.may_have_to_go());
                 let keys = going.map(|(at, (generation, _))| key_of(*generation, at));
@@ -413,12 +422,12 @@ impl IoLoop {
                 self.drop_connection(key);
                 continue;
             }
-            let wanted_input = connection.channel.wants_input();
+            let wanted_input = connection.wants_input();
             if let Err(close) = connection.handle_timeout(turn) {
                 self.close(key, &close);
                 continue;
             }
-            if !wanted_input && connection.channel.wants_input() {
+            if !wanted_input && connection.wants_input() {
                 self.handle_readable(key);
             }
             self.set_timer(key);

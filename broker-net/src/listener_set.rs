@@ -232,6 +232,11 @@ impl ListenerSet {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
+    /// Closes whom an OCSP responder has revoked since.
+    pub fn close_revoked(&self) {
+        self.close_unwanted();
+    }
+
     /// What those listeners know about revocation that are to.
     #[must_use]
     pub fn revocation_states(&self) -> Vec<RevocationState> {

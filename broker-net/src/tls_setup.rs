@@ -7,6 +7,8 @@ pub(crate) mod fuzzing;
 mod ocsp;
 mod reloadable;
 mod self_signed;
+mod statuses;
+mod vouching;
 
 use std::fs;
 use std::io::{self, Read};
@@ -31,6 +33,9 @@ use self::ocsp::Good;
 pub use self::ocsp::{OCSP_BYTES_MAX, OcspError, OcspQuestion};
 pub use self::reloadable::ReloadableTls;
 use self::self_signed::self_signed;
+pub(crate) use self::statuses::Holder;
+pub use self::statuses::{Concluded, Inquiry};
+pub(crate) use self::vouching::{Hear, Verdict, Vouching};
 use crate::config::{OcspStapling, TlsConfig};
 
 /// What is wrong with the TLS of a listener; the operator's to fix.
@@ -389,12 +394,13 @@ fn versions(config: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     tls13.into_iter().chain(tls12).collect()
 }
 
-fn read_roots(path: &Path) -> Result<RootCertStore, Cause> {
+fn read_roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Cause> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
-        roots.add(certificate)?;
+    let authorities = read_certificates(path)?;
+    for certificate in &authorities {
+        roots.add(certificate.clone())?;
     }
-    Ok(roots)
+    Ok((roots, authorities))
 }
 
 /// At most so many bytes; who has more has none of it.

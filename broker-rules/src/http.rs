@@ -166,6 +166,19 @@ impl HttpEndpoint {
         headers: impl IntoIterator<Item = (&'a str, &'a str)>,
         options: &EndpointOptions,
     ) -> Result<Self, String> {
+        Self::within(None, url, headers, options)
+    }
+
+    /// The same for a URL that is somebody else's, and must not lead where `addresses` forbid it.
+    ///
+    /// # Errors
+    /// As those of [`Self::new`].
+    pub fn within<'a>(
+        addresses: Option<Arc<AddressRules>>,
+        url: &str,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+        options: &EndpointOptions,
+    ) -> Result<Self, String> {
         let (target, login) = Target::parse(url)?;
         let mut all = Vec::new();
         for (name, value) in headers {
@@ -189,7 +202,7 @@ impl HttpEndpoint {
             pool_size: options.pool_size,
             answer_bytes_max: options.answer_bytes_max,
             tls: target.is_https.then_some(&files),
-            addresses: None,
+            addresses,
         })?;
         Ok(Self { client, target, headers: all })
     }

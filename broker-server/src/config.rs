@@ -41,7 +41,7 @@ use self::given::Given;
 pub(crate) use self::dashboard::DashboardConfig;
 pub(crate) use self::error::{ConfigError, ConfigErrors};
 pub(crate) use self::layers::{Changes, Layers};
-pub(crate) use self::management::{HttpListener, ManagementConfig};
+pub(crate) use self::management::{HttpListener, HttpsListener, ManagementConfig};
 pub(crate) use self::monitors::{Marks, MonitorConfig};
 pub(crate) use self::plugins::{plugin_of, prefix_of};
 pub(crate) use self::print::markdown;

@@ -71,11 +71,12 @@ fn listener(
         send_timeout: Duration::from_millis(config.send_timeout_ms),
         nodelay: config.nodelay,
         tls: tls.map(|tls| {
-            let (read, looked_up) = (Arc::clone(tls), Arc::clone(tls));
+            let (read, looked_up, asked) = (Arc::clone(tls), Arc::clone(tls), Arc::clone(tls));
             TlsOptions {
                 server: Arc::clone(tls.server_config()),
                 reload: Arc::new(move || read.reload().map_err(|error| error.to_string())),
                 is_revoked: Arc::new(move |chain| looked_up.is_revoked(chain)),
+                vouch: Arc::new(move |chain| asked.vouch(chain)),
             }
         }),
     }

@@ -1,6 +1,7 @@
 //! Revocation lists and stapled answers while the broker runs: read and fetched again, and told of when they cannot
 //! be or are out of date.
 
+mod responders;
 mod schedule;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use broker_net::{
 use broker_rules::http::{EndpointOptions, HttpEndpoint};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
+pub(crate) use self::responders::Responders;
 use self::schedule::{RETRY, Schedule, Source};
 
 /// The thread that keeps the lists fresh; it ends when this is dropped.

@@ -60,6 +60,11 @@ impl Rules {
         Arc::clone(&self.engine)
     }
 
+    /// Where resources may connect to, and whatever else follows a URL that is not the operator's.
+    pub(crate) const fn addresses(&self) -> &Arc<AddressRules> {
+        &self.addresses
+    }
+
     /// `emqx_web_hook`, which connects where resources may, and whose losses are alarms as theirs are.
     pub(crate) fn web_hook(&self, broker: &Arc<Broker>) -> WebHook {
         let (addresses, drops) = (Arc::clone(&self.addresses), Arc::clone(&self.drops));

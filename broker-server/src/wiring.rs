@@ -11,17 +11,18 @@ use broker_core::config::{Anonymous, BrokerConfig};
 use broker_core::extension::{AuthMethod, Authenticator, Extensions};
 use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
-use broker_net::config::ListenerConfig;
+use broker_net::config::{ListenerConfig, TlsConfig};
 use broker_net::{Fetched, Server, ServerOptions};
 use broker_plugins::MosquittoPasswords;
 
 use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::{self, Scram};
+use crate::config::HttpsListener;
 use crate::facts::Facts;
 use crate::live_config::LiveConfig;
 use crate::monitor::{Monitor, machine};
 use crate::plugins::Plugins;
-use crate::revocation::Revocation;
+use crate::revocation::{Responders, Revocation};
 use crate::rules::Rules;
 use crate::signals::{Incoming, Signal};
 use crate::storage::{self, Storage};
@@ -72,6 +73,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     let plugins = Plugins::start(&broker, &live, &rules).context("plugins")?;
     let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
     let fetched = Fetched::default();
+    let asks_ocsp = asks_ocsp(&config.listeners, &config.management.https);
     let options = ServerOptions {
         fetched: fetched.clone(),
         listeners: config.listeners,
@@ -111,7 +113,11 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     for listener in management.iter().flat_map(|it| it.listeners()) {
         log::info!("listening name={} address={}", listener.name, listener.address);
     }
-    let revocation = Revocation::start(&broker, server.listener_set(), https, fetched)?;
+    let listeners = server.listener_set();
+    let responders = asks_ocsp
+        .then(|| Responders::start(&broker, listeners, &fetched, rules.addresses()))
+        .transpose()?;
+    let revocation = Revocation::start(&broker, listeners, https, fetched)?;
     let (monitored, ticked) = (Arc::clone(&live), Arc::clone(&rules));
     let monitor = Monitor::start(
         &broker,
@@ -133,6 +139,9 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
                 if let Some(revocation) = &revocation {
                     revocation.refresh();
                 }
+                if let Some(responders) = &responders {
+                    responders.refresh();
+                }
             }
             Signal::Stop => break,
         }
@@ -144,6 +153,7 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     }
     drop(monitor);
     drop(revocation);
+    drop(responders);
     drop(management);
     let shutdown_timeout_ms = live.server_config().node.shutdown_timeout_ms;
     let cut_off = server.shut_down(Duration::from_millis(shutdown_timeout_ms));
@@ -170,6 +180,13 @@ fn scram_method<H: scram::Hash>(
     let method = Scram::new(users)
         .map_err(|_| anyhow!("{}: the system gives no random numbers", H::METHOD))?;
     Ok(Some(Arc::new(method)))
+}
+
+/// Whether one of the listeners asks responders about client certificates.
+fn asks_ocsp(listeners: &[ListenerConfig], https: &HttpsListener) -> bool {
+    let of_mqtt = listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let of_api = https.listener.enabled.then_some(&https.tls);
+    of_mqtt.chain(of_api).any(TlsConfig::asks_ocsp)
 }
 
 /// Whom listeners that others can reach let in without a user, and what to do about it.

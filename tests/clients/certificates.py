@@ -3,9 +3,10 @@
 import subprocess
 
 
-def openssl(*args, input=None):
+def openssl(*args, input=None, ago=None):
+    then = ("faketime", ago) if ago else ()
     return subprocess.run(
-        ["openssl", *map(str, args)], input=input, check=True, capture_output=True, timeout=60
+        [*then, "openssl", *map(str, args)], input=input, check=True, capture_output=True, timeout=60
     )
 
 
@@ -61,14 +62,15 @@ class Authority:
         """Has the responder know a certificate, as a good one."""
         openssl("ca", "-config", self._database(), "-valid", self.crt(name))
 
-    def answer(self, request, signer="ca", minutes=60):
-        """What an OCSP responder says of a request, both DER."""
+    def answer(self, request, signer="ca", ago=None):
+        """What an OCSP responder says of a request, both DER, for an hour; or has said `ago`, "2 hours ago"."""
         asked, said = self.folder / "ocsp.req", self.folder / "ocsp.resp"
         asked.write_bytes(request)
         openssl(
-            *("ocsp", "-index", self.folder / "index.txt", "-CA", self.crt("ca"), "-nmin", minutes),
+            *("ocsp", "-index", self.folder / "index.txt", "-CA", self.crt("ca"), "-nmin", 60),
             *("-rsigner", self.crt(signer), "-rkey", self.key(signer)),
             *("-reqin", asked, "-respout", said),
+            ago=ago,
         )
         return said.read_bytes()
 

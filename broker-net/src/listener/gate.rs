@@ -13,7 +13,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::config::{ListenerConfig, TlsConfig};
 use crate::tls_setup::{
-    Fetched, Lists, Material, Refreshed, RevocationState, TlsSetupError, TlsSource,
+    Fetched, Hear, Lists, Material, Refreshed, RevocationState, TlsSetupError, TlsSource, Verdict,
+    Vouching,
 };
 
 /// One listener: its configuration and what changes while it runs.
@@ -174,6 +175,18 @@ impl ListenerSetup {
     /// Whether one of the certificates that a client came in with has been revoked since.
     pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.loaded.read().0.is_revoked(chain))
+    }
+
+    /// Whether responders are asked about its clients' certificates.
+    pub(crate) fn asks_ocsp(&self) -> bool {
+        self.config.tls.as_ref().is_some_and(TlsConfig::asks_ocsp)
+    }
+
+    /// Finds out whether who has shown this chain may come in; `hear` is told if that has to be asked first.
+    pub(crate) fn vouch(&self, chain: &[CertificateDer<'static>], hear: Hear) -> Vouching {
+        let Some(tls) = &self.tls else { return Vouching::Is(Verdict::Admitted, None) };
+        let material = tls.loaded.read().0.clone();
+        tls.source.vouch(&material, chain, hear)
     }
 
     /// The TLS configuration of a new connection.

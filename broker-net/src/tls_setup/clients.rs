@@ -14,7 +14,7 @@ use rustls::{
 };
 use webpki::{
     EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptions,
-    RevocationOptionsBuilder, UnknownStatusPolicy,
+    RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
 };
 
 use super::crl::{Crl, Crls};
@@ -25,6 +25,8 @@ use crate::der::{Der, TAG_EXPLICIT_0, TAG_INTEGER, TAG_SEQUENCE};
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
     roots: Arc<RootCertStore>,
+    /// The same as certificates.
+    authorities: Arc<[CertificateDer<'static>]>,
     /// Without revocation.
     signatures: Arc<dyn ClientCertVerifier>,
     check: CrlCheck,
@@ -34,7 +36,7 @@ pub(super) struct ClientVerifier {
 
 impl ClientVerifier {
     pub(super) fn new(
-        roots: RootCertStore,
+        (roots, authorities): (RootCertStore, Vec<CertificateDer<'static>>),
         is_mandatory: Mandatory,
         check: CrlCheck,
         crls: Option<Crls>,
@@ -46,14 +48,16 @@ impl ClientVerifier {
             Mandatory::Yes => builder,
             Mandatory::No => builder.allow_unauthenticated(),
         };
-        Ok(Self { roots, signatures: builder.build()?, check, crls })
+        let authorities = authorities.into();
+        Ok(Self { roots, authorities, signatures: builder.build()?, check, crls })
     }
 
     /// The same with other lists.
     pub(super) fn with_crls(&self, crls: Crls) -> Self {
-        let Self { roots, signatures, check, .. } = self;
+        let Self { roots, authorities, signatures, check, .. } = self;
         Self {
             roots: Arc::clone(roots),
+            authorities: Arc::clone(authorities),
             signatures: Arc::clone(signatures),
             check: *check,
             crls: Some(crls),
@@ -63,6 +67,30 @@ impl ClientVerifier {
     /// `None` where no list is configured.
     pub(super) const fn crls(&self) -> Option<&Crls> {
         self.crls.as_ref()
+    }
+
+    /// Who has signed the first certificate of a chain, as far as the chain leads to an authority.
+    pub(super) fn issuer(&self, chain: &[CertificateDer<'_>]) -> Option<CertificateDer<'static>> {
+        let (end_entity, intermediates) = chain.split_first()?;
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        let end_entity = EndEntityCert::try_from(end_entity).ok()?;
+        let path = end_entity.verify_for_usage(
+            algorithms,
+            &self.roots.roots,
+            intermediates,
+            UnixTime::now(),
+            KeyUsage::client_auth(),
+            None,
+            None,
+        );
+        let path = path.ok()?;
+        if let Some(issuer) = path.intermediate_certificates().next() {
+            return Some(issuer.der().into_owned());
+        }
+        let is_it = |authority: &&CertificateDer<'_>| {
+            anchor_from_trusted_cert(authority).is_ok_and(|anchor| anchor == *path.anchor())
+        };
+        self.authorities.iter().find(is_it).cloned()
     }
 
     /// Whether one of the certificates has been revoked. `chain` was let in before; most are told from one look
@@ -234,5 +262,41 @@ impl ClientCertVerifier for ClientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signatures.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+    use super::*;
+    use crate::tls_setup::ocsp::tests::authority;
+
+    fn verifier(root: &CertificateDer<'static>) -> ClientVerifier {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone()).unwrap();
+        let roots = (roots, vec![root.clone()]);
+        ClientVerifier::new(roots, Mandatory::Yes, CrlCheck::Chain, None).unwrap()
+    }
+
+    fn client(issuer: &CertifiedIssuer<'static, KeyPair>) -> CertificateDer<'static> {
+        let params = CertificateParams::default();
+        params.signed_by(&KeyPair::generate().unwrap(), issuer).unwrap().der().clone()
+    }
+
+    #[test]
+    fn the_issuer_is_whom_the_chain_leads_to_and_nobody_who_came_along() {
+        let (root, impostor) = (authority("root"), authority("middle"));
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "middle");
+        let middle =
+            CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
+        let verifier = verifier(root.der());
+        assert_eq!(verifier.issuer(&[client(&root)]), Some(root.der().clone()));
+        let beside = [client(&middle), impostor.der().clone(), middle.der().clone()];
+        assert_eq!(verifier.issuer(&beside), Some(middle.der().clone()));
+        assert_eq!(verifier.issuer(&[client(&impostor), impostor.der().clone()]), None);
+        assert_eq!(verifier.issuer(&[]), None);
     }
 }

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::crl::{self, Crl, CrlError};
 use super::ocsp::{Good, OcspError, OcspQuestion};
+use super::statuses::{Concluded, Inquiry, Statuses};
 
 /// Revocation lists and answers of OCSP responders: who fetches them puts them here, and listeners that want them take
 /// them from here when they are [refreshed](crate::ListenerSet::refresh).
@@ -19,6 +20,7 @@ pub struct Fetched(Arc<Places>);
 struct Places {
     lists: RwLock<HashMap<String, Vec<Arc<Crl>>>>,
     answers: RwLock<HashMap<CertificateDer<'static>, Good>>,
+    statuses: Arc<Statuses>,
 }
 
 impl Fetched {
@@ -65,6 +67,32 @@ impl Fetched {
                 Err(error)
             }
         }
+    }
+
+    /// Waits until the responder of a client's certificate has to be asked; `None` once [closed](Self::close_inquiries).
+    #[must_use]
+    pub fn next_inquiry(&self) -> Option<Inquiry> {
+        self.0.statuses.next()
+    }
+
+    /// Takes the answer of a responder, or why there is none. Whoever waits for it hears what it says, or that it cannot
+    /// be believed; who is connected and revoked by it is [closed](crate::ListenerSet::close_revoked) on demand.
+    pub fn put_status(&self, inquiry: &Inquiry, answer: Result<Vec<u8>, String>) -> Concluded {
+        self.0.statuses.conclude(inquiry, answer)
+    }
+
+    /// Has all clients' certificates asked about again.
+    pub fn ask_again(&self) {
+        self.0.statuses.hurry();
+    }
+
+    /// Nobody asks any more.
+    pub fn close_inquiries(&self) {
+        self.0.statuses.close();
+    }
+
+    pub(super) fn statuses(&self) -> &Arc<Statuses> {
+        &self.0.statuses
     }
 
     pub(super) fn lists(&self, url: &str) -> Vec<Arc<Crl>> {

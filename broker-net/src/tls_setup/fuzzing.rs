@@ -14,6 +14,7 @@ pub fn revocation(bytes: &[u8]) {
         assert!(!lists.is_empty());
     }
     assert!(QUESTION.check(bytes, NOW_S).is_err());
+    assert!(QUESTION.judge_new(bytes, NOW_S, b"nonce").is_err());
 }
 
 static QUESTION: LazyLock<OcspQuestion> = LazyLock::new(|| {

@@ -31,6 +31,9 @@ pub enum OcspError {
     /// It is about other certificates.
     #[error("about another certificate")]
     Foreign,
+    /// It has the nonce of another question.
+    #[error("an answer to another question")]
+    Replayed,
     /// Nobody who may has signed it.
     #[error("not signed by the issuer, nor by whom it lets sign")]
     Signature,
@@ -42,6 +45,23 @@ pub enum OcspError {
     Revoked,
     /// The responder does not know the certificate.
     #[error("the responder does not know the certificate")]
+    Unknown,
+}
+
+/// What a responder says of a certificate, once it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) status: Status,
+    this_update_s: u64,
+    /// Until when it holds, in seconds since the Unix epoch.
+    pub(super) next_update_s: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Good,
+    Revoked,
+    /// The responder does not know the certificate.
     Unknown,
 }
 
@@ -62,8 +82,20 @@ impl OcspQuestion {
         Some(Self { certificate, issuer })
     }
 
+    pub(super) const fn of(
+        certificate: CertificateDer<'static>,
+        issuer: CertificateDer<'static>,
+    ) -> Self {
+        Self { certificate, issuer }
+    }
+
     pub(super) const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.certificate.len() + self.issuer.len()
     }
 
     /// The responder that the certificate names; `None` if it names none over HTTP.
@@ -77,6 +109,11 @@ impl OcspQuestion {
     /// # Errors
     /// The certificates are no such; they were read before.
     pub fn encode(&self) -> Result<Vec<u8>, OcspError> {
+        self.encode_with(&[])
+    }
+
+    /// The same with a nonce, unless that is empty.
+    pub(super) fn encode_with(&self, nonce: &[u8]) -> Result<Vec<u8>, OcspError> {
         let subject = self.subject().ok_or(OcspError::Malformed)?;
         let serial = encode(TAG_INTEGER, &[subject.serial]);
         let algorithm = encode(TAG_SEQUENCE, &[&encode(TAG_OID, &[OID_SHA1]), NULL]);
@@ -84,12 +121,47 @@ impl OcspQuestion {
         let key = encode(TAG_OCTET_STRING, &[sha1(&subject.issuer_key).as_ref()]);
         let id = encode(TAG_SEQUENCE, &[&algorithm, &name, &key, &serial]);
         let wrap = |der: Vec<u8>| encode(TAG_SEQUENCE, &[&der]);
-        // Request, requestList, TBSRequest, OCSPRequest.
-        Ok(wrap(wrap(wrap(wrap(id)))))
+        let list = wrap(wrap(id));
+        let extensions = match nonce {
+            [] => Vec::new(),
+            nonce => {
+                let value = encode(TAG_OCTET_STRING, &[&encode(TAG_OCTET_STRING, &[nonce])]);
+                let extension = encode(TAG_SEQUENCE, &[&encode(TAG_OID, &[OID_NONCE]), &value]);
+                encode(TAG_EXPLICIT_2, &[&wrap(extension)])
+            }
+        };
+        // TBSRequest, OCSPRequest.
+        Ok(wrap(encode(TAG_SEQUENCE, &[&list, &extensions])))
     }
 
     /// Reads an answer and checks whose it is, that it is in date, and that it says that all is well.
     pub(super) fn check(&self, response: &[u8], now_s: u64) -> Result<Good, OcspError> {
+        let said = self.judge(response, now_s, &[])?;
+        match said.status {
+            Status::Good => {}
+            Status::Revoked => return Err(OcspError::Revoked),
+            Status::Unknown => return Err(OcspError::Unknown),
+        }
+        Ok(Good { response: response.to_owned(), next_update_s: said.next_update_s })
+    }
+
+    /// The same for what was asked a moment ago: an answer that does not say how long it holds has to be new.
+    pub(super) fn judge_new(
+        &self,
+        response: &[u8],
+        now_s: u64,
+        nonce: &[u8],
+    ) -> Result<Said, OcspError> {
+        let said = self.judge(response, now_s, nonce)?;
+        if said.next_update_s.is_none() && said.this_update_s.saturating_add(SKEW_S) < now_s {
+            return Err(OcspError::OutOfDate);
+        }
+        Ok(said)
+    }
+
+    /// Reads an answer and checks whose it is and that it is in date. Responders that make answers in advance leave the
+    /// nonce out, which is no reason to do without them; one that is there must be that of the question.
+    fn judge(&self, response: &[u8], now_s: u64, nonce: &[u8]) -> Result<Said, OcspError> {
         let answer = Answer::parse(response)?;
         let subject = self.subject().ok_or(OcspError::Malformed)?;
         let single = answer.about(&subject)?;
@@ -101,12 +173,16 @@ impl OcspQuestion {
         {
             return Err(OcspError::OutOfDate);
         }
-        match single.status {
-            TAG_GOOD => {}
-            TAG_REVOKED => return Err(OcspError::Revoked),
-            _ => return Err(OcspError::Unknown),
+        if !nonce.is_empty() && answer.nonce.is_some_and(|theirs| theirs != nonce) {
+            return Err(OcspError::Replayed);
         }
-        Ok(Good { response: response.to_owned(), next_update_s: single.next_update_s })
+        let status = match single.status {
+            TAG_GOOD => Status::Good,
+            TAG_REVOKED => Status::Revoked,
+            _ => Status::Unknown,
+        };
+        let Single { this_update_s, next_update_s, .. } = single;
+        Ok(Said { status, this_update_s, next_update_s })
     }
 
     /// The issuer itself, or one whom it has given a certificate to sign answers with.
@@ -160,6 +236,7 @@ struct Answer<'a> {
     algorithm: &'a [u8],
     signature: &'a [u8],
     certificates: Vec<CertificateDer<'a>>,
+    nonce: Option<&'a [u8]>,
 }
 
 /// What it says of one certificate.
@@ -201,7 +278,8 @@ impl<'a> Answer<'a> {
         let _responder = fields.next()?;
         let _produced_at = fields.time()?;
         let responses = fields.expect(TAG_SEQUENCE)?;
-        Some(Self { data, responses, algorithm, signature, certificates })
+        let nonce = fields.optional(TAG_EXPLICIT_1).and_then(nonce);
+        Some(Self { data, responses, algorithm, signature, certificates, nonce })
     }
 
     fn is_signed_by(&self, certificate: &CertificateDer<'_>) -> bool {
@@ -291,6 +369,22 @@ fn responder(certificate: &[u8]) -> Option<String> {
     }
 }
 
+/// The nonce (RFC 9654) among the extensions of an answer; those who leave its inner frame out are understood too.
+fn nonce(mut extensions: Der<'_>) -> Option<&[u8]> {
+    let mut extensions = extensions.expect(TAG_SEQUENCE)?;
+    loop {
+        let mut extension = extensions.expect(TAG_SEQUENCE)?;
+        if extension.expect(TAG_OID)?.0 != OID_NONCE {
+            continue;
+        }
+        let _critical = extension.optional(TAG_BOOLEAN);
+        let value = extension.expect(TAG_OCTET_STRING)?;
+        let mut inner = value;
+        let framed = inner.expect(TAG_OCTET_STRING).filter(|_| inner.0.is_empty());
+        return Some(framed.map_or(value.0, |framed| framed.0));
+    }
+}
+
 fn sha1(bytes: &[u8]) -> ::ring::digest::Digest {
     // To name, not to protect: RFC 6960 leaves responders nothing else that all of them know.
     digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes)
@@ -307,6 +401,8 @@ const NULL: &[u8] = &[5, 0];
 const TAG_GOOD: u8 = 0x80;
 const TAG_REVOKED: u8 = 0xa1;
 const TAG_URL: u8 = 0x86;
+const TAG_EXPLICIT_1: u8 = 0xa1;
+const TAG_EXPLICIT_2: u8 = 0xa2;
 const TAG_EXTENSIONS: u8 = 0xa3;
 
 const OID_SHA1: &[u8] = &[0x2b, 0x0e, 3, 2, 0x1a];
@@ -314,6 +410,7 @@ const OID_SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
 const OID_AUTHORITY_INFO: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 1];
 const OID_OCSP: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1];
 const OID_BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+const OID_NONCE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 2];
 const OID_OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! TLS for a server that takes its configuration once: what was read from files is swapped inside.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -10,7 +11,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
+use tokio::sync::oneshot;
 
+use super::vouching::{Patience, Verdict, Vouching};
 use super::{Fetched, Material, Refreshed, RevocationState, TlsSetupError, TlsSource, build};
 use crate::config::TlsConfig;
 
@@ -85,6 +88,38 @@ impl ReloadableTls {
     #[must_use]
     pub fn revocation_state(&self) -> Option<RevocationState> {
         self.source.revocation_state(&self.current.0.read())
+    }
+
+    /// Whether an OCSP responder vouches for who has shown this chain, where one is asked: `Ok` where that is known
+    /// already.
+    ///
+    /// # Errors
+    /// It is asked first; what is returned then waits for it, on a runtime of tokio with time.
+    pub fn vouch(
+        &self,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<bool, Pin<Box<dyn Future<Output = bool> + Send>>> {
+        if !self.source.config.asks_ocsp() {
+            return Ok(true);
+        }
+        let (tell, told) = oneshot::channel();
+        let hear = Box::new(move |verdict| {
+            // Nobody waits any more.
+            let _ = tell.send(verdict);
+        });
+        let material = self.current.0.read().clone();
+        match self.source.vouch(&material, chain, hear) {
+            Vouching::Is(verdict, _) => Ok(verdict == Verdict::Admitted),
+            // Held while it is waited for only: whoever makes a request has it looked up anew.
+            Vouching::Awaited(Patience { at_most, otherwise }, holder) => {
+                Err(Box::pin(async move {
+                    let _holder = holder;
+                    let told = tokio::time::timeout(at_most, told).await;
+                    let verdict = told.ok().and_then(Result::ok).unwrap_or(otherwise);
+                    verdict == Verdict::Admitted
+                }))
+            }
+        }
     }
 
     /// Whether one of the certificates that somebody came in with has been revoked since.

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use broker_codec::{QoS, topic};
 use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKeep};
 use broker_core::store::Level;
-use broker_net::config::{AccessRule, Bind, Cidr, CrlCheck, OcspStapling, PeerCertField};
+use broker_net::config::{
+    AccessRule, Bind, Cidr, CrlCheck, OcspCheck, OcspResponder, OcspStapling, PeerCertField,
+};
 use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFrom};
 use log::LevelFilter;
 
 use super::store::{OnDamage, OnFailure};
+use super::table::check_url;
 use super::value::{Value, parse_duration, parse_size, quote, show_duration, show_size};
 use super::{LogFormat, LogTarget, MemoryLimit};
 use crate::auth::scram::{Hash, Verifier};
@@ -152,7 +155,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
-word_field!(MemoryLimit Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
+word_field!(OcspCheck OcspResponder MemoryLimit Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -238,6 +241,22 @@ impl Word for OcspStapling {
     }
 }
 
+impl Word for OcspResponder {
+    fn to_word(&self) -> String {
+        match self {
+            Self::Certificate => "certificate".into(),
+            Self::Url(url) => url.clone(),
+        }
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        if word == "certificate" {
+            return Ok(Self::Certificate);
+        }
+        check_url(word).map(|()| Self::Url(word.to_owned())).map_err(str::to_owned)
+    }
+}
+
 impl Word for HttpParams {
     fn to_word(&self) -> String {
         self.to_string()
@@ -285,6 +304,7 @@ macro_rules! enum_words {
     };
 }
 enum_words!(LogFormat: Text = "text", Json = "json");
+enum_words!(OcspCheck: Off = "off", Soft = "soft", Hard = "hard");
 enum_words!(CrlCheck: Chain = "chain", Peer = "peer", BestEffort = "best_effort");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(HttpMethod: Get = "get", Post = "post");

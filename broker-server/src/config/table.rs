@@ -301,7 +301,7 @@ macro_rules! either {
 
 use {checked, either, field};
 
-pub(crate) use listener::parts as listener_parts;
+pub(crate) use listener::{check_url, parts as listener_parts};
 
 #[cfg(test)]
 mod tests {

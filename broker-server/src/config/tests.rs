@@ -7,7 +7,7 @@ use broker_core::config::{
     Anonymous, BrokerConfig, GroupLimits, Rate, SharedStrategy, SlowSubscribersConfig, WillsKeep,
 };
 use broker_core::store::Level;
-use broker_net::config::{Bind, CrlCheck, PeerCertField, Protocol, TcpOptions};
+use broker_net::config::{Bind, CrlCheck, OcspResponder, PeerCertField, Protocol, TcpOptions};
 use log::LevelFilter;
 use proptest::prelude::*;
 
@@ -729,6 +729,45 @@ crl_url = ["http://crl.example/"]
             r#"broker.toml:4:35: listener.wss.external.crl_url = "ftp://crl.example/": is no URL to fetch; must be an http or https URL"#,
             r#"broker.toml:4:57: listener.wss.external.crl_url = "http://***@crl.example/a@b": has a user name or password; must be an http or https URL"#,
             r#"broker.toml:6:1: management.listener.https.crl_url = ["http://crl.example/"]: needs management.listener.https.verify = "verify_peer""#,
+        ],
+    );
+}
+
+#[test]
+fn a_responder_is_named_where_certificates_are_asked_about() {
+    let tls = |text: &str| {
+        let config = config(text);
+        listener(&config, Protocol::Ssl, "external").tls.clone().unwrap()
+    };
+    let plain = tls("");
+    assert!(!plain.asks_ocsp());
+    assert_eq!((plain.ocsp_refresh_ms, plain.ocsp_timeout_ms), (3_600_000, 5_000));
+    let asked = |responder: &str| {
+        tls(&format!(
+            "[listener.ssl.external]\nverify = \"verify_peer\"\ncacertfile = \"ca.pem\"\n\
+             ocsp_check = \"hard\"\nocsp_responder = \"{responder}\"\nocsp_refresh = \"10m\"\n"
+        ))
+    };
+    let by_certificate = asked("certificate");
+    assert!(by_certificate.asks_ocsp() && by_certificate.ocsp_refresh_ms == 600_000);
+    assert_eq!(by_certificate.ocsp_responder, Some(OcspResponder::Certificate));
+    let url = "http://ocsp.example:8080/a";
+    assert_eq!(asked(url).ocsp_responder, Some(OcspResponder::Url(url.into())));
+    check_errors(
+        r#"[listener.ssl.external]
+ocsp_check = "soft"
+ocsp_responder = "certificate"
+[listener.wss.external]
+ocsp_responder = "http://bob:secret@ocsp.example/"
+[management.listener.https]
+verify = "verify_peer"
+cacertfile = "ca.pem"
+ocsp_check = "hard"
+"#,
+        &[
+            r#"broker.toml:2:14: listener.ssl.external.ocsp_check = "soft": needs listener.ssl.external.verify = "verify_peer""#,
+            r#"broker.toml:5:18: listener.wss.external.ocsp_responder = "http://***@ocsp.example/": has a user name or password; must be "certificate" or an http or https URL, or "none""#,
+            r#"broker.toml:9:14: management.listener.https.ocsp_check = "hard": needs management.listener.https.ocsp_responder, to know whom to ask"#,
         ],
     );
 }

@@ -1,6 +1,6 @@
 //! What no key can tell alone: whether the settings fit each other.
 
-use broker_net::config::{Bind, TlsConfig};
+use broker_net::config::{Bind, OcspCheck, TlsConfig};
 
 use super::accounts::{self, Account};
 use super::error::{ConfigError, Origin};
@@ -144,9 +144,16 @@ fn check_tls(settings: &Settings, path: &str, tls: &TlsConfig, errors: &mut Vec<
         let problem = format!("needs {} to check against", key("cacertfile"));
         errors.push(wrong(settings, key("verify"), problem));
     }
-    for (name, is_given) in
-        [("crlfile", !tls.crlfile.is_empty()), ("crl_url", !tls.crl_url.is_empty())]
-    {
+    let is_asked = tls.ocsp_check != OcspCheck::Off;
+    if is_asked && tls.ocsp_responder.is_none() && !refused("ocsp_responder", errors) {
+        let problem = format!("needs {}, to know whom to ask", key("ocsp_responder"));
+        errors.push(wrong(settings, key("ocsp_check"), problem));
+    }
+    for (name, is_given) in [
+        ("crlfile", !tls.crlfile.is_empty()),
+        ("crl_url", !tls.crl_url.is_empty()),
+        ("ocsp_check", is_asked),
+    ] {
         // Not a note: who names a list counts on its being asked.
         if is_given && !tls.verify_peer {
             errors.push(wrong(
@@ -184,6 +191,9 @@ fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<Strin
 }
 
 fn note_tls(path: &str, tls: &TlsConfig, notes: &mut Vec<String>) {
+    if tls.ocsp_check == OcspCheck::Off && tls.ocsp_responder.is_some() {
+        notes.push(format!("{path}.ocsp_responder does nothing without {path}.ocsp_check"));
+    }
     if !tls.verify_peer && tls.fail_if_no_peer_cert {
         notes.push(format!("{path}.fail_if_no_peer_cert does nothing without verify_peer"));
     }

@@ -70,7 +70,7 @@ fn crls(lists: &[Vec<u8>]) -> Crls {
 fn verifier(check: CrlCheck, lists: &[Vec<u8>], root: &Issuer) -> ClientVerifier {
     let mut roots = RootCertStore::empty();
     roots.add(root.der().clone()).unwrap();
-    ClientVerifier::new(roots, Mandatory::Yes, check, Some(crls(lists))).unwrap()
+    ClientVerifier::new((roots, Vec::new()), Mandatory::Yes, check, Some(crls(lists))).unwrap()
 }
 
 fn refusal(verifier: &ClientVerifier, chain: &[CertificateDer<'_>]) -> Option<CertificateError> {

@@ -233,6 +233,10 @@ pub(super) static KEYS: &[Key] = &[
     key("crl_url", TLS, Kind::List(URL), CRL_URL, CRL_URL_HELP),
     key("crl_refresh", TLS, CRL_REFRESH, tls!(crl_refresh_ms), CRL_REFRESH_HELP),
     key("crl_check", TLS, CRL_CHECK, tls!(crl_check), CRL_CHECK_HELP),
+    key("ocsp_check", TLS, OCSP_CHECK, tls!(ocsp_check), OCSP_CHECK_HELP),
+    optional_key("ocsp_responder", TLS, OCSP_RESPONDER, tls!(ocsp_responder), OCSP_RESPONDER_HELP),
+    key("ocsp_refresh", TLS, OCSP_REFRESH, tls!(ocsp_refresh_ms), OCSP_REFRESH_HELP),
+    key("ocsp_timeout", TLS, OCSP_TIMEOUT, tls!(ocsp_timeout_ms), OCSP_TIMEOUT_HELP),
     optional_key("ocsp_stapling", TLS, OCSP_STAPLING, tls!(ocsp_stapling), OCSP_STAPLING_HELP),
     key(
         "verify",
@@ -426,17 +430,21 @@ const CRL_URL: Access<Listener> = Access {
 pub(super) fn parse_urls(value: Value) -> Result<Vec<String>, Vec<Refusal>> {
     let urls: Vec<String> = Field::parse(value)?;
     let refusals = urls.iter().enumerate().filter_map(|(at, url)| {
-        let detail = if HttpEndpoint::new(url, [], &fetch_options()).is_err() {
-            "is no URL to fetch"
-        } else if has_user_info(url) {
-            "has a user name or password"
-        } else {
-            return None;
-        };
+        let detail = check_url(url).err()?;
         Some(Refusal { item: Some(at), detail: detail.into() })
     });
     let refusals: Vec<_> = refusals.collect();
     if refusals.is_empty() { Ok(urls) } else { Err(refusals) }
+}
+
+pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
+    if HttpEndpoint::new(url, [], &fetch_options()).is_err() {
+        Err("is no URL to fetch")
+    } else if has_user_info(url) {
+        Err("has a user name or password")
+    } else {
+        Ok(())
+    }
 }
 
 fn has_user_info(url: &str) -> bool {
@@ -482,6 +490,14 @@ pub(super) const CRL_REFRESH: Kind = Kind::Duration(1_000, 24 * HOUR_MS);
 pub(super) const CRL_REFRESH_HELP: &str = "How often revocation lists are read and fetched again.";
 pub(super) const CRL_CHECK: Kind = Kind::Word(&["chain", "peer", "best_effort"]);
 pub(super) const CRL_CHECK_HELP: &str = "Where there are revocation lists: chain wants one that is in date for every certificate up to the root, peer for the client's own, best_effort goes by those there are, in date or not.";
+pub(super) const OCSP_CHECK: Kind = Kind::Word(&["off", "soft", "hard"]);
+pub(super) const OCSP_CHECK_HELP: &str = "Whether an OCSP responder is asked about client certificates: who is revoked, or not known to it, is refused. A client about whom there is no answer that can be believed is let in with soft, and refused with hard. With verify_peer and ocsp_responder.";
+pub(super) const OCSP_RESPONDER: Kind = Kind::Text("\"certificate\" or an http or https URL");
+pub(super) const OCSP_RESPONDER_HELP: &str = "The URL of the responder that ocsp_check asks, whatever certificates say; \"certificate\" asks the one that the client's certificate names, once its signature is verified, where rules.allow_private_addresses and rules.allowed_addresses let it lead.";
+pub(super) const OCSP_REFRESH: Kind = Kind::Duration(1_000, 24 * HOUR_MS);
+pub(super) const OCSP_REFRESH_HELP: &str = "How old an answer of the responder may become, if it does not end before: then it is asked again, also about clients that are connected.";
+pub(super) const OCSP_TIMEOUT: Kind = Kind::Duration(100, 60_000);
+pub(super) const OCSP_TIMEOUT_HELP: &str = "How long a client waits for the responder between TLS handshake and CONNECT; after that there is no answer.";
 pub(super) const OCSP_STAPLING: Kind = Kind::Text("\"fetch\" or the path of a file");
 pub(super) const OCSP_STAPLING_HELP: &str = "What shows clients that the server's certificate has not been revoked: the answer of the OCSP responder that the certificate names, fetched before the last one is out of date, or a file with it, DER; certfile must hold the issuer's certificate as well.";
 pub(super) const URL: &str = "an http or https URL";

@@ -4,8 +4,9 @@ use super::super::field::Field;
 use super::super::settings::Settings;
 use super::super::value::{Kind, Value};
 use super::listener::{
-    CRL_CHECK, CRL_CHECK_HELP, CRL_REFRESH, CRL_REFRESH_HELP, CRL_URL_HELP, CRLFILE, OCSP_STAPLING,
-    OCSP_STAPLING_HELP, PATH, URL, parse_urls,
+    CRL_CHECK, CRL_CHECK_HELP, CRL_REFRESH, CRL_REFRESH_HELP, CRL_URL_HELP, CRLFILE, OCSP_CHECK,
+    OCSP_CHECK_HELP, OCSP_REFRESH, OCSP_REFRESH_HELP, OCSP_RESPONDER, OCSP_RESPONDER_HELP,
+    OCSP_STAPLING, OCSP_STAPLING_HELP, OCSP_TIMEOUT, OCSP_TIMEOUT_HELP, PATH, URL, parse_urls,
 };
 use super::root::{DAY_MS, key};
 use super::{Access, Goes, Key, either, field};
@@ -128,6 +129,31 @@ pub(super) static TLS_KEYS: &[Key] = &[
         CRL_CHECK,
         field!(management.https.tls.crl_check),
         CRL_CHECK_HELP,
+    ),
+    key(
+        "management.listener.https.ocsp_check",
+        OCSP_CHECK,
+        field!(management.https.tls.ocsp_check),
+        OCSP_CHECK_HELP,
+    ),
+    Key {
+        name: "management.listener.https.ocsp_responder",
+        kind: OCSP_RESPONDER,
+        unset: Some("none"),
+        goes: Goes::Root(field!(management.https.tls.ocsp_responder)),
+        help: OCSP_RESPONDER_HELP,
+    },
+    key(
+        "management.listener.https.ocsp_refresh",
+        OCSP_REFRESH,
+        field!(management.https.tls.ocsp_refresh_ms),
+        OCSP_REFRESH_HELP,
+    ),
+    key(
+        "management.listener.https.ocsp_timeout",
+        OCSP_TIMEOUT,
+        field!(management.https.tls.ocsp_timeout_ms),
+        OCSP_TIMEOUT_HELP,
     ),
     Key {
         name: "management.listener.https.ocsp_stapling",

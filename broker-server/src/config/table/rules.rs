@@ -41,13 +41,13 @@ pub(super) static KEYS: &[Key] = &[
         "rules.allow_private_addresses",
         Kind::Flag,
         field!(rules.allow_private_addresses),
-        "Whether resources may connect to this machine and to private networks. Never to link-local and cloud metadata addresses, nor to the broker's own management API.",
+        "Whether resources, and those who ask OCSP responders that certificates name, may connect to this machine and to private networks. Never to link-local and cloud metadata addresses, nor to the broker's own management API.",
     ),
     key(
         "rules.allowed_addresses",
         Kind::List("<IP>, <IP>:<port> or <network>/<prefix>"),
         field!(rules.allowed_addresses),
-        "Addresses that resources may connect to all the same.",
+        "Addresses that they may connect to all the same.",
     ),
     // Each character may take six bytes where the rule is kept.
     key(
