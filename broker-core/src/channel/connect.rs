@@ -260,6 +260,9 @@ impl Channel {
             .will
             .as_ref()
             .map(|will| Will::new(will, &client.mountpoint, turn.rights_generation));
+        if will.as_ref().is_some_and(|will| will.topic.len() > topic::TOPIC_BYTES_MAX) {
+            return Err(self.refuse(ReasonCode::TopicNameInvalid, turn));
+        }
         if let Some(will) = &connect.will {
             match self.authorize_will(&client, will.topic, turn) {
                 Decision::Allow => {}

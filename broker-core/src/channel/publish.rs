@@ -220,6 +220,10 @@ impl Channel {
         }
         let mountpoint = &connected.client.mountpoint;
         if let Cow::Owned(name) = place_name(&draft.topic, mountpoint, turn.rewrite.as_deref()) {
+            // What is longer could not be sent, but for its beginning, which is another topic.
+            if name.len() > topic::TOPIC_BYTES_MAX {
+                return Err(ReasonCode::TopicNameInvalid);
+            }
             draft.topic = Cow::Owned(name);
         }
         Ok(delay)

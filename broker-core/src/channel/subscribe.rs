@@ -235,6 +235,9 @@ pub(crate) fn subscribe_one(
     options.qos = options.qos.min(zone.max_qos_allowed);
     let (share, plain) = check_filter(&filter, zone)?;
     let route = route_of(plain, client, turn.rewrite.as_deref());
+    if route.len() > topic::TOPIC_BYTES_MAX {
+        return Err(ReasonCode::TopicFilterInvalid);
+    }
     let subscription =
         Subscription::new(Arc::clone(&filter), &route, share, options, wish.identifier);
     let old = {

@@ -181,3 +181,52 @@ fn b20_bridges_do_not_loop_and_what_the_far_side_cannot_take_is_skipped() {
     bystanders.assert_fine();
     process.assert_serves();
 }
+
+/// A mountpoint makes topics longer: what would be longer than a topic can be is refused, not cut or wrapped around.
+#[test]
+fn b20_what_a_mountpoint_makes_too_long_is_refused() {
+    let zones = "[zone.mounted]\nmountpoint = \"tenants/%c/\"\n\
+                 [listener.tcp.mounted]\nbind = \"127.0.0.1:0\"\nzone = \"mounted\"\n";
+    let mut process = start(zones, "");
+    let bystanders = process.bystanders();
+    let address = process.address("mqtt:tcp:mounted").to_owned();
+    let mounted = |connect: crate::client::Connect| {
+        connect.begin_over(Box::new(crate::client::tcp_to(&address)))
+    };
+    let mut outside = v5().open();
+    outside.subscribe("tenants/#", 0);
+    for extra in [1, 10, 100, 10_000] {
+        // With `tenants/c/` before it, it is `extra` bytes longer than two bytes can say.
+        let long = "x".repeat((65_535 - 10 + extra).min(65_535));
+        let mut client = mounted(v5().id("c"));
+        client.expect_connack(0);
+        client.try_send(&publish(&long, 1, "x").id(1).encode(V5));
+        let refused = match client.recv() {
+            Packet::PubAck(ack) => ack.code >= 0x80,
+            Packet::Disconnect { code, .. } => code >= 0x80,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused, "{extra} bytes too many");
+        let mut client = mounted(v5().id("c"));
+        client.expect_connack(0);
+        client.try_send(&wire::subscribe(V5, 1, &[(&long, 0)], &[]));
+        let refused = match client.recv() {
+            Packet::SubAck { codes, .. } => codes.iter().all(|code| *code >= 0x80),
+            Packet::Disconnect { code, .. } => code >= 0x80,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused, "{extra} bytes too many in a filter");
+        let mut client = mounted(v5().id("c").will(crate::client::Will::new(&long, "x")));
+        client.expect_refused(&[0x90]);
+    }
+    // As long as may be.
+    let mut client = mounted(v5().id("c"));
+    client.expect_connack(0);
+    let longest = "x".repeat(65_535 - 10);
+    client.publish(publish(&longest, 1, "fits"));
+    let got = outside.take();
+    assert_eq!((got.topic.len(), got.text().as_str()), (65_535, "fits"));
+    outside.expect_nothing();
+    bystanders.assert_fine();
+    process.assert_serves();
+}
