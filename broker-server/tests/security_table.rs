@@ -37,14 +37,16 @@ fn every_test_that_is_named_exists() {
     let mut n_tests = 0;
     for (number, row) in rows(&page) {
         for (file, test) in quoted(row).filter_map(|word| word.split_once("::")) {
-            let path = if file.starts_with("broker-") {
+            let path = if file.starts_with("broker-") || file.starts_with("tests/") {
                 root.join(file)
             } else {
                 root.join("broker-server/tests").join(file)
             };
             let text = fs::read_to_string(&path)
                 .unwrap_or_else(|error| panic!("case {number}: {}: {error}", path.display()));
-            assert!(text.contains(&format!("fn {test}(")), "case {number}: {file} has no {test}");
+            let keyword = if file.ends_with(".py") { "def" } else { "fn" };
+            let is_there = text.contains(&format!("{keyword} {test}("));
+            assert!(is_there, "case {number}: {file} has no {test}");
             n_tests += 1;
         }
     }

@@ -1,11 +1,16 @@
 """mosquitto_pub, mosquitto_sub and mosquitto_rr of Debian."""
 
+import getpass
+import socket
+import subprocess
 import threading
+from contextlib import contextmanager
 
 import pytest
 
+from far_ends import MOSQUITTO
 from mosquitto import pub, run, tcp, tls
-from waiting import DEADLINE_S
+from waiting import DEADLINE_S, wait_until
 
 VERSIONS = ["mqttv31", "mqttv311", "mqttv5"]
 
@@ -223,3 +228,67 @@ def test_the_certificate_made_at_first_start_serves(start):
     made = broker.data_dir / "certs/server.crt"
     assert f"self-signed one; clients cannot verify it file={made}" in broker.log.text()
     pub("-h", "localhost", "-p", broker.ssl, "--cafile", made, "-q", 1, "-t", "a", "-m", "x")
+
+
+@pytest.fixture(name="bridge")
+def fixture_bridge(tmp_path):
+    """Starts a mosquitto that is bridged to a port, with these topics."""
+    started = []
+
+    def start(port, *topics, version="mqttv311"):
+        config = tmp_path / "bridge.conf"
+        with free_port() as own:
+            lines = [
+                *(f"listener {own} 127.0.0.1", "allow_anonymous true", f"user {getpass.getuser()}"),
+                *("connection ours", f"address 127.0.0.1:{port}", f"bridge_protocol_version {version}"),
+                *("restart_timeout 1",
+                # The older one drops what is larger; the newer one says in its CONNECT what it takes.
+                "message_size_limit 1000" if version == "mqttv311" else "bridge_max_packet_size 1000",
+                # It would publish to $SYS, which is no client's here.
+                "notifications false", *(f"topic {topic}" for topic in topics)),
+            ]
+        config.write_text("\n".join(lines) + "\n")
+        started.append(subprocess.Popen([MOSQUITTO, "-c", config], stderr=subprocess.DEVNULL))
+        return own
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(DEADLINE_S)
+
+
+@contextmanager
+def free_port():
+    """A port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        yield free.getsockname()[1]
+
+
+@pytest.mark.parametrize("version", ["mqttv311", "mqttv50"])
+def test_b20_a_mosquitto_that_is_bridged_both_ways_makes_no_loop(broker, mosquitto_sub, bridge, version):
+    """Also where both sides give topics other names, and where one takes no messages of that size."""
+    far_port = bridge(broker.tcp, '# both 1', '"" both 1 there/x here/x', version=version)
+    wait_until(
+        lambda: run("mosquitto_pub", *tcp(far_port), "-q", 1, "-t", "probe", "-m", "x").returncode == 0,
+        "the other broker listens",
+    )
+    here = mosquitto_sub(*tcp(broker.tcp), "-q", 1, "-t", "#", form="%t %l")
+    there = mosquitto_sub(*tcp(far_port), "-q", 1, "-t", "#", form="%t %l")
+    wait_until(lambda: crossed(far_port, here), "the bridge is up")
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "a", "-m", "from here")
+    pub(*tcp(far_port), "-q", 1, "-t", "b", "-m", "from there")
+    # Above what the other one takes, which may cost the bridge its connection but not what comes behind it.
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "large", "-m", "x" * 5000)
+    for n in range(20):
+        pub(*tcp(broker.tcp), "-q", 1, "-t", "here/x", "-m", "x" * (n + 1))
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "end", "-m", "12345678")
+    for sub in here, there:
+        wait_until(lambda sub=sub: "end 8" in sub.received(), "the end is there")
+        for message in "a 9", "b 10":
+            assert sub.received().count(message) == 1, sub.received()
+    assert len(here.received()) < 100 and len(there.received()) < 100
+
+
+def crossed(far_port, sub):
+    pub(*tcp(far_port), "-q", 1, "-t", "up", "-m", "x")
+    return "up 1" in sub.received()

@@ -1,14 +1,17 @@
 """The broker as a process: signals, configuration, listeners, and what happens when descriptors run out."""
 
 import json
+import re
 import signal
 import socket
 import struct
+import subprocess
 from contextlib import contextmanager
 
 import pytest
 
 import server
+from api import Api
 from mosquitto import pub, run as run_client, tcp
 from server import DEFAULTS, environment, merge, run, write_toml
 from waiting import DEADLINE_S, wait_until
@@ -285,3 +288,25 @@ def test_wrong_arguments_are_named():
     assert missing.returncode == 1
     assert "/does/not/exist.toml" in missing.stderr
     assert run("--version").stdout.startswith("broker-server ")
+
+
+def test_e37_the_memory_of_its_control_group_is_the_limit(start, tmp_path):
+    """70 % of it by default, and not of the machine's; in a mount namespace of its own the broker sees another group."""
+    groups = tmp_path / "groups"
+    limit = 200 << 20
+    for folder, in_all, in_use in [
+        (groups, "memory.max", "memory.current"),
+        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ]:
+        folder.mkdir()
+        (folder / in_all).write_text(f"{limit}\n")
+        (folder / in_use).write_text(f"{limit // 2}\n")
+    shell = ("sh", "-c", 'mount --bind "$0" /sys/fs/cgroup && exec "$@"', groups)
+    namespace = ("unshare", "--mount", "--propagation", "private")
+    if subprocess.run([*namespace, *shell, "true"], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed")
+    broker = start(prefix=(*namespace, *shell))
+    metrics = Api(broker.management).request("GET", "/metrics", base="").text
+    told = float(re.search(r"^mqtt_memory_limit_bytes\S* (\S+)$", metrics, re.MULTILINE).group(1))
+    assert abs(told - limit * 0.7) < 1024, told
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "a", "-m", "x")

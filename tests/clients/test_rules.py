@@ -397,3 +397,52 @@ def test_a_bridge_shows_its_certificate(broker, api, tmp_path, ca):
         assert status_of(api, made["id"])[0]
     finally:
         far.stop()
+
+
+def test_d29_a_redirect_leads_nowhere(broker, api, hook):
+    resource = make_web_hook(api, hook.url)
+    params = {"$resource": resource}
+    make_rule(api, 'SELECT payload FROM "t"', "web_hook:publish_action", params, "message.publish")
+    for payload in "answer-302", "last":
+        pub(*tcp(broker.tcp), "-q", 1, "-t", "t", "-m", payload)
+    wait_until(lambda: any("last" in it["body"] for it in hook.requests()), "the last message")
+    assert {it["path"] for it in hook.requests()} == {"/hook"}, "nobody goes to Location"
+
+
+def test_d29_what_a_message_says_becomes_no_other_topic(broker, api, mosquitto_sub):
+    """Not a filter, not the broker's own, not what cannot be sent; and it is no path to what comes after it."""
+    params = {"target_topic": "${to}", "target_qos": 1, "payload_tmpl": "${payload}"}
+    make_rule(api, 'SELECT payload.to AS to, payload FROM "in"', "republish", params)
+    # In the topics' place, what SQL or a template would make something of is text.
+    params = {"target_topic": "out/${who}/end", "target_qos": 1, "payload_tmpl": "${who}"}
+    make_rule(api, 'SELECT payload.who AS who FROM "who"', "republish", params)
+    sub = mosquitto_sub(*tcp(broker.tcp), "-V", "mqttv5", "-q", 1, "-t", "#", "-t", "$SYS/own/#", "-t", "$events/own")
+    topics = ["$SYS/own/x", "$events/own", "a/+", "#", "", "a\0b", "x" * 65_536]
+    for topic in topics:
+        pub(*tcp(broker.tcp), "-q", 1, "-t", "in", "-s", input=json.dumps({"to": topic}))
+    for who in ["' OR 1=1 --", "${payload}", "\"}", "../..", "+", "a/#"]:
+        pub(*tcp(broker.tcp), "-q", 1, "-t", "who", "-s", input=json.dumps({"who": who}))
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "in", "-m", json.dumps({"to": "good"}))
+    wait_until(lambda: any(it.startswith("good ") for it in sub.received()), "the good one")
+    made = [it.split(" {")[0] for it in sub.received() if not it.startswith(("in ", "who "))]
+    assert [it for it in made if it.startswith("$")] == []
+    assert sorted(it for it in made if it.startswith("out/")) == sorted(
+        f"out/{who}/end {who}" for who in ["' OR 1=1 --", "${payload}", "\"}", "../.."]
+    )
+    assert sorted(it for it in made if not it.startswith("out/")) == ["good"]
+
+
+def test_d29_neither_nesting_nor_expressions_take_the_broker_along(broker, api, mosquitto_sub):
+    params = {"target_topic": "out", "target_qos": 1, "payload_tmpl": "${x}"}
+    deep = 'SELECT payload.a.b AS x, json_decode(payload) AS y FROM "deep"'
+    make_rule(api, deep, "republish", params)
+    slow = "SELECT regex_match(payload, '^(a+)+$') AS x, regex_replace(payload, '(a|aa)+$', 'b') AS y FROM \"slow\""
+    make_rule(api, slow, "republish", params)
+    sub = mosquitto_sub(*tcp(broker.tcp), "-q", 1, "-t", "out", "-t", "still")
+    for opened in "[", '{"a":', '[{"b":':
+        pub(*tcp(broker.tcp), "-q", 1, "-t", "deep", "-s", input=opened * 100_000)
+        pub(*tcp(broker.tcp), "-q", 1, "-t", "deep", "-s", input=opened * 127)
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "slow", "-s", input="a" * 100_000 + "!")
+    pub(*tcp(broker.tcp), "-q", 1, "-t", "still", "-m", "here")
+    wait_until(lambda: "still here" in sub.received(), "the bystander's message")
+    assert "out false" in sub.received(), "the expression was tried, in time"

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from api import Api
 from certificates import openssl
 from mosquitto import pub, run, tls
 from waiting import DEADLINE_S, wait_until
@@ -147,3 +148,72 @@ def test_a_handshake_has_a_deadline(start, ca):
         lambda: run("mosquitto_pub", *tls(broker.ssl, ca), "-t", "a", "-m", "x").returncode == 0,
         "others connect",
     )
+
+
+def test_a09_renegotiation_is_refused_and_disturbs_nobody(start, ca, mosquitto_sub):
+    broker = start(listener={"ssl": {"external": ca.listener(tls_versions=["tlsv1.2"])}})
+    bystander = mosquitto_sub(*tls(broker.ssl, ca), "-q", 1, "-t", "a")
+    for _ in range(5):
+        attacker = subprocess.Popen(
+            ["openssl", "s_client", "-connect", f"localhost:{broker.ssl}", "-tls1_2"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        # A line that is R alone asks for a new handshake.
+        said, _ = attacker.communicate(b"R\n", timeout=DEADLINE_S)
+        assert b"RENEGOTIATING" in said, said
+        assert b"ssl3_read_bytes:no renegotiation" in said and attacker.returncode != 0, said
+    pub(*tls(broker.ssl, ca), "-q", 1, "-t", "a", "-m", "still here")
+    assert bystander.receive() == "a still here"
+
+
+def with_name(ca, name, common_name):
+    """A certificate for clients whose CN is these bytes in a PrintableString: what openssl reads, and would not write."""
+    ca.sign(name, "/CN=" + "A" * len(common_name))
+    der = openssl("x509", "-in", ca.crt(name), "-outform", "DER").stdout
+    length = bytes([len(common_name)])
+    der = der.replace(b"\x0c" + length + b"A" * len(common_name), b"\x13" + length + common_name)
+    assert common_name in der
+    # Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }, signed anew.
+    assert der[4:6] == b"\x30\x82"
+    end = 8 + int.from_bytes(der[6:8], "big")
+    tbs, algorithm = der[4:end], der[end : end + 2 + der[end + 1]]
+    signature = b"\0" + openssl("dgst", "-sha256", "-sign", ca.key("ca"), input=tbs).stdout
+    whole = tbs + algorithm + b"\x03" + bytes([len(signature)]) + signature
+    pem = ssl.DER_cert_to_PEM_cert(b"\x30\x82" + len(whole).to_bytes(2, "big") + whole)
+    ca.crt(name).write_text(pem)
+
+
+@pytest.mark.parametrize(
+    ("common_name", "as_dn"),
+    [
+        (b"alice\xff", "CN=#1306616c696365ff"),
+        (b"alice\xc3\x28\xed\xa0\x80", "CN=#130a616c696365c328eda080"),
+        (b"alice\0", "CN=#1306616c69636500"),
+    ],
+    ids=["latin", "broken", "null"],
+)
+@pytest.mark.parametrize("field", ["cn", "dn"])
+def test_a09_a_name_that_is_no_text_is_nobodys(start, ca, common_name, as_dn, field, mosquitto_sub):
+    verified = ca.listener(
+        cacertfile=str(ca.crt("ca")),
+        verify="verify_peer",
+        fail_if_no_peer_cert=True,
+        peer_cert_as_username=field,
+    )
+    broker = start(listener={"ssl": {"external": verified}})
+    bystander = mosquitto_sub(*tls(broker.ssl, ca, "alice"), "-q", 1, "-t", "a")
+    with_name(ca, "odd", common_name)
+    if field == "cn":
+        done = run("mosquitto_pub", *tls(broker.ssl, ca, "odd"), "-t", "a", "-m", "x")
+        assert done.returncode != 0, "let in without the name that it was to have"
+        wanted = ["alice"]
+    else:
+        # A distinguished name has a form for what is no text, and that is another one than alice's.
+        mosquitto_sub(*tls(broker.ssl, ca, "odd"), "-t", "b")
+        wanted = ["CN=alice,OU=Devices,O=Test", as_dn]
+    names = [it["username"] for it in Api(broker.management).get("/connections")]
+    assert sorted(names) == sorted(wanted)
+    pub(*tls(broker.ssl, ca, "alice"), "-q", 1, "-t", "a", "-m", "still here")
+    assert bystander.receive() == "a still here"

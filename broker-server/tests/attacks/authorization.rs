@@ -272,3 +272,68 @@ fn c26_a_session_is_its_users() {
     bystanders.assert_fine();
     process.assert_serves();
 }
+
+/// A file without a rule is a mistake, not a leave for everybody: it is refused at the start too (CVE-2018-12550).
+#[test]
+fn c22_an_empty_file_of_rules_is_no_start() {
+    for (name, text) in
+        [("acl.conf", ""), ("acl.conf", "%% later\n"), ("acl.toml", ""), ("acl.acl", "")]
+    {
+        let file = File::new(name, text);
+        let log = refused_start(&format!("acl_file = {:?}\n", file.0));
+        assert!(log.contains(name) && log.contains("acl_file"), "{name}: {log}");
+    }
+    let missing = refused_start("acl_file = \"/nowhere/acl.conf\"\n");
+    assert!(missing.contains("/nowhere/acl.conf"), "{missing}");
+}
+
+/// What a listener's zone says of rights holds for its clients, and for them alone (CVE-2018-20145).
+#[test]
+fn c22_rights_of_each_listener_are_heeded() {
+    let rules = "{allow, all, pubsub, [\"free/#\"]}.\n{deny, all, pubsub, [\"shut/#\"]}.\n";
+    let file = File::new("acl.conf", rules);
+    let listener =
+        |name: &str| format!("[listener.tcp.{name}]\nbind = \"127.0.0.1:0\"\nzone = \"{name}\"\n");
+    let zones = "[zone.strict]\nacl_nomatch = \"deny\"\n[zone.lax]\nenable_acl = false\n\
+                 [zone.closed]\nallow_anonymous = false\n";
+    let listeners: String = ["strict", "lax", "closed"].map(listener).concat();
+    let mut process = start(&format!("acl_file = {:?}\n{zones}{listeners}", file.0), "");
+    let bystanders = process.bystanders();
+    let at =
+        |name: &str| Box::new(crate::client::tcp_to(process.address(&format!("mqtt:tcp:{name}"))));
+    let answers = |client: &mut crate::client::Client| {
+        ["free/a", "shut/a", "other/a"].map(|topic| {
+            let code = client.publish(publish(topic, 1, "x"));
+            let filter = client.subscribe_many(&[(topic, 0)], &[])[0];
+            assert_eq!(code == NOT_AUTHORIZED, filter == NOT_AUTHORIZED, "{topic}");
+            code != NOT_AUTHORIZED
+        })
+    };
+    for _ in 0..2 {
+        assert_eq!(answers(&mut v5().open()), [true, false, true], "the zone of tcp.external");
+        assert_eq!(answers(&mut v5().open_over(at("strict"))), [true, false, false]);
+        assert_eq!(answers(&mut v5().open_over(at("lax"))), [true, true, true]);
+        v5().begin_over(at("closed")).expect_refused(&[NOT_AUTHORIZED]);
+        // A reload that fails changes none of them (CVE-2017-7652).
+        file.write("{allow, all}.\n{deny");
+        process.hang_up(OLD_STAY);
+    }
+    bystanders.assert_fine();
+    process.assert_serves();
+}
+
+/// What a broker says that does not start with these keys.
+fn refused_start(keys: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("attack-start-{}", unique_id()));
+    fs::create_dir(&folder).unwrap();
+    let config = folder.join("broker.toml");
+    fs::write(&config, format!("{keys}[node]\ndata_dir = {:?}\n", folder.join("data"))).unwrap();
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_broker-server"))
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .unwrap();
+    let _ = fs::remove_dir_all(&folder);
+    assert!(!ran.status.success(), "{keys} starts");
+    String::from_utf8_lossy(&ran.stderr).into_owned()
+}

@@ -163,3 +163,58 @@ fn b17_sessions_that_are_discarded_leave_nothing_behind() {
     bystanders.assert_fine();
     process.assert_serves();
 }
+
+/// What means something to another broker's plugins is a topic here, which no wildcard at its beginning matches.
+#[test]
+fn b15_a_will_to_a_control_topic_orders_nothing() {
+    let mut process = start("", "");
+    let bystanders = process.bystanders();
+    let topic = "$CONTROL/dynamic-security/v1";
+    let order = r#"{"commands":[{"command":"createClient","username":"eve","password":"x"}]}"#;
+    let [mut everything, mut named] = ["#", "$CONTROL/#"].map(|filter| {
+        let mut watcher = v5().open();
+        watcher.subscribe(filter, 1);
+        watcher
+    });
+    v5().will(Will::new(topic, order).qos(1)).open().lose();
+    let will = named.take();
+    assert_eq!((will.topic.as_str(), will.text().as_str()), (topic, order));
+    named.expect_nothing();
+    while let Some(packet) = everything.recv_within(200) {
+        let Packet::Publish(message) = packet else { panic!("{packet:?}") };
+        assert!(!message.topic.starts_with('$'), "{}", message.topic);
+        everything.acknowledge(&message);
+        if message.topic == "last" {
+            break;
+        }
+        v5().open().publish(publish("last", 1, "x"));
+    }
+    bystanders.assert_fine();
+    process.assert_serves();
+}
+
+/// A delayed Will comes once its session is over, be it by Clean Start [MQTT-3.1.3-9], and only once.
+#[test]
+fn b15_a_take_over_that_starts_clean_ends_the_session_and_sends_its_will() {
+    let mut process = start("", "");
+    let bystanders = process.bystanders();
+    let topic = unique_topic();
+    let mut watcher = v5().open();
+    watcher.subscribe(&topic, 1);
+    let id = unique_id();
+    let with_will = |n: u32| {
+        let will = Will::new(&topic, &n.to_string()).delay(600).qos(1);
+        v5().id(&id).expiry(1_000).will(will).open()
+    };
+    let mut old = with_will(0);
+    for n in 1..=20 {
+        let new = with_will(n);
+        old.expect_disconnect(&[0x8E]);
+        assert_eq!(watcher.take().text(), (n - 1).to_string());
+        old = new;
+    }
+    old.disconnect();
+    watcher.expect_nothing();
+    bystanders.assert_fine();
+    process.assert_serves();
+}

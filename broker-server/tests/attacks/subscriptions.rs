@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::broker::{MB, start};
+use crate::broker::{MB, Process, start};
 use crate::client::{unique_id, unique_topic, v5};
 use crate::wire::{self, Packet, Prop, V5, publish};
 
@@ -189,6 +189,40 @@ fn b19_a_member_that_leaves_during_delivery_loses_nothing() {
     texts.sort();
     texts.dedup();
     assert_eq!(texts.len(), 400, "each message came to the member that stayed");
+    bystanders.assert_fine();
+    process.assert_serves();
+}
+
+/// SUBACK promises: what is published after it comes, whichever thread it is read by.
+#[test]
+fn f43_a_suback_means_that_every_thread_routes() {
+    let mut process = Process::with_node_keys("io_threads = 4\n", "", "");
+    let bystanders = process.bystanders();
+    let mut publishers: Vec<_> = (0..8).map(|_| v5().open()).collect();
+    let mut subscriber = v5().open();
+    for n in 0..100 {
+        let topic = unique_topic();
+        let filter = match n % 4 {
+            0 => topic.clone(),
+            1 => format!("{topic}/#"),
+            2 => topic.replacen("conformance", "+", 1),
+            _ => format!("$share/g/{topic}"),
+        };
+        // Their caches know that nobody wants it.
+        for publisher in &mut publishers {
+            assert_eq!(publisher.publish(publish(&topic, 1, "early")), 0x10);
+        }
+        subscriber.subscribe(&filter, 1);
+        for publisher in &mut publishers {
+            assert_eq!(publisher.publish(publish(&topic, 1, "x")), 0, "{filter}");
+            assert_eq!(subscriber.take().text(), "x");
+        }
+        assert_eq!(subscriber.unsubscribe(&[&filter]), [0]);
+        for publisher in &mut publishers {
+            assert_eq!(publisher.publish(publish(&topic, 1, "late")), 0x10, "{filter}");
+        }
+    }
+    subscriber.expect_nothing();
     bystanders.assert_fine();
     process.assert_serves();
 }

@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::client::{Client, v5};
 use crate::queues::by_qos;
 use crate::retained::drain;
-use crate::wire::{PUBCOMP, PUBREC, PUBREL, Packet, ack, publish};
+use crate::wire::{PUBCOMP, PUBREC, PUBREL, Packet, Prop, ack, publish};
 
 fn subscriber() -> Client {
     v5().id("sub").resume().expiry(100).open()
@@ -159,4 +159,36 @@ fn exchanges_in_all_states_go_on_in_order() {
     }
     assert_eq!(released, [sent[0].id]);
     assert_eq!(by_qos(&messages), [vec![1, 3, 5], vec![4]]);
+}
+
+/// Attack case 40: from PUBREC on, an exchange ends with PUBCOMP, however old its message is; before, what was sent is sent
+/// again [MQTT-4.4.0-1]. What had not been sent is gone. The broker is down while all of it expires.
+#[test]
+fn f40_expiry_while_the_broker_is_down_ends_no_exchange() {
+    let mut broker = Broker::new(&[]);
+    let subscriber = || v5().id("sub").expiry(100).prop(Prop::ReceiveMaximum(2)).resume().open();
+    let mut client = subscriber();
+    client.subscribe("t", 2);
+    let mut sender = publisher();
+    for text in ["received", "sent", "waits"] {
+        sender.publish(publish("t", 2, text).prop(Prop::MessageExpiryInterval(1)));
+    }
+    sender.publish(publish("t", 2, "stays").prop(Prop::MessageExpiryInterval(100)));
+    let (received, sent) = (client.expect_publish(), client.expect_publish());
+    client.send(&ack(PUBREC, received.id));
+    client.expect_pubrel(received.id);
+    broker.settle();
+    broker.kill();
+    crate::client::elapse(1_500);
+    broker.restart();
+    let mut client = subscriber();
+    client.expect_pubrel(received.id);
+    let again = client.expect_publish();
+    assert_eq!((again.id, again.dup, again.text()), (sent.id, true, "sent".to_owned()));
+    client.send(&ack(PUBCOMP, received.id));
+    client.acknowledge(&again);
+    let last = client.take();
+    assert_eq!(last.text(), "stays", "and not what had waited for too long");
+    assert!((90..=99).contains(&last.props.message_expiry().unwrap()), "{last:?}");
+    client.expect_nothing();
 }

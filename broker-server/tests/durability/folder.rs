@@ -150,3 +150,56 @@ fn a_damaged_store_is_not_started_where_the_operator_wants_to_look_first() {
     assert!(client.session_present);
     assert_eq!(crate::retained::drain(&mut client).len(), 99);
 }
+
+/// Attack case 34: a crash may leave the end of the log torn, at any byte, or with what a disk had there before. What was
+/// acknowledged before it stays, whatever is written behind it is kept again.
+#[test]
+fn e34_a_torn_end_of_the_log_costs_nothing_before_it() {
+    let mut broker = Broker::new(&[]);
+    v5().id("sub").expiry(1_000).open().subscribe("t", 1);
+    let mut kept = 0;
+    for round in 0..8 {
+        let mut publisher = v5().open();
+        for _ in 0..5 {
+            assert_eq!(publisher.publish(publish("t", 1, format!("kept {kept:03}"))), 0);
+            kept += 1;
+        }
+        broker.settle();
+        // The last one is what is torn.
+        assert_eq!(publisher.publish(publish("t", 1, format!("torn {round}"))), 0);
+        broker.kill();
+        tear(broker.data_dir(), &format!("torn {round}"), round);
+        broker.restart();
+    }
+    let mut client = v5().id("sub").resume().expiry(1_000).open();
+    assert!(client.session_present);
+    let got: Vec<_> = crate::retained::drain(&mut client).iter().map(|it| it.text()).collect();
+    assert_eq!(got, (0..kept).map(|n| format!("kept {n:03}")).collect::<Vec<_>>());
+    broker.assert_serves();
+}
+
+/// Cuts the log within the frame of this payload, and for every other round leaves rubbish behind the cut.
+fn tear(data_dir: &Path, payload: &str, round: usize) {
+    let entries = std::fs::read_dir(data_dir.join("log")).unwrap();
+    let (path, at) = entries
+        .filter_map(|entry| {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let at = bytes.windows(payload.len()).rposition(|it| it == payload.as_bytes())?;
+            Some((path, at))
+        })
+        .next()
+        .expect("the log has it");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let cut = at - round;
+    if round % 2 == 0 {
+        bytes.truncate(cut);
+    } else {
+        let mut noise = 0x9E37_79B9_u32;
+        for byte in &mut bytes[cut..] {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = (noise >> 24) as u8;
+        }
+    }
+    std::fs::write(&path, bytes).unwrap();
+}

@@ -155,3 +155,40 @@ fn queued_messages_expire_while_the_broker_is_down() {
     assert!(message.props.message_expiry().unwrap() <= 99);
     client.expect_nothing();
 }
+
+/// Attack case 35: sessions are routable before anybody is back, by every kind of filter, from the first packet on.
+#[test]
+fn e35_what_is_published_before_its_subscriber_is_back_reaches_it() {
+    let mut broker = Broker::new(&[]);
+    let filters = ["e/a", "e/+", "e/#", "+/+", "$share/g/e/a", "+/a"];
+    for (n, filter) in filters.iter().enumerate() {
+        v5().id(&format!("s{n}")).expiry(100).open().subscribe(filter, 2);
+    }
+    v311().id("old").resume().open().subscribe("e/a", 1);
+    for round in 0..3 {
+        broker.crash();
+        // The first client that it has.
+        let mut publisher = v5().open();
+        for qos in [1, 2] {
+            let code = publisher.publish(publish("e/a", qos, format!("{round}/{qos}")));
+            assert_eq!(code, 0, "nobody would have it");
+        }
+        drop(publisher);
+        // And a crash before the subscribers are back takes nothing of it.
+        if round == 1 {
+            broker.crash();
+        }
+    }
+    let all: Vec<_> = (0..3).flat_map(|round| [1, 2].map(|qos| format!("{round}/{qos}"))).collect();
+    for (n, filter) in filters.iter().enumerate() {
+        let mut client = v5().id(&format!("s{n}")).resume().expiry(100).open();
+        assert!(client.session_present);
+        let mut got = texts(&mut client);
+        got.sort();
+        assert_eq!(got, all, "{filter}");
+    }
+    let mut old = v311().id("old").resume().open();
+    let mut got = texts(&mut old);
+    got.sort();
+    assert_eq!(got, all);
+}

@@ -22,6 +22,34 @@ fn without_credentials_nothing_is_told() {
     }
 }
 
+/// Attack case 28: of all that the description of the API names, nothing is told or done without a secret.
+#[test]
+fn d28_no_route_answers_who_has_not_logged_in() {
+    let broker = Broker::start();
+    let api = broker.api();
+    let document = api.call("GET", "openapi.json", "").json();
+    let mut open = Vec::new();
+    let mut n_asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let filled: String = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
+        let base = if path.starts_with("/api/") { "" } else { "/api/v3" };
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase();
+            let answer = api.raw(&method, &format!("{base}{filled}"), "", "");
+            n_asked += 1;
+            if answer.status != 401 {
+                open.push(format!("{method} {path} {}", answer.status));
+            }
+        }
+    }
+    assert!(n_asked > 80, "{n_asked}");
+    assert_eq!(open, Vec::<String>::new());
+}
+
 #[test]
 fn the_application_of_the_documents_examples_is_there() {
     let broker = Broker::start();
