@@ -263,7 +263,7 @@ pub(crate) fn nobody_decides(
 ) -> Option<&'static str> {
     if client.is_superuser {
         Some("the client is a superuser")
-    } else if !client.zone.enable_acl {
+    } else if !client.zone.asks_rules() {
         Some("the zone has no access rules")
     } else if authorizers.is_empty() {
         Some("there are no access rules")
@@ -273,11 +273,11 @@ pub(crate) fn nobody_decides(
 }
 
 /// What a verdict means; `None` if the source cannot tell now, which denies and is not remembered.
-const fn stands(verdict: Verdict, zone: &ZoneConfig) -> Option<bool> {
+fn stands(verdict: Verdict, zone: &ZoneConfig) -> Option<bool> {
     match verdict {
         Verdict::Allow => Some(true),
         Verdict::Deny => Some(false),
-        Verdict::Ignore => Some(zone.acl_nomatch_allow),
+        Verdict::Ignore => Some(zone.allows_without_match()),
         Verdict::Failed => None,
     }
 }

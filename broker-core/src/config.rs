@@ -3,12 +3,15 @@
 //! The values are checked already: whoever builds them (a configuration file, an embedder) refuses what
 //! makes no sense before the broker sees it. Names are those of EMQ X 3.1 where it has the setting.
 
+mod zone_rights;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use broker_codec::QoS;
 
+pub use self::zone_rights::ZoneRights;
 use crate::client::Peer;
 use crate::store::Level;
 
@@ -221,6 +224,8 @@ pub struct ZoneConfig {
     pub acl_nomatch_allow: bool,
     /// `enable_acl`.
     pub enable_acl: bool,
+    /// Both as they are now, where they have changed while the broker runs.
+    pub rights: ZoneRights,
     /// `acl_deny_action = disconnect`.
     pub acl_deny_disconnect: bool,
     /// `enable_acl_cache`: what was said of a right is remembered for the connection.
@@ -444,6 +449,7 @@ impl Default for ZoneConfig {
             allow_anonymous: Anonymous::Local,
             acl_nomatch_allow: true,
             enable_acl: true,
+            rights: ZoneRights::default(),
             acl_deny_disconnect: false,
             enable_acl_cache: true,
             acl_cache_max_size: 32,

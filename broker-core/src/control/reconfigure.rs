@@ -10,8 +10,8 @@ use crate::modules::rewrite::Rewrite;
 
 impl Broker {
     /// Puts other settings in force. Connections that are accepted from now on get the new limits of their zones;
-    /// those that are there, and sessions whose clients are away, keep what they were told. The other settings
-    /// count from now on.
+    /// those that are there, and sessions whose clients are away, keep what they were told. What a zone says of rights
+    /// counts for all of its clients, and what they were granted is asked about again. The other settings count from now on.
     ///
     /// What stands fast from the start stays as it is: `node_name`, `memory_limit_bytes`, `durability`, `topic_metrics`. For `retained`
     /// and `delayed` there are [`configure_retained`](Self::configure_retained) and
@@ -22,6 +22,7 @@ impl Broker {
     pub fn reconfigure(&self, config: BrokerConfig) -> Result<(), BuildError> {
         let rewrite = Rewrite::new(&config.rewrite_rules)?;
         let mut current = self.config.write();
+        let (zones, are_rights_others) = replacing(config.zones, &current.zones);
         let config = BrokerConfig {
             node_name: current.node_name.clone(),
             durability: current.durability.clone(),
@@ -29,7 +30,7 @@ impl Broker {
             topic_metrics: current.topic_metrics.clone(),
             retained: current.retained.clone(),
             delayed: current.delayed.clone(),
-            zones: shared_with(config.zones, &current.zones),
+            zones,
             ..config
         };
         self.shared_strategy.store(config.shared_strategy as u8, Ordering::Relaxed);
@@ -40,21 +41,29 @@ impl Broker {
             self.set_rewrite(rewrite);
         }
         *current = Arc::new(config);
+        drop(current);
+        if are_rights_others {
+            self.forget_rights();
+        }
         Ok(())
     }
 }
 
-/// Zones as they are, where nothing is changed: clients hold them.
-fn shared_with(
+/// Zones as they are, where nothing is changed: clients hold them. Returns as well whether rights are others.
+fn replacing(
     mut zones: BTreeMap<String, Arc<ZoneConfig>>,
     current: &BTreeMap<String, Arc<ZoneConfig>>,
-) -> BTreeMap<String, Arc<ZoneConfig>> {
+) -> (BTreeMap<String, Arc<ZoneConfig>>, bool) {
+    let mut are_rights_others = false;
     for (name, zone) in &mut zones {
-        if let Some(old) = current.get(name).filter(|old| *old == zone) {
+        let Some(old) = current.get(name) else { continue };
+        if old == zone {
             *zone = Arc::clone(old);
+        } else {
+            are_rights_others |= Arc::make_mut(zone).replace_rights_of(old);
         }
     }
-    zones
+    (zones, are_rights_others)
 }
 
 #[cfg(test)]

@@ -323,7 +323,8 @@ Durations have units: `\"500ms\"`, `\"15s\"`, `\"1h30m\"`, `\"7d\"`; sizes likew
 
 Keys with \"yes\" under \"Run time\" can be changed while the broker runs, with `broker-cli config set` or over the management
 API (docs/api.md). What is set so goes before the file and the environment, after a restart too, until it is taken back;
-the log of a start names it. The keys of `[mqtt]` and of zones are for the connections that are accepted from then on.
+the log of a start names it. The keys of `[mqtt]` and of zones are for the connections that are accepted from then on, but for `acl_nomatch` and `enable_acl`: these
+count at once for all, and what clients were granted before is asked about again.
 ";
 
 const ZONE_HEAD: &str = "\
