@@ -54,6 +54,7 @@ def fixture_keys():
         "RS": rsa.generate_private_key(public_exponent=65537, key_size=2048),
         "ES256": ec.generate_private_key(ec.SECP256R1()),
         "ES384": ec.generate_private_key(ec.SECP384R1()),
+        "ES512": ec.generate_private_key(ec.SECP521R1()),
     }
 
 
@@ -154,7 +155,7 @@ def test_the_end_of_a_token_ends_the_connection(start, paho):
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
-@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384"])
+@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "ES512"])
 def test_a_public_key_in_a_file(start, paho, tmp_path, keys, algorithm):
     key = keys.get(algorithm, keys["RS"])
     file = tmp_path / "key.pem"

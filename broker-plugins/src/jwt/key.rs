@@ -1,5 +1,7 @@
 //! Keys: what checks a signature, each with the algorithms that fit it and no other.
 
+use p521::ecdsa::signature::Verifier;
+use p521::ecdsa::{Signature, VerifyingKey};
 use ring::hmac;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{self, RsaParameters, UnparsedPublicKey};
@@ -16,6 +18,8 @@ pub(super) enum PublicKey {
     P256(Vec<u8>),
     /// A point of P-384, uncompressed.
     P384(Vec<u8>),
+    /// A point of P-521, uncompressed.
+    P521(Vec<u8>),
 }
 
 impl Secret {
@@ -67,6 +71,7 @@ impl PublicKey {
             | Algorithm::Ps512 => matches!(self, Self::Rsa { .. }),
             Algorithm::Es256 => matches!(self, Self::P256(_)),
             Algorithm::Es384 => matches!(self, Self::P384(_)),
+            Algorithm::Es512 => matches!(self, Self::P521(_)),
         }
     }
 
@@ -76,7 +81,7 @@ impl PublicKey {
             Self::Rsa { n, e } => {
                 PublicKeyComponents { n, e }.verify(parameters, signed, signature).is_ok()
             }
-            Self::P256(_) | Self::P384(_) => false,
+            Self::P256(_) | Self::P384(_) | Self::P521(_) => false,
         };
         match (algorithm, self) {
             (Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512, _) => false,
@@ -94,9 +99,17 @@ impl PublicKey {
                 let key = UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point);
                 key.verify(signed, signature).is_ok()
             }
-            (Algorithm::Es256 | Algorithm::Es384, _) => false,
+            (Algorithm::Es512, Self::P521(point)) => p521_verifies(point, signed, signature),
+            (Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512, _) => false,
         }
     }
+}
+
+/// ring has no P-521.
+fn p521_verifies(point: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+    let key = VerifyingKey::from_sec1_bytes(point);
+    let signature = Signature::from_slice(signature);
+    matches!((key, signature), (Ok(key), Ok(signature)) if key.verify(signed, &signature).is_ok())
 }
 
 fn without_zeros(number: &[u8]) -> &[u8] {

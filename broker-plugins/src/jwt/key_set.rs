@@ -106,14 +106,17 @@ impl Named {
         };
         let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => PublicKey::rsa(&number("n", &jwk.n)?, &number("e", &jwk.e)?)?,
-            ("EC", Some(curve @ ("P-256" | "P-384"))) => {
+            ("EC", Some(curve @ ("P-256" | "P-384" | "P-521"))) => {
                 let (x, y) = (number("x", &jwk.x)?, number("y", &jwk.y)?);
-                let bytes = if curve == "P-256" { 32 } else { 48 };
+                let (bytes, key): (_, fn(_) -> _) = match curve {
+                    "P-256" => (32, PublicKey::P256),
+                    "P-384" => (48, PublicKey::P384),
+                    _ => (66, PublicKey::P521),
+                };
                 if x.len() != bytes || y.len() != bytes {
                     return Err(format!("x and y of {curve} have {bytes} bytes each"));
                 }
-                let point = [&[4][..], &x, &y].concat();
-                if bytes == 32 { PublicKey::P256(point) } else { PublicKey::P384(point) }
+                key([&[4][..], &x, &y].concat())
             }
             // A secret has no place in a document that is fetched.
             ("oct", _) => return Err("is a secret, no public key".to_owned()),

@@ -52,8 +52,11 @@ fn from_spki(der: &[u8]) -> Result<PublicKey, String> {
         (EC_PUBLIC_KEY, Some(SECP384R1), [4, ..]) if key.len() == 97 => {
             Ok(PublicKey::P384(key.to_vec()))
         }
+        (EC_PUBLIC_KEY, Some(SECP521R1), [4, ..]) if key.len() == 133 => {
+            Ok(PublicKey::P521(key.to_vec()))
+        }
         (EC_PUBLIC_KEY, ..) => {
-            Err("an EC key that is not of P-256 or P-384, or compressed".to_owned())
+            Err("an EC key that is not of P-256, P-384 or P-521, or compressed".to_owned())
         }
         _ => Err("neither an RSA nor an EC key".to_owned()),
     }
@@ -112,5 +115,7 @@ const EC_PUBLIC_KEY: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1];
 const PRIME256V1: &[u8] = &[0x2A, 0x86, 0x48, 0xCE, 0x3D, 3, 1, 7];
 /// 1.3.132.0.34
 const SECP384R1: &[u8] = &[0x2B, 0x81, 0x04, 0, 0x22];
+/// 1.3.132.0.35
+const SECP521R1: &[u8] = &[0x2B, 0x81, 0x04, 0, 0x23];
 /// An RSA key of 8,192 bits takes below 2 KiB.
 const FILE_BYTES_MAX: u64 = 64 << 10;

@@ -24,7 +24,8 @@ use super::*;
 const REFUSED: Authentication = Authentication::Deny(ReasonCode::NotAuthorized);
 const MISSING: Authentication = Authentication::Missing(ReasonCode::NotAuthorized);
 const ALLOWED: Authentication = Authentication::AllowUntil { superuser: false, until_ms: u64::MAX };
-const PUBLIC: [&str; 8] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"];
+const PUBLIC: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"];
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("tests/vectors.json")).unwrap()
@@ -174,18 +175,41 @@ fn the_token_of_the_rfc_is_read_and_expired() {
 #[test]
 fn a_public_key_checks_the_algorithms_of_its_kind_alone() {
     let vectors = vectors();
-    for (name, fitting) in
-        [("rsa_a", &PUBLIC[..6]), ("p256", &["ES256"][..]), ("p384", &["ES384"][..])]
-    {
+    for (name, fitting) in [
+        ("rsa_a", &PUBLIC[..6]),
+        ("p256", &["ES256"][..]),
+        ("p384", &["ES384"][..]),
+        ("p521", &["ES512"][..]),
+    ] {
         let pem = TempFile::new(text(&vectors, &format!("/pem/{name}")).as_bytes());
         let login = begin(JwtConfig { pubkey: Some(pem.0.clone()), ..JwtConfig::default() });
-        for algorithm in PUBLIC.iter().chain(&["HS256", "HS384", "HS512", "ES512", "EdDSA"]) {
+        for algorithm in PUBLIC.iter().chain(&["HS256", "HS384", "HS512", "EdDSA"]) {
             let token = text(&vectors, &format!("/tokens/{algorithm}"));
             let expected = if fitting.contains(algorithm) { ALLOWED } else { REFUSED };
             assert_eq!(ask(&login, &token), expected, "{algorithm} with {name}");
         }
         assert_eq!(ask(&login, &text(&vectors, "/none")), REFUSED);
         assert_eq!(ask(&login, &text(&vectors, "/of_another_key")), REFUSED);
+    }
+}
+
+#[test]
+fn a_signature_of_p_521_is_right_in_each_of_its_bytes() {
+    let vectors = vectors();
+    let pem = TempFile::new(text(&vectors, "/pem/p521").as_bytes());
+    let login = begin(JwtConfig { pubkey: Some(pem.0.clone()), ..JwtConfig::default() });
+    let token = text(&vectors, "/tokens/ES512");
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let with = |signature: &[u8]| format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+    assert_eq!(ask(&login, &with(&signature)), ALLOWED);
+    for at in (0..signature.len()).step_by(11) {
+        let mut other = signature.clone();
+        other[at] ^= 1;
+        assert_eq!(ask(&login, &with(&other)), REFUSED, "byte {at}");
+    }
+    for other in [&signature[1..], &signature[..131], &[], &[0; 132], &[255; 132]] {
+        assert_eq!(ask(&login, &with(other)), REFUSED, "{other:?}");
     }
 }
 

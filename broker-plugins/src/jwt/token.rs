@@ -30,6 +30,7 @@ pub(super) enum Algorithm {
     Ps512,
     Es256,
     Es384,
+    Es512,
 }
 
 /// Why there is no token to check.
@@ -94,6 +95,7 @@ impl Algorithm {
             "PS512" => Self::Ps512,
             "ES256" => Self::Es256,
             "ES384" => Self::Es384,
+            "ES512" => Self::Es512,
             _ => return None,
         })
     }

@@ -76,7 +76,7 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Text("a path"),
         "none",
         field!(jwt.pubkey),
-        "PEM file with the public key, of RSA for RS and PS, of EC for ES256 and ES384.",
+        "PEM file with the public key, of RSA for RS and PS, of EC for ES256, ES384 and ES512.",
     ),
     optional(
         "auth.jwt.jwks",
