@@ -63,6 +63,10 @@ impl EventObserver for Template {
             Event::Disconnected { client, reason, .. } => {
                 format!("client.disconnected {} {reason}", client.client_id)
             }
+            Event::SessionCreated { client } => format!("session.created {}", client.client_id),
+            Event::SessionTerminated { client, reason } => {
+                format!("session.terminated {} {reason}", client.client_id)
+            }
             Event::Subscribing { client, filters } => {
                 let filters: Vec<_> = filters.iter().map(|it| it.filter).collect();
                 format!("client.subscribe {} {filters:?}", client.client_id)
@@ -96,10 +100,12 @@ impl MessageObserver for Template {
     }
 }
 
-const KINDS: [EventKind; 10] = [
+const KINDS: [EventKind; 12] = [
     EventKind::Connected,
     EventKind::Refused,
     EventKind::Disconnected,
+    EventKind::SessionCreated,
+    EventKind::SessionTerminated,
     EventKind::Subscribing,
     EventKind::Unsubscribing,
     EventKind::Subscribed,

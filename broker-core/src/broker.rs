@@ -12,7 +12,7 @@ use crate::access::flapping::Flapping;
 use crate::access::recheck::{RightsSweep, may_still_publish};
 use crate::alarms::Alarms;
 use crate::alarms::clients::ClientAlarms;
-use crate::channel::CloseCause;
+use crate::channel::{CloseCause, SessionEnd};
 use crate::client::ClientInfo;
 use crate::config::{BrokerConfig, DurabilityConfig, SharedStrategy, WillsKeep};
 use crate::control::Listeners;
@@ -428,7 +428,7 @@ impl Broker {
             route_will(&client, &will, turn);
         }
         if is_over {
-            self.end_session(session, CloseCause::TakenOver, turn);
+            self.end_session(session, SessionEnd::Expired, turn);
         }
     }
 
@@ -479,7 +479,7 @@ impl Broker {
                     // [MQTT-3.1.2-4]: what there was is discarded, its connection told.
                     let now_ms = turn.now.mono_ms;
                     let mut old_client = None;
-                    self.end_session_if(&session, CloseCause::TakenOver, turn, |state| {
+                    self.end_session_if(&session, SessionEnd::Discarded, turn, |state| {
                         old_client = state.connection.as_ref().map(|_| Arc::clone(&state.client));
                         gives_one_up |= !state.ended && state.client.username == client.username;
                         check_user(state, client, now_ms)
@@ -498,7 +498,7 @@ impl Broker {
                 }
                 if state.is_expired(turn.now.mono_ms) {
                     drop(state);
-                    self.end_session(&session, CloseCause::TakenOver, turn);
+                    self.end_session(&session, SessionEnd::Expired, turn);
                     continue;
                 }
                 check_user(&state, client, turn.now.mono_ms)?;
@@ -564,30 +564,38 @@ impl Broker {
             self.sessions.note_connected(number, client);
             session.attach(&mut state, Arc::clone(client), connection(), &connack, held, out);
             drop(state);
+            turn.session_created(client);
             return Ok((session, false));
         }
     }
 
-    /// Ends a session: its connection is told why, its Will published, its subscriptions removed.
-    pub(crate) fn end_session(&self, session: &Arc<Session>, cause: CloseCause, turn: &mut Turn) {
-        let Ok(()) = self.end_session_if(session, cause, turn, |_| Ok::<(), Infallible>(()));
+    /// Ends a session: its connection is told why, its Will published, its subscriptions removed. Returns false if
+    /// somebody else has.
+    pub(crate) fn end_session(
+        &self,
+        session: &Arc<Session>,
+        why: SessionEnd,
+        turn: &mut Turn,
+    ) -> bool {
+        let Ok(ended) = self.end_session_if(session, why, turn, |_| Ok::<(), Infallible>(()));
+        ended
     }
 
     /// The same for a session that `may_end`.
     pub(crate) fn end_session_if<E>(
         &self,
         session: &Arc<Session>,
-        cause: CloseCause,
+        why: SessionEnd,
         turn: &mut Turn,
         may_end: impl FnOnce(&State) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<bool, E> {
         let mut state = session.lock();
         may_end(&state)?;
         if std::mem::replace(&mut state.ended, true) {
             let owner = Arc::clone(&state.client);
             drop(state);
             self.sessions.remove(session, owner.username.as_deref());
-            return Ok(());
+            return Ok(false);
         }
         let end = self.announce_end(&state, turn);
         self.unschedule(session, &mut state);
@@ -595,7 +603,7 @@ impl Broker {
         if was_connected {
             self.sessions.note_disconnected(session.number(), &state.client);
         }
-        session.expel(&mut state, cause, &mut turn.out);
+        session.expel(&mut state, why.cause(), &mut turn.out);
         let will = state.will.take();
         if will.is_some() {
             state.record_will_done(&mut turn.out);
@@ -613,6 +621,10 @@ impl Broker {
         if was_connected {
             turn.client_disconnected(&client, "discarded");
         }
+        // Of one that ends with its connection the end of that is told first.
+        if !matches!(why, SessionEnd::Closed(_)) {
+            turn.session_terminated(&client, why);
+        }
         if let Some(will) = will {
             route_will(&client, &will, turn);
         }
@@ -620,7 +632,7 @@ impl Broker {
         // Last, so that a crash in between leaves its messages with it.
         session.lock().record_end(&mut turn.out);
         end.into_iter().for_each(|end| turn.out.records.bind(end));
-        Ok(())
+        Ok(true)
     }
 
     /// A durable session is about to end, or to be no longer durable: until the store has the record of that,
@@ -704,15 +716,17 @@ impl Broker {
         &self,
         session: &Arc<Session>,
         connection: u64,
-        publish_will: bool,
+        cause: CloseCause,
         turn: &mut Turn,
-    ) -> bool {
+    ) -> Left {
         let mut state = session.lock();
-        let Some(_connection) = session.detach(&mut state, connection) else { return false };
+        let Some(_connection) = session.detach(&mut state, connection) else {
+            return Left::AnothersSession;
+        };
         self.sessions.note_disconnected(session.number(), &state.client);
         state.disconnected_at_ms = turn.now.mono_ms as i64;
         state.disconnected_wall_ms = turn.now.wall_ms;
-        if !publish_will {
+        if !cause.publishes_will() {
             state.will = None;
         }
         session.charge(&mut state, &mut turn.out);
@@ -741,11 +755,9 @@ impl Broker {
         if let Some(will) = will_now {
             route_will(&client, &will, turn);
         }
-        if ends {
-            self.end_session(session, CloseCause::TakenOver, turn);
-        }
+        let has_ended = ends && self.end_session(session, SessionEnd::Closed(cause), turn);
         self.deal_out_again(back, session, turn);
-        true
+        if has_ended { Left::Nothing } else { Left::Session }
     }
 
     /// Gives messages of a member that went to the others of its group.
@@ -824,6 +836,17 @@ impl Broker {
             }
         }
     }
+}
+
+/// What a connection that has ended leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Its session, or what somebody else makes of it.
+    Session,
+    /// Nothing: its session has ended with it.
+    Nothing,
+    /// A session that was another connection's already.
+    AnothersSession,
 }
 
 fn route_will(client: &Arc<ClientInfo>, will: &Will, turn: &mut Turn) {
@@ -917,7 +940,7 @@ mod tests {
         }
         let due: Vec<_> = broker.schedule.lock().keys().map(|(due_ms, _)| *due_ms).collect();
         assert_eq!(due, [1_001], "only the earliest counts");
-        broker.end_session(&session, CloseCause::TakenOver, &mut turn);
+        broker.end_session(&session, SessionEnd::Expired, &mut turn);
         assert!(broker.schedule.lock().is_empty());
         assert_eq!(Arc::weak_count(&session), 0, "nothing keeps its memory");
     }

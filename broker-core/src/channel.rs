@@ -32,6 +32,7 @@ use crate::traffic::{Tally, Traffic};
 use crate::turn::Turn;
 use acks::PendingAcks;
 use auth::Exchange;
+pub(crate) use close::SessionEnd;
 pub use close::{Close, CloseCause};
 pub(crate) use connect::Admission;
 pub(crate) use publish::{check_name, place_name};

@@ -17,7 +17,9 @@ use std::sync::{Arc, Weak};
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
 
 use crate::broker::Broker;
-use crate::channel::{CloseCause, Wish, check_subscriptions, subscribe_one, unsubscribe_one};
+use crate::channel::{
+    CloseCause, SessionEnd, Wish, check_subscriptions, subscribe_one, unsubscribe_one,
+};
 use crate::client::ClientId;
 use crate::clock::Now;
 use crate::config::{DelayedConfig, RetainedConfig};
@@ -137,7 +139,7 @@ impl Broker {
     /// Ends a session that no connection serves, or whose connection is closed by this.
     pub fn discard_session(&self, client_id: &str, turn: &mut Turn) -> bool {
         let Some(session) = self.sessions.get(client_id) else { return false };
-        self.end_session(&session, CloseCause::Kicked, turn);
+        self.end_session(&session, SessionEnd::Kicked, turn);
         true
     }
 
@@ -151,13 +153,14 @@ impl Broker {
         turn: &mut Turn,
     ) -> Result<(), RemoveSessionError> {
         let session = self.sessions.get(client_id).ok_or(RemoveSessionError::NotFound)?;
-        self.end_session_if(&session, CloseCause::Kicked, turn, |state| {
+        let ended = self.end_session_if(&session, SessionEnd::Kicked, turn, |state| {
             match (state.ended, &state.connection) {
                 (true, _) => Err(RemoveSessionError::NotFound),
                 (false, Some(_)) => Err(RemoveSessionError::Running),
                 (false, None) => Ok(()),
             }
-        })
+        });
+        ended.map(|_| ())
     }
 
     /// Clients that were slow of late, the slowest first.

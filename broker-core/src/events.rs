@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use broker_codec::{Properties, QoS};
 
+use crate::channel::SessionEnd;
 use crate::client::{ClientId, ClientInfo};
 use crate::message::{Message, Publication, Publisher};
 use crate::observer::{Event, EventKind, Reactions};
@@ -125,6 +126,15 @@ impl Turn {
             json.text("reason", reason);
             json.number("disconnected_at", now_ms);
         });
+    }
+
+    pub(crate) fn session_created(&mut self, client: &Arc<ClientInfo>) {
+        self.observe(EventKind::SessionCreated, || Event::SessionCreated { client });
+    }
+
+    pub(crate) fn session_terminated(&mut self, client: &Arc<ClientInfo>, end: SessionEnd) {
+        let reason = end.name();
+        self.observe(EventKind::SessionTerminated, || Event::SessionTerminated { client, reason });
     }
 
     pub(crate) fn session_subscribed(

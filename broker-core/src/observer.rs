@@ -66,6 +66,18 @@ pub enum Event<'a> {
         /// Properties of its DISCONNECT, if it has sent one.
         properties: Properties<'a>,
     },
+    /// A session was made for a client that is about to be let in. One that was there before is none.
+    SessionCreated {
+        /// The client.
+        client: &'a Arc<ClientInfo>,
+    },
+    /// A session is over, with all that was kept in it. A restart of the broker ends none.
+    SessionTerminated {
+        /// The client, as it was connected last.
+        client: &'a Arc<ClientInfo>,
+        /// A word for why.
+        reason: &'a str,
+    },
     /// A SUBSCRIBE, before anything is done about it: the filters that the client has a right to.
     Subscribing {
         /// The client.
@@ -159,6 +171,8 @@ pub enum EventKind {
     Connected,
     Refused,
     Disconnected,
+    SessionCreated,
+    SessionTerminated,
     Subscribing,
     Unsubscribing,
     Subscribed,
@@ -204,6 +218,8 @@ impl Event<'_> {
             Self::Connected { .. } => EventKind::Connected,
             Self::Refused { .. } => EventKind::Refused,
             Self::Disconnected { .. } => EventKind::Disconnected,
+            Self::SessionCreated { .. } => EventKind::SessionCreated,
+            Self::SessionTerminated { .. } => EventKind::SessionTerminated,
             Self::Subscribing { .. } => EventKind::Subscribing,
             Self::Unsubscribing { .. } => EventKind::Unsubscribing,
             Self::Subscribed { .. } => EventKind::Subscribed,

@@ -158,10 +158,10 @@ impl Hook {
         }
     }
 
-    /// The hook of something that has happened.
+    /// The hook of something that has happened, if it has one.
     #[must_use]
-    pub const fn of(event: &Event<'_>) -> Self {
-        match event {
+    pub const fn of(event: &Event<'_>) -> Option<Self> {
+        Some(match event {
             Event::Connected { .. } | Event::Refused { .. } => Self::ClientConnected,
             Event::Disconnected { .. } => Self::ClientDisconnected,
             Event::Subscribing { .. } => Self::ClientSubscribe,
@@ -171,7 +171,9 @@ impl Hook {
             Event::Delivered { .. } => Self::MessageDelivered,
             Event::Acked { .. } => Self::MessageAcked,
             Event::Dropped { .. } => Self::MessageDropped,
-        }
+            // No rule of EMQ X is told of these.
+            Event::SessionCreated { .. } | Event::SessionTerminated { .. } => return None,
+        })
     }
 
     /// True if a rule of that dialect is told of something that has happened, which is of this hook.

@@ -37,6 +37,40 @@ pub enum CloseCause {
     Violation(ReasonCode),
 }
 
+/// Why a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionEnd {
+    /// Its client began anew, with Clean Start.
+    Discarded,
+    /// Nobody came back in time.
+    Expired,
+    /// An operator ended it.
+    Kicked,
+    /// It was to last no longer than its connection, which has ended so.
+    Closed(CloseCause),
+}
+
+impl SessionEnd {
+    /// What a connection that still serves it is closed with.
+    pub(crate) const fn cause(self) -> CloseCause {
+        match self {
+            Self::Discarded | Self::Expired => CloseCause::TakenOver,
+            Self::Kicked => CloseCause::Kicked,
+            Self::Closed(cause) => cause,
+        }
+    }
+
+    /// A word for events, as EMQ X 3.1 has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Discarded => "discarded",
+            Self::Expired => "expired",
+            Self::Kicked => "kicked",
+            Self::Closed(cause) => cause.name(),
+        }
+    }
+}
+
 /// The end of a connection: cause, and words for a log or a Reason String.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use broker_codec::{Disconnect, ReasonCode};
 
-use super::{Channel, Close, CloseCause, State};
+use super::{Channel, Close, CloseCause, SessionEnd, State};
+use crate::broker::Left;
 use crate::metrics::Metric;
 use crate::observer::EventKind;
 use crate::traffic::Tally;
@@ -65,10 +66,13 @@ impl Channel {
         if ours {
             connected.session.flush(&mut turn.out);
         }
-        let publish_will = close.cause.publishes_will();
         let broker = Arc::clone(&turn.broker);
-        if broker.connection_closed(&connected.session, self.id, publish_will, turn) {
+        let left = broker.connection_closed(&connected.session, self.id, close.cause, turn);
+        if left != Left::AnothersSession {
             turn.client_disconnected(&connected.client, close.cause.name());
+        }
+        if left == Left::Nothing {
+            turn.session_terminated(&connected.client, SessionEnd::Closed(close.cause));
         }
         turn.observed_properties.clear();
     }

@@ -240,6 +240,10 @@ impl EventObserver for Witness {
                 let said = properties.iter().count();
                 format!("disconnected {} {reason} {said}", client.client_id)
             }
+            Event::SessionCreated { client } => format!("created {}", client.client_id),
+            Event::SessionTerminated { client, reason } => {
+                format!("terminated {} {reason}", client.client_id)
+            }
             Event::Subscribing { client, filters } => {
                 let filters: Vec<_> = filters.iter().map(|f| f.filter).collect();
                 format!("subscribing {} {filters:?}", client.client_id)
@@ -296,6 +300,54 @@ const ALL: &[EventKind] = &[
     EventKind::Acked,
     EventKind::Dropped,
 ];
+
+/// In the words of EMQ X 3.1.
+#[test]
+fn a_session_is_made_once_and_ends_once_with_a_word_for_why() {
+    use EventKind::{Connected, Disconnected, SessionCreated, SessionTerminated};
+    let (extensions, seen) =
+        witness(&[Connected, Disconnected, SessionCreated, SessionTerminated], false);
+    let mut rig = Rig::with_extensions(extensions);
+    // It ends with its connection.
+    let c = rig.client("c");
+    assert_eq!(taken(&seen), ["created c", "connected c 0 false"]);
+    rig.disconnect(c, ReasonCode::Success, &[]);
+    assert_eq!(taken(&seen), ["disconnected c normal 0", "terminated c normal"]);
+    let c = rig.client("c");
+    rig.lose(c);
+    assert_eq!(taken(&seen)[2..], ["disconnected c closed 0", "terminated c closed"]);
+    // It outlives its connection, is taken over, and ends in time.
+    let d = rig.join(Hello::v5("d").lasting(60));
+    rig.lose(d);
+    let d = rig.hello(Hello::v5("d").lasting(60));
+    rig.out(d);
+    let again = rig.hello(Hello::v5("d").lasting(60));
+    rig.out(again);
+    rig.lose(again);
+    let told = taken(&seen);
+    assert_eq!(told.iter().filter(|line| *line == "created d").count(), 1, "{told:?}");
+    assert!(!told.iter().any(|line| line.starts_with("terminated")), "{told:?}");
+    rig.pass_s(61);
+    assert_eq!(taken(&seen), ["terminated d expired"]);
+    // Clean Start ends what there is, be it connected or not.
+    let e = rig.join(Hello::v5("e").lasting(60));
+    taken(&seen);
+    rig.client("e");
+    assert_eq!(
+        taken(&seen),
+        [
+            "disconnected e discarded 0",
+            "terminated e discarded",
+            "created e",
+            "connected e 0 false"
+        ]
+    );
+    rig.out(e);
+    // An operator's order.
+    let mut turn = rig.broker.turn();
+    assert!(rig.broker.discard_session("e", &mut turn));
+    assert_eq!(taken(&seen), ["disconnected e discarded 0", "terminated e kicked"]);
+}
 
 #[test]
 fn every_event_is_seen_where_it_happens() {

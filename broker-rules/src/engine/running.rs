@@ -60,7 +60,7 @@ impl MessageObserver for OnTopics {
 
 impl EventObserver for OnEvents {
     fn observe(&self, event: &Event<'_>, reactions: &mut Reactions<'_>) {
-        let hook = Hook::of(event);
+        let Some(hook) = Hook::of(event) else { return };
         let payload = PayloadCache::default();
         for (_, dialect, rule) in self.0.iter().filter(|(of, ..)| *of == hook) {
             if hook.tells(*dialect, event) {
@@ -152,6 +152,8 @@ fn publisher<'o>(occasion: &Occasion<'o>) -> Cow<'o, Publisher> {
         Occasion::Event(
             Event::Connected { client, .. }
             | Event::Disconnected { client, .. }
+            | Event::SessionCreated { client }
+            | Event::SessionTerminated { client, .. }
             | Event::Subscribing { client, .. }
             | Event::Unsubscribing { client, .. }
             | Event::Subscribed { client, .. }

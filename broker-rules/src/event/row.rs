@@ -67,7 +67,7 @@ impl<'a> Occasion<'a> {
     pub const fn hook(&self) -> Hook {
         match self {
             Self::Published(_) => Hook::MessagePublish,
-            Self::Event(event) => Hook::of(event),
+            Self::Event(event) => Hook::of(event).expect("rules are told of events with a hook"),
         }
     }
 
@@ -97,6 +97,8 @@ impl<'a> Occasion<'a> {
             Self::Event(
                 Event::Connected { client, .. }
                 | Event::Disconnected { client, .. }
+                | Event::SessionCreated { client }
+                | Event::SessionTerminated { client, .. }
                 | Event::Subscribing { client, .. }
                 | Event::Unsubscribing { client, .. }
                 | Event::Subscribed { client, .. }
