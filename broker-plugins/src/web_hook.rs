@@ -1,5 +1,6 @@
 //! `emqx_web_hook`: what happens to clients and messages, as JSON to a web server of the operator's.
 
+mod base62;
 mod body;
 mod config;
 mod hooks;

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from api import NODE, Api
+from paho_client import V311
 from waiting import wait_until
 
 NAME = "emqx_web_hook"
@@ -82,10 +83,7 @@ def test_every_body_is_the_originals(start, web, paho):
     wait_until(lambda: web.bodies("message_acked"), "the acknowledgement is told of")
     bob.unsubscribe("t/+")
     bob.close()
-    wait_until(
-        lambda: "client_disconnected" in [dict(body)["action"] for body in web.bodies()],
-        "the end is told of",
-    )
+    wait_until(lambda: web.bodies("session_terminated"), "the end is told of")
     message = [
         ["from_client_id", "alice"],
         ["from_username", "undefined"],
@@ -97,6 +95,7 @@ def test_every_body_is_the_originals(start, web, paho):
     opts = ["opts", [["qos", 1], ["rh", 0], ["rap", 0], ["nl", 0]]]
     who = [["client_id", "hook-client"], ["username", "bob"]]
     expected = {
+        "session_created": who,
         "client_connected": who
         + [["keepalive", 60], ["ipaddress", "127.0.0.1"], ["proto_ver", 5], ["conn_ack", 0]],
         "client_subscribe": who + [["topic", "t/+"], opts],
@@ -107,6 +106,7 @@ def test_every_body_is_the_originals(start, web, paho):
         "client_unsubscribe": who + [["topic", "t/+"], ["opts", []]],
         "session_unsubscribed": who[:1] + [["topic", "t/+"]],
         "client_disconnected": who + [["reason", "normal"]],
+        "session_terminated": who[:1] + [["reason", "normal"]],
     }
     for action, fields in expected.items():
         assert about(web.bodies(action)[0]) == [["action", action], *fields]
@@ -115,14 +115,47 @@ def test_every_body_is_the_originals(start, web, paho):
     assert request["headers"]["content-type"] == "application/json"
     # In the order in which it happened.
     of_bob = [body[0][1] for body in web.bodies() if ["client_id", "hook-client"] in body]
-    first = ["client_connected", "client_subscribe", "session_subscribed"]
-    assert of_bob[:3] == first and of_bob[-1] == "client_disconnected"
+    first = ["session_created", "client_connected", "client_subscribe", "session_subscribed"]
+    assert of_bob[:4] == first and of_bob[-2:] == ["client_disconnected", "session_terminated"]
 
 
-def test_rules_say_what_is_told(start, web, paho):
+def test_a_session_is_told_of_when_it_is_made_and_when_it_ends(start, web, paho):
+    broker = start(**tables(web))
+    api = Api(broker.management)
+
+    def stay():
+        return paho(broker.tcp, "stays", version=V311, clean=False)
+
+    def of_sessions():
+        names = {"session_created", "session_terminated"}
+        bodies = [dict(body) for body in web.bodies() if body[0][1] in names]
+        return [(body["action"], body.get("reason")) for body in bodies]
+
+    stay().close()
+    stay().close()
+    wait_until(lambda: len(web.bodies("client_disconnected")) == 2, "both ends are told of")
+    # It was there the second time, and is there still.
+    assert of_sessions() == [("session_created", None)]
+    api.delete("/sessions/persistent/stays").done()
+    paho(broker.tcp, "stays", version=V311, clean=False)
+    paho(broker.tcp, "stays", version=V311, clean=True).close()
+    expected = [
+        ("session_created", None),
+        ("session_terminated", "kicked"),
+        ("session_created", None),
+        ("session_terminated", "discarded"),
+        ("session_created", None),
+        ("session_terminated", "normal"),
+    ]
+    wait_until(lambda: len(of_sessions()) == len(expected), "all of it is told of")
+    assert of_sessions() == expected
+
+
+@pytest.mark.parametrize("encoding, payload", [("base64", "Pz8/Pw=="), ("base62", "Pz89CPD")])
+def test_rules_say_what_is_told(start, web, paho, encoding, payload):
     rule = {
         "client": {"connected": [], "disconnected": [], "subscribe": [], "unsubscribe": []},
-        "session": {"subscribed": [], "unsubscribed": []},
+        "session": {"created": [], "subscribed": [], "unsubscribed": [], "terminated": []},
         "message": {
             "publish": {
                 "1": '{"action": "on_message_publish", "topic": "a/#"}',
@@ -132,14 +165,14 @@ def test_rules_say_what_is_told(start, web, paho):
             "acked": [],
         },
     }
-    broker = start(**tables(web, rule=rule, encode_payload="base64"))
+    broker = start(**tables(web, rule=rule, encode_payload=encoding))
     alice = paho(broker.tcp, "alice")
     for topic in ("x", "a/b", "a/c"):
-        alice.publish(topic, b"1", qos=1)
+        alice.publish(topic, b"????", qos=1)
     wait_until(lambda: len(web.bodies()) >= 3, "three requests")
     told = [dict(body)["topic"] for body in web.bodies()]
     assert told == ["a/b", "a/b", "a/c"], "a request for each rule that fits"
-    assert dict(web.bodies()[0])["payload"] == "MQ=="
+    assert dict(web.bodies()[0])["payload"] == payload
 
 
 def threads(broker):
@@ -250,7 +283,10 @@ def test_topics_of_the_broker_are_told_once_and_to_whom_they_concern(start, web,
         "2": '{"action": "on_message_publish", "topic": "$own/#"}',
         "3": '{"action": "on_message_publish", "topic": "$own/+/b"}',
     }
-    quiet = {"client": {"connected": [], "disconnected": []}}
+    quiet = {
+        "client": {"connected": [], "disconnected": []},
+        "session": {"created": [], "terminated": []},
+    }
     broker = start(**tables(web, rule={**quiet, "message": {"publish": publish, "deliver": [], "acked": []}}))
     alice = paho(broker.tcp, "alice")
     for topic in ("$own/a", "$own/a/b", "t"):

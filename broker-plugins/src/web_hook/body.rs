@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use broker_core::{ClientInfo, Message, QoS, SubscriptionOptions};
 use serde::Serialize;
 
+use super::base62;
 use super::config::PayloadEncoding;
 
 /// One request's body.
@@ -28,6 +29,16 @@ pub(super) enum Body<'a> {
         action: &'a str,
         client_id: &'a str,
         username: &'a str,
+        reason: &'a str,
+    },
+    SessionCreated {
+        action: &'a str,
+        client_id: &'a str,
+        username: &'a str,
+    },
+    SessionTerminated {
+        action: &'a str,
+        client_id: &'a str,
         reason: &'a str,
     },
     Subscribe {
@@ -125,6 +136,7 @@ impl<'a> MessagePart<'a> {
             // The original's hook ends there.
             (PayloadEncoding::Text, Err(_)) => (base64(), Some("base64")),
             (PayloadEncoding::Base64, _) => (base64(), None),
+            (PayloadEncoding::Base62, _) => (base62::encode(&message.payload), None),
         };
         Self {
             from_client_id: message.publisher.client_id().as_str(),

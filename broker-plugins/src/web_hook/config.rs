@@ -25,8 +25,10 @@ pub enum HookEvent {
     ClientDisconnected,
     ClientSubscribe,
     ClientUnsubscribe,
+    SessionCreated,
     SessionSubscribed,
     SessionUnsubscribed,
+    SessionTerminated,
     MessagePublish,
     MessageDeliver,
     MessageAcked,
@@ -50,17 +52,21 @@ pub enum PayloadEncoding {
     Text,
     /// All as base64.
     Base64,
+    /// All as base62, which has nothing but letters and digits.
+    Base62,
 }
 
 impl HookEvent {
     /// All, in the order of the original's file.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ClientSubscribe,
         Self::ClientUnsubscribe,
+        Self::SessionCreated,
         Self::SessionSubscribed,
         Self::SessionUnsubscribed,
+        Self::SessionTerminated,
         Self::MessagePublish,
         Self::MessageDeliver,
         Self::MessageAcked,
@@ -74,8 +80,10 @@ impl HookEvent {
             Self::ClientDisconnected => "client.disconnected",
             Self::ClientSubscribe => "client.subscribe",
             Self::ClientUnsubscribe => "client.unsubscribe",
+            Self::SessionCreated => "session.created",
             Self::SessionSubscribed => "session.subscribed",
             Self::SessionUnsubscribed => "session.unsubscribed",
+            Self::SessionTerminated => "session.terminated",
             Self::MessagePublish => "message.publish",
             Self::MessageDeliver => "message.deliver",
             Self::MessageAcked => "message.acked",
@@ -89,7 +97,13 @@ impl HookEvent {
     }
 
     const fn has_topic(self) -> bool {
-        !matches!(self, Self::ClientConnected | Self::ClientDisconnected)
+        !matches!(
+            self,
+            Self::ClientConnected
+                | Self::ClientDisconnected
+                | Self::SessionCreated
+                | Self::SessionTerminated
+        )
     }
 }
 

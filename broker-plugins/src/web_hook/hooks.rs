@@ -129,6 +129,19 @@ impl EventObserver for Hooks {
                 let body = |action| Body::Disconnected { action, client_id, username, reason };
                 self.tell(event, None, 0, reactions, body, &event.action());
             }
+            Event::SessionCreated { client } => {
+                let event = HookEvent::SessionCreated;
+                let client_id = client.client_id.as_str();
+                let username = username(client);
+                let body = |action| Body::SessionCreated { action, client_id, username };
+                self.tell(event, None, 0, reactions, body, &event.action());
+            }
+            Event::SessionTerminated { client, reason } => {
+                let event = HookEvent::SessionTerminated;
+                let client_id = client.client_id.as_str();
+                let body = |action| Body::SessionTerminated { action, client_id, reason };
+                self.tell(event, None, 0, reactions, body, &event.action());
+            }
             Event::Subscribing { client, filters } => {
                 for it in filters {
                     let opts = it.options.into();
@@ -202,6 +215,8 @@ const fn kind(event: HookEvent) -> Option<EventKind> {
         HookEvent::ClientDisconnected => EventKind::Disconnected,
         HookEvent::ClientSubscribe => EventKind::Subscribing,
         HookEvent::ClientUnsubscribe => EventKind::Unsubscribing,
+        HookEvent::SessionCreated => EventKind::SessionCreated,
+        HookEvent::SessionTerminated => EventKind::SessionTerminated,
         HookEvent::SessionSubscribed => EventKind::Subscribed,
         HookEvent::SessionUnsubscribed => EventKind::Unsubscribed,
         HookEvent::MessageDeliver => EventKind::Delivered,

@@ -42,6 +42,8 @@ fn a_body_is_that_of_the_original() {
 fn a_payload_that_is_no_text_says_how_it_is_written() {
     let text = body(b"\xff\x00", PayloadEncoding::Text);
     assert!(text.contains(r#""payload":"/wA=","payload_encoding":"base64","ts""#), "{text}");
+    let all = body(b"plain", PayloadEncoding::Base62);
+    assert!(all.contains(r#""payload":"cGxhaWO","ts""#), "{all}");
     let all = body(b"plain", PayloadEncoding::Base64);
     assert!(all.contains(r#""payload":"cGxhaW4=","ts""#), "{all}");
 }

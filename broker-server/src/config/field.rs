@@ -308,7 +308,7 @@ enum_words!(OcspCheck: Off = "off", Soft = "soft", Hard = "hard");
 enum_words!(CrlCheck: Chain = "chain", Peer = "peer", BestEffort = "best_effort");
 enum_words!(PeerCertField: Cn = "cn", Dn = "dn", Crt = "crt");
 enum_words!(HttpMethod: Get = "get", Post = "post");
-enum_words!(PayloadEncoding: Text = "undefined", Base64 = "base64");
+enum_words!(PayloadEncoding: Text = "undefined", Base64 = "base64", Base62 = "base62");
 enum_words!(SharedStrategy: Random = "random", RoundRobin = "round_robin", Sticky = "sticky",
     Hash = "hash", HashTopic = "hash_topic");
 enum_words!(Level: Memory = "memory", Written = "written", Fsync = "fsync");
