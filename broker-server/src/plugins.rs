@@ -17,12 +17,11 @@ use crate::process::Process;
 use crate::rules::{RuleEnginePlugin, Rules};
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 13] = [
+pub(crate) const BUILT_IN: [&str; 12] = [
     "emqx_auth_clientid",
     "emqx_auth_http",
     "emqx_auth_jwt",
     "emqx_auth_username",
-    "emqx_dashboard",
     "emqx_delayed_publish",
     "emqx_management",
     "emqx_recon",
@@ -121,7 +120,6 @@ fn built_in(broker: &Arc<Broker>, mine: &Mine<'_>, web_hook: WebHook) -> Vec<Box
         Box::new(HttpAuth::new()),
         Box::new(Jwt::new()),
         Box::new(mine.usernames.clone()),
-        Box::new(ServedElsewhere { name: "emqx_dashboard", is_fixed: false }),
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
         Box::new(Arc::clone(mine.recon)),

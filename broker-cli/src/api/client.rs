@@ -286,7 +286,7 @@ mod tests {
             (200, r#"{"message":"already_started"}"#, "already_started (code 102)"),
             (200, r#"{"message":{"a":1}}"#, r#"{"a":1} (code 102)"#),
             (404, r#"{"code":102,"message":"node x not found"}"#, "node x not found (code 102)"),
-            (404, "Not found.", "this broker has no GET users: plugin emqx_dashboard is not loa"),
+            (404, "Not found.", "this broker has no GET users: it may be older than this progra"),
             (500, "Internal Error\nmore", "the broker answered 500: Internal Error"),
             (401, "UNAUTHORIZED", "the broker at http://h:1 does not know application 'me', or it"),
             (200, "<html>", "what answers at http://h:1 is not the management API: HTTP sta"),

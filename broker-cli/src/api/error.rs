@@ -114,7 +114,6 @@ const PLUGINS: &[(&str, &str)] = &[
     ("rule_events", "emqx_rule_engine"),
     ("rule_test", "emqx_rule_engine"),
     ("rules", "emqx_rule_engine"),
-    ("users", "emqx_dashboard"),
 ];
 /// The same of those that come behind a node's name.
 const PLUGINS_OF_NODES: &[(&str, &str)] = &[("recon", "emqx_recon")];

@@ -1,4 +1,4 @@
-//! `users`, `auth`, `change_pwd`: users of the dashboard; there only while the plugin is.
+//! `users`, `auth`, `change_pwd`: users of the dashboard, which are kept whether or not there is one.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,19 +12,12 @@ use crate::route::{Route, delete, get, post, put};
 use crate::users::UserError;
 
 pub(crate) const ROUTES: &[Route] = &[
-    post("auth_user", "/auth", "Authenticate an user", authenticate)
-        .of_plugin(DASHBOARD)
-        .takes::<Login>(),
-    post("create_user", "/users/", "Create an user", create)
-        .of_plugin(DASHBOARD)
-        .takes::<NewUser>(),
-    get("list_users", "/users/", "List users", list).of_plugin(DASHBOARD).lists::<UserRow>(),
-    put("update_user", "/users/:name", "Update an user", update)
-        .of_plugin(DASHBOARD)
-        .takes::<ChangedUser>(),
-    delete("delete_user", "/users/:name", "Delete an user", remove).of_plugin(DASHBOARD),
+    post("auth_user", "/auth", "Authenticate an user", authenticate).takes::<Login>(),
+    post("create_user", "/users/", "Create an user", create).takes::<NewUser>(),
+    get("list_users", "/users/", "List users", list).lists::<UserRow>(),
+    put("update_user", "/users/:name", "Update an user", update).takes::<ChangedUser>(),
+    delete("delete_user", "/users/:name", "Delete an user", remove),
     put("change_pwd", "/change_pwd/:username", "Change password for an user", change_password)
-        .of_plugin(DASHBOARD)
         .takes::<NewUserPassword>(),
 ];
 
@@ -160,6 +153,5 @@ impl From<UserError> for ApiError {
     }
 }
 
-const DASHBOARD: &str = "emqx_dashboard";
 const NAME_MAX: usize = 256;
 const TAGS_MAX: usize = 1_024;

@@ -47,12 +47,11 @@ pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
 }
 
-const PREFIXES: [(&str, &str); 12] = [
+const PREFIXES: [(&str, &str); 11] = [
     ("emqx_auth_clientid", "auth.client."),
     ("emqx_auth_http", "auth.http."),
     ("emqx_auth_jwt", "auth.jwt."),
     ("emqx_auth_username", "auth.user."),
-    ("emqx_dashboard", "dashboard."),
     ("emqx_delayed_publish", "delayed."),
     ("emqx_management", "management."),
     ("emqx_recon", "recon."),
@@ -62,14 +61,8 @@ const PREFIXES: [(&str, &str); 12] = [
     ("emqx_web_hook", "web.hook."),
 ];
 
-const DEFAULTS: [&str; 6] = [
-    "emqx_management",
-    "emqx_recon",
-    "emqx_retainer",
-    "emqx_dashboard",
-    "emqx_delayed_publish",
-    "emqx_rule_engine",
-];
+const DEFAULTS: [&str; 5] =
+    ["emqx_management", "emqx_recon", "emqx_retainer", "emqx_delayed_publish", "emqx_rule_engine"];
 
 #[cfg(test)]
 mod tests {

@@ -150,19 +150,24 @@ fn users_outlive_the_process_and_go_with_the_plugin() {
     let api = broker.api();
     assert_eq!(api.data("users"), json!([{"username": "boss", "tags": "x"}]));
     assert_eq!(login(&api, "boss", "battery staple"), "0");
+}
+
+/// There is no page yet, so the plugin is not said to be there; its users are kept all the same.
+#[test]
+fn users_are_there_without_the_plugin_that_has_the_page() {
+    let broker = Broker::start_with(&[(
+        "plugins.loaded",
+        r#"["emqx_management", "emqx_dashboard", "emqx_retainer"]"#,
+    )]);
+    let api = broker.api();
+    let plugins = api.data(&format!("nodes/{NODE}/plugins"));
+    let of_dashboard = plugins.as_array().unwrap().iter().find(|it| it["name"] == "emqx_dashboard");
+    assert_eq!(of_dashboard.unwrap()["active"], false);
     let path = format!("nodes/{NODE}/plugins/emqx_dashboard");
-    api.put(&format!("{path}/unload"), &json!({}));
-    for (method, path) in [
-        ("GET", "users"),
-        ("POST", "users"),
-        ("PUT", "users/boss"),
-        ("DELETE", "users/boss"),
-        ("POST", "auth"),
-        ("PUT", "change_pwd/boss"),
-    ] {
-        let answer = api.call(method, path, "{}");
-        assert_eq!((answer.status, answer.body.as_str()), (404, "Not found."), "{method} {path}");
-    }
-    api.put(&format!("{path}/load"), &json!({}));
-    assert_eq!(login(&api, "boss", "battery staple"), "0");
+    let refused = "emqx_dashboard is not in this build of the broker".to_owned();
+    assert_eq!(api.refused("PUT", &format!("{path}/load"), &json!({})), (200, 102, refused));
+    api.post("users", &json!({"username": "boss", "password": "correct horse", "tags": "x"}));
+    assert_eq!(login(&api, "boss", "correct horse"), "0");
+    let (_, log) = broker.stop();
+    assert!(log.contains("not in this build, so not loaded: emqx_dashboard"), "{log}");
 }
