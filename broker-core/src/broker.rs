@@ -459,6 +459,12 @@ impl Broker {
         state.connection.is_some().then(|| Arc::clone(&state.client))
     }
 
+    /// True if there is a session of this Client Identifier that the client does not get.
+    pub(crate) fn is_session_of_another(&self, client: &ClientInfo, now_ms: u64) -> bool {
+        let session = self.sessions.get(client.client_id.as_str());
+        session.is_some_and(|session| check_user(&session.lock(), client, now_ms).is_err())
+    }
+
     /// Opens a session for a client that was let in. Returns it and whether it was there before.
     ///
     /// `connack` writes the CONNACK once Session Present is known: it must precede everything else.

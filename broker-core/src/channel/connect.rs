@@ -12,9 +12,10 @@ use super::topic_alias::TopicAliases;
 use super::{Channel, Close, CloseCause, Connected, EnhancedAuth, Flow, PACKET_MAX, State};
 use crate::access::banned::{Ban, Who};
 use crate::access::{Decision, run_authenticators};
-use crate::broker::{NoSession, SessionRequest};
+use crate::broker::{Broker, NoSession, SessionRequest};
 use crate::channel::{Answered, AnsweredKind};
 use crate::client::{ClientId, ClientInfo, Peer};
+use crate::clock::Now;
 use crate::config::ZoneConfig;
 use crate::extension::{Answer, Credentials};
 use crate::limits::{Allowance, Newcomer};
@@ -171,16 +172,6 @@ impl Channel {
         {
             return Err(ReasonCode::Banned);
         }
-        if let Some(flapping) = &zone.flapping
-            && broker.flapping.count(&client_id, flapping, turn.now.mono_ms)
-        {
-            let until_ms = wall_ms + flapping.banned_ms;
-            let (reason, by) = (Some("flapping".into()), Some("flapping_checker".into()));
-            let ban = Ban { reason, by, ..Ban::until(until_ms) };
-            let _ = broker.add_ban(Who::ClientId(client_id.as_str().into()), ban);
-            log::warn!("client banned for flapping client_id={client_id:?}");
-            return Err(ReasonCode::Banned);
-        }
         Ok(Credentials {
             client_id,
             username,
@@ -275,6 +266,9 @@ impl Channel {
         }
         let limits = connection_limits(connect, zone);
         let broker = Arc::clone(&turn.broker);
+        if is_flapping(&client, &broker, turn.now) {
+            return Err(self.refuse(ReasonCode::Banned, turn));
+        }
         let newcomer = Newcomer {
             client: &client,
             peer,
@@ -456,6 +450,22 @@ const fn second_connect() -> Close {
 fn is_banned(client: &ClientInfo, turn: &Turn) -> bool {
     let banned = &turn.broker.banned;
     client.zone.enable_ban && banned.is_client_banned(client, turn.now.wall_ms)
+}
+
+/// Counts that a client was let in, and bans it if that was once too often. Not earlier: who is refused must have nobody
+/// banned whose Client Identifier he knows.
+fn is_flapping(client: &ClientInfo, broker: &Broker, now: Now) -> bool {
+    let Some(limits) = &client.zone.flapping else { return false };
+    let is_flapping = !broker.is_session_of_another(client, now.mono_ms)
+        && broker.flapping.count(client, limits, now.mono_ms);
+    if is_flapping {
+        let until_ms = now.wall_ms + limits.banned_ms;
+        let (reason, by) = (Some("flapping".into()), Some("flapping_checker".into()));
+        let ban = Ban { reason, by, ..Ban::until(until_ms) };
+        let _ = broker.add_ban(Who::ClientId(client.client_id.as_str().into()), ban);
+        log::warn!("client banned for flapping client_id={:?}", client.client_id);
+    }
+    is_flapping
 }
 
 fn check_will(will: &broker_codec::Will<'_>, zone: &ZoneConfig) -> Result<(), ReasonCode> {

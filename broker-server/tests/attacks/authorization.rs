@@ -322,6 +322,39 @@ fn c22_rights_of_each_listener_are_heeded() {
     process.assert_serves();
 }
 
+/// Who is not let in, or not into the session, has nobody else's client id banned for flapping; nor does he learn by it
+/// which names there are.
+#[test]
+fn c26_who_is_not_let_in_has_no_client_id_banned() {
+    let tables = "allow_anonymous = false\n[zone.external]\nenable_flapping_detect = true\nflapping_threshold = \"3,1h\"\n\
+                  [plugins]\nloaded = [\"emqx_auth_username\"]\n[auth.user]\npassword_hash = \"sha256\"\n\
+                  [auth.user.1]\nusername = \"bob\"\npassword = \"bobs\"\n\
+                  [auth.user.2]\nusername = \"eve\"\npassword = \"eves\"\n\
+                  [auth.user.3]\nusername = \"flap\"\npassword = \"flaps\"\n";
+    let process = start(tables, "");
+    let bob = || v5().id("device").username("bob").password(b"bobs").expiry(1_000).resume();
+    bob().open().disconnect();
+    for _ in 0..10 {
+        let device = || v5().id("device");
+        device().username("bob").password(b"guess").begin().expect_refused(&[0x86]);
+        device().username("nobody").password(b"guess").begin().expect_refused(&[0x86]);
+        device().begin().expect_refused(&[0x86]);
+        device().username("eve").password(b"eves").begin().expect_refused(&[0x85]);
+    }
+    let mut owner = bob().open();
+    assert!(owner.session_present);
+    owner.ping();
+    owner.disconnect();
+    // Who flaps himself is banned, and he alone.
+    let flap = || v5().id("flapping").username("flap").password(b"flaps");
+    for _ in 0..3 {
+        flap().open().disconnect();
+    }
+    flap().begin().expect_refused(&[0x8A]);
+    bob().open().ping();
+    assert!(process.has_logged("client banned for flapping"), "{}", process.log());
+}
+
 /// What a broker says that does not start with these keys.
 fn refused_start(keys: &str) -> String {
     let folder = std::env::temp_dir().join(format!("attack-start-{}", unique_id()));

@@ -228,7 +228,7 @@ pub(super) static KEYS: &[Key] = &[
         "flapping_threshold",
         Kind::Text("a count and an interval, such as \"10,1m\""),
         field!(flapping_threshold),
-        "How many connects in which time make a client a flapping one.",
+        "How many connects in which time make a client a flapping one: of the same client id, user and address, that were let in.",
     ),
     key(
         "flapping_banned_expiry_interval",
