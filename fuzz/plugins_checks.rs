@@ -89,9 +89,10 @@ fn is_let_in(token: &[u8]) -> bool {
             true
         }
         Authentication::Deny(_) | Authentication::Missing(_) => false,
-        Authentication::Allow { .. } | Authentication::AllowAs { .. } | Authentication::Ignore => {
-            panic!("{answer:?}")
-        }
+        Authentication::Allow { .. }
+        | Authentication::AllowAs { .. }
+        | Authentication::Unknown(_)
+        | Authentication::Ignore => panic!("{answer:?}"),
     }
 }
 

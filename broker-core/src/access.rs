@@ -401,6 +401,10 @@ fn after(answer: Authentication, otherwise: Admission) -> Stand {
         }
         Authentication::Deny(reason_code) => Stand::Decided(Admission::Refused(reason_code)),
         Authentication::Missing(reason_code) => Stand::Open(Admission::Refused(reason_code)),
+        Authentication::Unknown(reason_code) => Stand::Open(match otherwise {
+            Admission::Refused(_) => Admission::Refused(reason_code),
+            admitted @ Admission::Admitted { .. } => admitted,
+        }),
         Authentication::Ignore => Stand::Open(otherwise),
     }
 }

@@ -87,7 +87,10 @@ pub enum Authentication {
     /// What this source goes by was not sent: refused with this Reason Code unless a later source lets the
     /// client in.
     Missing(ReasonCode),
-    /// Unknown here: the next source is asked.
+    /// Unknown here: the next source is asked. Who is refused in the end gets this Reason Code, that of a wrong password, or
+    /// the answer would tell which names there are.
+    Unknown(ReasonCode),
+    /// Nothing that this source goes by: the next one is asked.
     Ignore,
 }
 

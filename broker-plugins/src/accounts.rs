@@ -39,6 +39,8 @@ struct Shared {
     workers: Arc<Workers>,
     /// How new passwords are kept.
     hash: RwLock<AccountHash>,
+    /// What the password of a name is held against that nobody has; of the same kind.
+    decoy: RwLock<Arc<Stored>>,
     proven: Proven,
     /// Changes come one after the other.
     change: Mutex<()>,
@@ -124,6 +126,7 @@ impl Accounts {
             broker: Arc::clone(broker),
             workers: Arc::clone(workers),
             hash: RwLock::default(),
+            decoy: RwLock::new(Arc::new(Stored::decoy(AccountHash::default()))),
             proven: Proven::new().ok_or(AccountError::NoRandom)?,
             change: Mutex::new(()),
         })))
@@ -255,6 +258,7 @@ impl Plugin for Accounts {
         Ok(Box::new(move || {
             let _change = self.0.change.lock();
             *self.0.hash.write() = hash;
+            *self.0.decoy.write() = Arc::new(Stored::decoy(hash));
             for (name, stored) in new {
                 if !self.has(&name) {
                     // No wait: if a crash forgets it, the next start makes it again.

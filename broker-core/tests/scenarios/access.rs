@@ -230,6 +230,28 @@ fn a_later_source_may_make_up_for_what_an_earlier_one_misses() {
     }
 }
 
+/// Attack case 24: a name that no source knows is answered as a wrong password is. It is no refusal by itself.
+#[test]
+fn a_name_that_is_unknown_is_let_in_or_refused_like_a_wrong_password() {
+    use Authentication::{Allow, Deny, Ignore, Unknown};
+    let unknown = || Unknown(ReasonCode::BadUserNameOrPassword);
+    for (answers, open, shut) in [
+        (vec![unknown()], "0x00", "0x86"),
+        (vec![unknown(), Ignore], "0x00", "0x86"),
+        (vec![Ignore, unknown()], "0x00", "0x86"),
+        (vec![unknown(), Allow { superuser: false }], "0x00", "0x00"),
+        (vec![unknown(), Deny(ReasonCode::ServerUnavailable)], "0x88", "0x88"),
+        (vec![Ignore], "0x00", "0x87"),
+    ] {
+        for (anonymous, code) in [(Anonymous::All, open), (Anonymous::Nobody, shut)] {
+            let (_, extensions) = says(&answers);
+            let mut rig = Rig::build(|_, zone| zone.allow_anonymous = anonymous, extensions, None);
+            let c = rig.hello(Hello::v5("c").user("bob"));
+            rig.check(c, &[&format!("CONNACK present=0 {code}")]);
+        }
+    }
+}
+
 /// The same over a source that takes its time.
 #[test]
 fn what_was_missing_is_remembered_while_another_source_thinks() {

@@ -22,7 +22,7 @@ impl Authenticator for Login {
         if name.is_empty() || password.is_empty() {
             return Answer::Now(Authentication::Missing(ReasonCode::BadUserNameOrPassword));
         }
-        let Some(bytes) = self.0.stored(name) else { return Answer::Now(Authentication::Ignore) };
+        let Some(bytes) = self.0.stored(name) else { return self.unknown(credentials) };
         let Some(stored) = Stored::from_bytes(&bytes) else {
             log::error!("account in the store is unreadable {}={name:?}", subject.word());
             return Answer::Now(Authentication::Deny(ReasonCode::ServerUnavailable));
@@ -51,6 +51,35 @@ impl Authenticator for Login {
                     }
                     verdict(fits)
                 }
+                None => Authentication::Deny(ReasonCode::ServerUnavailable),
+            }
+        })
+    }
+}
+
+const UNKNOWN: Authentication = Authentication::Unknown(ReasonCode::BadUserNameOrPassword);
+
+impl Login {
+    /// Nobody of that name: as slow as an account with another password, or who asks would learn which names there are.
+    /// The next source is asked thereafter.
+    fn unknown(&self, credentials: &Arc<Credentials>) -> Answer<Authentication> {
+        let Shared { subject, broker, workers, .. } = &*self.0;
+        if broker.settings_len(subject.kind()) == 0 {
+            return Answer::Now(UNKNOWN);
+        }
+        let decoy = Arc::clone(&self.0.decoy.read());
+        if !decoy.is_slow() {
+            decoy.fits(credentials.password.as_deref().unwrap_or_default());
+            return Answer::Now(UNKNOWN);
+        }
+        let credentials = Arc::clone(credentials);
+        let work = move || decoy.fits(credentials.password.as_deref().unwrap_or_default());
+        let Ok(outcome) = workers.run(work) else {
+            return Answer::Now(Authentication::Deny(ReasonCode::ServerBusy));
+        };
+        Answer::later(async move {
+            match outcome.await {
+                Some(_) => UNKNOWN,
                 None => Authentication::Deny(ReasonCode::ServerUnavailable),
             }
         })

@@ -115,24 +115,60 @@ fn wait<T>(mut future: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
     panic!("no answer came");
 }
 
+/// Who guesses learns from the time of an answer neither that there is no such name, nor that there is.
+#[test]
+fn a_name_that_is_not_there_costs_what_a_wrong_password_does() {
+    for word in AccountHash::WORDS {
+        let hash = AccountHash::from_word(word).unwrap();
+        let decoy = Stored::decoy(hash);
+        assert!(Stored::from_bytes(decoy.as_bytes()).is_some(), "{word} is well formed");
+        let made = Stored::make(hash, b"secret").unwrap();
+        assert_eq!(decoy.is_slow(), made.is_slow(), "{word}");
+        for password in ["", "secret", "\0", "UUUUUUUUUUUUUUUU"] {
+            assert!(!decoy.fits(password.as_bytes()), "{word} {password:?}");
+        }
+        // The same rounds and memory; with a salt and a digest as long.
+        let kind = |stored: &Stored| {
+            let text = str::from_utf8(stored.as_bytes()).unwrap().to_owned();
+            let parts: Vec<_> = text.split('$').collect();
+            let lens: Vec<_> = parts.iter().map(|part| part.len()).collect();
+            (parts[..parts.len() - 2].join("$"), lens)
+        };
+        if word != "plain" {
+            assert_eq!(kind(&decoy), kind(&made), "{word}");
+        }
+        let world = World::with(Subject::Username, hash, &[("bob", "secret")]);
+        let (unknown, was_quick) = world.ask("eve", "guess");
+        assert_eq!(unknown, UNKNOWN, "{word}: the next source is asked");
+        assert_eq!(
+            (world.ask("bob", "guess").1, was_quick),
+            (was_quick, !made.is_slow()),
+            "{word}"
+        );
+    }
+    // Without accounts there is nothing to be learnt, and nobody is kept waiting.
+    assert_eq!(World::new(AccountHash::Argon2id).ask("eve", "guess"), (UNKNOWN, true));
+}
+
 const ALLOW: Authentication = Authentication::Allow { superuser: false };
 const WRONG: Authentication = Authentication::Deny(ReasonCode::BadUserNameOrPassword);
+const UNKNOWN: Authentication = Authentication::Unknown(ReasonCode::BadUserNameOrPassword);
 const MISSING: Authentication = Authentication::Missing(ReasonCode::BadUserNameOrPassword);
 
 #[test]
 fn an_account_lets_its_client_in_with_its_password_only() {
     for word in AccountHash::WORDS {
         let world = World::new(AccountHash::from_word(word).unwrap());
-        world.check("bob", "secret", Authentication::Ignore);
+        world.check("bob", "secret", UNKNOWN);
         world.accounts.add("bob", "secret").unwrap();
         world.check("bob", "secret", ALLOW);
         world.check("bob", "Secret", WRONG);
-        world.check("eve", "secret", Authentication::Ignore);
+        world.check("eve", "secret", UNKNOWN);
         world.accounts.set_password("bob", "other").unwrap();
         world.check("bob", "secret", WRONG);
         world.check("bob", "other", ALLOW);
         world.accounts.remove("bob").unwrap();
-        world.check("bob", "other", Authentication::Ignore);
+        world.check("bob", "other", UNKNOWN);
     }
 }
 

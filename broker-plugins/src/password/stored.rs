@@ -112,6 +112,30 @@ impl Stored {
         Ok(Self(text))
     }
 
+    /// What takes as long to compare as one that was made so, and fits no password. It is written, not hashed.
+    pub(crate) fn decoy(hash: AccountHash) -> Self {
+        let (salt, key) = ([0x55; 16], [0; 64]);
+        Self(match hash {
+            AccountHash::Plain => format!("$plain${}", BASE64.encode(key)),
+            AccountHash::Bcrypt => format!("$2b${BCRYPT_COST:02}${}", ".".repeat(53)),
+            AccountHash::Pbkdf2 => {
+                let (salt, key) = (BASE64.encode(salt), BASE64.encode(&key[..PBKDF2_LEN]));
+                format!("{PBKDF2}i={PBKDF2_ITERATIONS}${salt}${key}")
+            }
+            AccountHash::Argon2id => {
+                let params = argon2::Params::DEFAULT;
+                let (m, t, p) = (params.m_cost(), params.t_cost(), params.p_cost());
+                let (salt, key) = (BASE64.encode(salt), BASE64.encode(&key[..32]));
+                format!("$argon2id$v=19$m={m},t={t},p={p}${salt}${key}")
+            }
+            AccountHash::Md5 | AccountHash::Sha | AccountHash::Sha256 | AccountHash::Sha512 => {
+                let digest = hash.digest().unwrap_or(Digest::Sha256);
+                let len = digest.of(b"").len();
+                format!("${}${}${}", digest.word(), to_hex(&salt), to_hex(&key[..len]))
+            }
+        })
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let stored = Self(String::from_utf8(bytes.to_vec()).ok()?);
         stored.parse().map(|_| ())?;
