@@ -177,6 +177,19 @@ impl Process {
         self.status("VmRSS:")
     }
 
+    /// Address space it has for data, used or not: heap, and stacks of threads.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.status("VmData:")
+    }
+
+    /// Lets it have no more of that from now on: what it asks for beyond is refused by the system, which ends it.
+    pub(crate) fn limit_data(&self, bytes: u64) {
+        let pid = self.child.id().to_string();
+        let limit = format!("--data={bytes}");
+        let limited = Command::new("prlimit").args([&limit, "--pid", &pid]).status().unwrap();
+        assert!(limited.success());
+    }
+
     /// True if a line of its log, after those of its start, has this in it.
     pub(crate) fn has_logged(&self, text: &str) -> bool {
         self.log.lock().contains(text)
