@@ -192,7 +192,7 @@ fn tear(data_dir: &Path, payload: &str, round: usize) {
         .expect("the log has it");
     let mut bytes = std::fs::read(&path).unwrap();
     let cut = at - round;
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         bytes.truncate(cut);
     } else {
         let mut noise = 0x9E37_79B9_u32;
