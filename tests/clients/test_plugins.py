@@ -66,6 +66,28 @@ def test_a_hundred_loads_leave_nothing_behind(start, paho, name):
     assert alice.publish("t/0", b"y", qos=1) == 0
 
 
+def test_what_was_ordered_is_so_after_a_restart(start):
+    nobody = "http://127.0.0.1:9"
+    broker = start(web={"hook": {"api": {"url": nobody}}})
+
+    def active():
+        plugins = Api(broker.management).get(f"/nodes/{NODE}/plugins")
+        return {plugin["name"] for plugin in plugins if plugin["active"]}
+
+    defaults = active()
+    assert "emqx_recon" in defaults
+    orders = {"emqx_statsd": "load", "emqx_web_hook": "load", "emqx_reloader": "load", "emqx_recon": "unload"}
+    for name, what in orders.items():
+        Api(broker.management).put(f"/nodes/{NODE}/plugins/{name}/{what}").done()
+    wanted = defaults - {"emqx_recon"} | {"emqx_statsd", "emqx_web_hook", "emqx_reloader"}
+    assert active() == wanted
+    broker.stop()
+    broker.restart()
+    assert active() == wanted
+    wait_until(lambda: any("statsd" in name for name in broker.threads()), "it is at work")
+    assert not any("recon" in name for name in broker.threads())
+
+
 def n_of_plugins(broker):
     """Threads that belong to a plugin."""
     return sum(
@@ -76,6 +98,8 @@ def n_of_plugins(broker):
 def test_recon_gives_back_at_intervals_what_a_burst_has_left(start, paho):
     tables = {"recon": {"gc_interval": "1s"}, "log": {"targets": {"broker_plugins": "debug"}}}
     broker = start(**tables)
+    # A table that is empty is let go at once.
+    paho(broker.tcp, "keeper").subscribe("burst/kept")
     crowd = paho(broker.tcp, "crowd")
     for n in range(300):
         crowd.subscribe(f"burst/{n}")
