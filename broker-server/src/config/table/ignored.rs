@@ -92,6 +92,7 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("rpc.socket_keepalive_idle"),
     meaningless("rpc.socket_keepalive_interval"),
     meaningless("rpc.socket_keepalive_count"),
+    meaningless("prometheus.collector.<n>"),
     meaningless("reloader.interval"),
     meaningless("reloader.logfile"),
     meaningless("sysmon.long_gc"),
