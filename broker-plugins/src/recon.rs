@@ -27,7 +27,7 @@ impl Default for ReconConfig {
 /// The plugin.
 pub struct Recon {
     broker: Arc<Broker>,
-    observed: Arc<Observed>,
+    observed: Observed,
     every: Every,
 }
 
@@ -92,11 +92,13 @@ impl Recon {
     /// The plugin, not yet at work.
     #[must_use]
     pub fn new(broker: &Arc<Broker>, machine: Arc<dyn Machine>) -> Self {
-        let observed = Arc::new(Observed { machine, highest: Mutex::default() });
+        let observed = Observed { machine, highest: Mutex::default() };
         Self { broker: Arc::clone(broker), observed, every: Every::new("broker-recon") }
     }
 
     /// What the allocator holds; `None` if it does not tell.
+    ///
+    /// Cost: whoever needs memory of an arena waits while the allocator goes through what is free in it.
     #[must_use]
     pub fn heap(&self) -> Option<HeapUse> {
         self.observed.look()
@@ -127,9 +129,9 @@ impl Plugin for Recon {
         let interval = Duration::from_millis(config.recon.gc_interval_ms);
         self.every.prepare().map_err(|error| format!("no thread for emqx_recon: {error}"))?;
         Ok(Box::new(move || {
-            let (broker, observed) = (Arc::clone(&self.broker), Arc::clone(&self.observed));
+            let broker = Arc::clone(&self.broker);
+            // The allocator is not asked here: it holds its arenas while it counts what is free in them.
             self.every.begin(interval, move || {
-                observed.look();
                 let bytes = broker.give_back();
                 log::debug!("memory given back to the allocator bytes={bytes}");
             });
