@@ -123,6 +123,8 @@ pub struct TlsConfig {
     pub crl_refresh_ms: u64,
     /// `crl_check`.
     pub crl_check: CrlCheck,
+    /// `psk_ciphers`: TLS with pre-shared keys, by these cipher suites and no others; empty for certificates.
+    pub psk_ciphers: Vec<PskCipher>,
     /// `ocsp_stapling`: clients are shown that the certificate has not been revoked.
     pub ocsp_stapling: Option<OcspStapling>,
     /// `ocsp_check`: whether a responder is asked about the client's certificate.
@@ -146,6 +148,52 @@ pub struct TlsConfig {
     /// `peer_cert_as_username`.
     pub peer_cert_as_username: Option<PeerCertField>,
 }
+
+/// A cipher suite of `psk_ciphers`, by openssl's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PskCipher(&'static str);
+
+impl PskCipher {
+    /// All that may be named.
+    pub fn all() -> impl Iterator<Item = Self> {
+        PSK_CIPHERS.iter().chain(PSK_CIPHERS_LEFT_OUT).map(|name| Self(name))
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|cipher| cipher.0 == name)
+    }
+
+    /// `PSK-AES128-GCM-SHA256`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether it is spoken; those that are broken are read and left out.
+    #[must_use]
+    pub fn is_offered(self) -> bool {
+        PSK_CIPHERS.contains(&self.0)
+    }
+}
+
+const PSK_CIPHERS: &[&str] = &[
+    "ECDHE-PSK-CHACHA20-POLY1305",
+    "ECDHE-PSK-AES256-CBC-SHA384",
+    "ECDHE-PSK-AES128-CBC-SHA256",
+    "ECDHE-PSK-AES256-CBC-SHA",
+    "ECDHE-PSK-AES128-CBC-SHA",
+    "PSK-AES256-GCM-SHA384",
+    "PSK-CHACHA20-POLY1305",
+    "PSK-AES128-GCM-SHA256",
+    "PSK-AES256-CBC-SHA384",
+    "PSK-AES128-CBC-SHA256",
+    "PSK-AES256-CBC-SHA",
+    "PSK-AES128-CBC-SHA",
+];
+/// EMQ X 3.1 has them.
+const PSK_CIPHERS_LEFT_OUT: &[&str] = &["PSK-3DES-EDE-CBC-SHA", "PSK-RC4-SHA"];
 
 /// Which certificates have to be on no revocation list, where one is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +285,7 @@ impl Default for TlsConfig {
             crl_url: Vec::new(),
             crl_refresh_ms: 3_600_000,
             crl_check: CrlCheck::Chain,
+            psk_ciphers: Vec::new(),
             ocsp_stapling: None,
             ocsp_check: OcspCheck::Off,
             ocsp_responder: None,

@@ -33,7 +33,7 @@ pub use listener_set::{ListenerSet, ListenerView};
 pub use server::{BoundServer, Server, ServerOptions, StartError};
 pub use tls_setup::{
     CRL_BYTES_MAX, Concluded, CrlError, Fetched, Inquiry, OCSP_BYTES_MAX, OcspError, OcspQuestion,
-    ReloadableTls, RevocationState, StapleState, TlsSetupError,
+    PskLookup, ReloadableTls, RevocationState, StapleState, TlsSetupError,
 };
 
 /// The parsers of outside bytes, for the fuzz targets only.

@@ -5,6 +5,8 @@ mod crl;
 mod fetched;
 pub(crate) mod fuzzing;
 mod ocsp;
+#[cfg(feature = "psk")]
+pub(crate) mod psk;
 mod reloadable;
 mod self_signed;
 mod statuses;
@@ -28,7 +30,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use self::clients::{ClientVerifier, Mandatory};
 use self::crl::Crls;
 pub use self::crl::{CRL_BYTES_MAX, CrlError};
-pub use self::fetched::Fetched;
+pub use self::fetched::{Fetched, PskLookup};
 use self::ocsp::Good;
 pub use self::ocsp::{OCSP_BYTES_MAX, OcspError, OcspQuestion};
 pub use self::reloadable::ReloadableTls;
@@ -37,6 +39,7 @@ pub(crate) use self::statuses::Holder;
 pub use self::statuses::{Concluded, Inquiry};
 pub(crate) use self::vouching::{Hear, Verdict, Vouching};
 use crate::config::{OcspStapling, TlsConfig};
+use crate::transport::Acceptor;
 
 /// What is wrong with the TLS of a listener; the operator's to fix.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +75,12 @@ enum Cause {
     NoResponder,
     #[error("must be given as well")]
     Missing,
+    #[cfg(feature = "psk")]
+    #[error("openssl: {0}")]
+    Psk(#[from] openssl::error::ErrorStack),
+    #[cfg(not(feature = "psk"))]
+    #[error("TLS-PSK is not in this build, which was made without its feature psk")]
+    NoPsk,
     #[error("making a certificate: {0}")]
     Generate(#[from] rcgen::Error),
 }
@@ -327,6 +336,34 @@ impl TlsSource {
         Crls::read(&config.crlfile, &config.crl_url, fetched)
             .map(Some)
             .map_err(|(path, cause)| self.error("crlfile", &path, cause.into()))
+    }
+
+    /// What handshakes with pre-shared keys go by; `None` where certificates are shown.
+    #[cfg(feature = "psk")]
+    pub(crate) fn psk_acceptor(&self) -> Result<Option<Acceptor>, TlsSetupError> {
+        let ciphers = &self.config.psk_ciphers;
+        if ciphers.is_empty() {
+            return Ok(None);
+        }
+        match psk::context(ciphers, &self.fetched) {
+            Ok(context) => Ok(Some(Acceptor::Psk(context))),
+            Err(error) => Err(self.psk_error(error.into())),
+        }
+    }
+
+    /// The same where they are not spoken.
+    #[cfg(not(feature = "psk"))]
+    pub(crate) fn psk_acceptor(&self) -> Result<Option<Acceptor>, TlsSetupError> {
+        if self.config.psk_ciphers.is_empty() {
+            Ok(None)
+        } else {
+            Err(self.psk_error(Cause::NoPsk))
+        }
+    }
+
+    fn psk_error(&self, cause: Cause) -> TlsSetupError {
+        let names: Vec<_> = self.config.psk_ciphers.iter().map(|cipher| cipher.name()).collect();
+        self.error("psk_ciphers", Path::new(&names.join(",")), cause)
     }
 
     fn error(&self, name: &str, value: &Path, cause: Cause) -> TlsSetupError {

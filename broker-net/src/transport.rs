@@ -4,6 +4,9 @@ mod certificate;
 mod inbound;
 mod outbound;
 pub mod proxy_protocol;
+#[cfg(feature = "psk")]
+mod psk;
+mod secure;
 pub(crate) mod socket;
 mod tls;
 pub mod websocket;
@@ -20,8 +23,9 @@ use crate::listener::ListenerSetup;
 use inbound::Inbound;
 use outbound::{Outbound, WebSocketState};
 use rustls::pki_types::CertificateDer;
-use tls::Tls;
+use secure::Secure;
 
+pub(crate) use secure::Acceptor;
 pub(crate) use socket::Socket;
 
 /// Splits an accepted socket into the half the owning loop reads with and the half any thread
@@ -37,8 +41,8 @@ pub(crate) fn open(
         return (Reader::plain(peer), Writer { socket, layers: None });
     }
     let mut inbound = Inbound::new(config, peer);
-    let tls = tls_config.and_then(|config| {
-        let tls = Tls::new(config).inspect_err(|error| inbound.fail(error.kind()));
+    let tls = tls_config.and_then(|acceptor| {
+        let tls = Secure::new(acceptor).inspect_err(|error| inbound.fail(error.kind()));
         Some(Box::new(tls.ok()?))
     });
     let websocket = match config.websocket {

@@ -5,6 +5,7 @@ use broker_core::config::{BrokerConfig, DelayedConfig, RetainedConfig};
 use crate::accounts::AccountsConfig;
 use crate::http_auth::HttpAuthConfig;
 use crate::jwt::JwtConfig;
+use crate::psk_file::PskFileConfig;
 use crate::recon::ReconConfig;
 use crate::statsd::StatsdConfig;
 use crate::web_hook::WebHookConfig;
@@ -26,6 +27,8 @@ pub struct PluginsConfig {
     pub auth_username: AccountsConfig,
     /// `auth.jwt.*`.
     pub auth_jwt: JwtConfig,
+    /// `psk.file.*`.
+    pub psk_file: PskFileConfig,
     /// `recon.*`.
     pub recon: ReconConfig,
     /// `statsd.*`.
@@ -46,6 +49,7 @@ impl Default for PluginsConfig {
             auth_http: HttpAuthConfig::default(),
             auth_username: AccountsConfig::default(),
             auth_jwt: JwtConfig::default(),
+            psk_file: PskFileConfig::default(),
             recon: ReconConfig::default(),
             statsd: StatsdConfig::default(),
             web_hook: WebHookConfig::default(),

@@ -17,6 +17,12 @@ fn acl_file() {
     fuzz("acl_file", &RULES, plugins_checks::acl_file);
 }
 
+#[test]
+fn psk_file() {
+    let language = Language { bytes: b":\n\r a\0\xff", words: &[b"a:b\n", b"::", b"\n\n"] };
+    fuzz("psk_file", &language, broker_plugins::check_psk_file);
+}
+
 const RULES: Language = Language {
     bytes: b"{}[]<>\"'.,=#%+/$ \n",
     words: &[

@@ -6,8 +6,8 @@ use broker_core::Broker;
 use broker_mgmt::ports::{self, PluginInfo};
 use broker_plugins::{
     AccountError, Accounts, ConfigSource, DelayedPublish, HeapFigures, HttpAuth, Jwt, Plugin,
-    PluginError, PluginHost, PluginsConfig, Recon, Retainer, ServedElsewhere, State, Statsd,
-    Subject, WebHook, Workers, catalogue,
+    PluginError, PluginHost, PluginsConfig, PskFile, Recon, Retainer, ServedElsewhere, State,
+    Statsd, Subject, WebHook, Workers, catalogue,
 };
 
 use broker_rules::engine::RuleEngine;
@@ -17,13 +17,15 @@ use crate::process::Process;
 use crate::rules::{RuleEnginePlugin, Rules};
 
 /// Plugins that this program has.
-pub(crate) const BUILT_IN: [&str; 12] = [
+pub(crate) const BUILT_IN: &[&str] = &[
     "emqx_auth_clientid",
     "emqx_auth_http",
     "emqx_auth_jwt",
     "emqx_auth_username",
     "emqx_delayed_publish",
     "emqx_management",
+    #[cfg(feature = "psk")]
+    "emqx_psk_file",
     "emqx_recon",
     "emqx_reloader",
     "emqx_retainer",
@@ -48,6 +50,7 @@ impl Plugins {
         broker: &Arc<Broker>,
         config: &Arc<LiveConfig>,
         rules: &Rules,
+        psk_file: &PskFile,
     ) -> anyhow::Result<Self> {
         let workers = Arc::new(Workers::new());
         let client_ids = Accounts::new(Subject::ClientId, broker, &workers)?;
@@ -62,6 +65,7 @@ impl Plugins {
             rules: &rules.engine(),
             statsd: &statsd,
             recon: &recon,
+            psk_file,
         };
         let built_in = built_in(broker, &mine, web_hook);
         let source = Box::new(Source(Arc::clone(config)));
@@ -112,16 +116,18 @@ struct Mine<'a> {
     rules: &'a Arc<RuleEngine>,
     statsd: &'a Arc<Statsd>,
     recon: &'a Arc<Recon>,
+    psk_file: &'a PskFile,
 }
 
 fn built_in(broker: &Arc<Broker>, mine: &Mine<'_>, web_hook: WebHook) -> Vec<Box<dyn Plugin>> {
-    vec![
+    let all: Vec<Box<dyn Plugin>> = vec![
         Box::new(mine.client_ids.clone()),
         Box::new(HttpAuth::new()),
         Box::new(Jwt::new()),
         Box::new(mine.usernames.clone()),
         Box::new(DelayedPublish::new(broker)),
         Box::new(ServedElsewhere { name: "emqx_management", is_fixed: true }),
+        Box::new(mine.psk_file.clone()),
         Box::new(Arc::clone(mine.recon)),
         // There are no modules whose files could change; it stands for the command that reloads plugins.
         Box::new(ServedElsewhere { name: "emqx_reloader", is_fixed: false }),
@@ -129,7 +135,9 @@ fn built_in(broker: &Arc<Broker>, mine: &Mine<'_>, web_hook: WebHook) -> Vec<Box
         Box::new(RuleEnginePlugin(Arc::clone(mine.rules))),
         Box::new(Arc::clone(mine.statsd)),
         Box::new(web_hook),
-    ]
+    ];
+    // Without openssl there is nobody who would ask for its keys.
+    all.into_iter().filter(|plugin| BUILT_IN.contains(&plugin.name())).collect()
 }
 
 struct Source(Arc<LiveConfig>);
@@ -273,6 +281,7 @@ mod tests {
             rules: &rules,
             statsd: &statsd,
             recon: &recon,
+            psk_file: &PskFile::default(),
         };
         let plugins = built_in(&broker, &mine, web_hook);
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name()).collect();

@@ -13,7 +13,7 @@ use broker_mgmt::Management;
 use broker_mgmt::ports::{AclRules, Ports};
 use broker_net::config::{ListenerConfig, TlsConfig};
 use broker_net::{Fetched, Server, ServerOptions};
-use broker_plugins::MosquittoPasswords;
+use broker_plugins::{MosquittoPasswords, PskFile};
 
 use crate::acl::{Acl, Reloadable};
 use crate::auth::scram::{self, Scram};
@@ -70,9 +70,11 @@ pub(crate) fn run(live: LiveConfig) -> anyhow::Result<()> {
     // Before anybody can connect: no message passes them unseen.
     let rules = Arc::new(Rules::start(&broker, &live.server_config()).context("rules")?);
     // Before anybody can connect: they may have a say in it.
-    let plugins = Plugins::start(&broker, &live, &rules).context("plugins")?;
+    let psk_file = PskFile::default();
+    let plugins = Plugins::start(&broker, &live, &rules, &psk_file).context("plugins")?;
     let who_is_let_in = who_is_let_in(&config.listeners, &broker.config());
     let fetched = Fetched::default();
+    fetched.set_psk_lookup(Arc::new(move |identity| psk_file.secret(identity)));
     let asks_ocsp = asks_ocsp(&config.listeners, &config.management.https);
     let options = ServerOptions {
         fetched: fetched.clone(),

@@ -16,13 +16,14 @@ use crate::tls_setup::{
     Fetched, Hear, Lists, Material, Refreshed, RevocationState, TlsSetupError, TlsSource, Verdict,
     Vouching,
 };
+use crate::transport::Acceptor;
 
 /// One listener: its configuration and what changes while it runs.
 #[derive(Debug)]
 pub(crate) struct ListenerSetup {
     config: Arc<ListenerConfig>,
     /// `None` without TLS.
-    tls: Option<ListenerTls>,
+    tls: Option<Security>,
     n_connections: AtomicUsize,
     /// `max_conn_rate`
     rate: Option<Bucket>,
@@ -40,6 +41,14 @@ struct ListenerTls {
     loaded: RwLock<(Material, Arc<ServerConfig>)>,
 }
 
+/// TLS of a listener.
+#[derive(Debug)]
+enum Security {
+    Certificates(Box<ListenerTls>),
+    /// Nothing of it is in files that change.
+    Psk(Acceptor),
+}
+
 impl ListenerTls {
     fn load(source: TlsSource) -> Result<Self, TlsSetupError> {
         let material = source.read()?;
@@ -51,6 +60,15 @@ impl ListenerTls {
         let server = self.source.server_config(&material)?;
         *self.loaded.write() = (material, server);
         Ok(())
+    }
+}
+
+impl Security {
+    fn load(source: TlsSource) -> Result<Self, TlsSetupError> {
+        match source.psk_acceptor()? {
+            Some(acceptor) => Ok(Self::Psk(acceptor)),
+            None => ListenerTls::load(source).map(|tls| Self::Certificates(Box::new(tls))),
+        }
     }
 }
 
@@ -127,7 +145,7 @@ impl ListenerSetup {
             data_dir: data_dir.to_owned(),
             fetched: fetched.clone(),
         };
-        let tls = config.tls.as_ref().map(source).map(ListenerTls::load).transpose()?;
+        let tls = config.tls.as_ref().map(source).map(Security::load).transpose()?;
         Ok(Self {
             rate: per_second(config.max_conn_rate).map(Bucket::full),
             limits: ListenerLimits::new(config.rate_limit, &config.limits),
@@ -143,13 +161,13 @@ impl ListenerSetup {
     /// Reads certificates, key, authorities and revocation lists again, for connections to come. On an error the
     /// old ones stay.
     pub(crate) fn reload(&self) -> Result<(), TlsSetupError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.set(tls.source.read()?))
+        self.certificates().map_or(Ok(()), |tls| tls.set(tls.source.read()?))
     }
 
     /// Takes revocation lists and the stapled answer again; returns whether lists have changed, and what could not be
     /// used: there the old ones stay. Neither this nor [`Self::reload`] may overtake the other.
     pub(crate) fn refresh(&self) -> (Lists, Vec<TlsSetupError>) {
-        let Some(tls) = &self.tls else { return (Lists::Same, Vec::new()) };
+        let Some(tls) = self.certificates() else { return (Lists::Same, Vec::new()) };
         let old = tls.loaded.read().0.clone();
         let Refreshed { material, lists, mut errors } = tls.source.read_refreshed(&old);
         match material.map_or(Ok(()), |material| tls.set(material)) {
@@ -163,7 +181,7 @@ impl ListenerSetup {
 
     /// What is known about revocation; `None` where nothing is to be.
     pub(crate) fn revocation_state(&self) -> Option<RevocationState> {
-        let tls = self.tls.as_ref()?;
+        let tls = self.certificates()?;
         tls.source.revocation_state(&tls.loaded.read().0)
     }
 
@@ -174,7 +192,7 @@ impl ListenerSetup {
 
     /// Whether one of the certificates that a client came in with has been revoked since.
     pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>]) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.loaded.read().0.is_revoked(chain))
+        self.certificates().is_some_and(|tls| tls.loaded.read().0.is_revoked(chain))
     }
 
     /// Whether responders are asked about its clients' certificates.
@@ -184,14 +202,24 @@ impl ListenerSetup {
 
     /// Finds out whether who has shown this chain may come in; `hear` is told if that has to be asked first.
     pub(crate) fn vouch(&self, chain: &[CertificateDer<'static>], hear: Hear) -> Vouching {
-        let Some(tls) = &self.tls else { return Vouching::Is(Verdict::Admitted, None) };
+        let Some(tls) = self.certificates() else { return Vouching::Is(Verdict::Admitted, None) };
         let material = tls.loaded.read().0.clone();
         tls.source.vouch(&material, chain, hear)
     }
 
     /// The TLS configuration of a new connection.
-    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.as_ref().map(|tls| Arc::clone(&tls.loaded.read().1))
+    pub(crate) fn tls(&self) -> Option<Acceptor> {
+        self.tls.as_ref().map(|tls| match tls {
+            Security::Certificates(tls) => Acceptor::Certificate(Arc::clone(&tls.loaded.read().1)),
+            Security::Psk(acceptor) => acceptor.clone(),
+        })
+    }
+
+    fn certificates(&self) -> Option<&ListenerTls> {
+        match &self.tls {
+            Some(Security::Certificates(tls)) => Some(tls),
+            Some(Security::Psk(_)) | None => None,
+        }
     }
 
     /// How long everything before MQTT may take, in milliseconds; `None` when nothing comes before.

@@ -1,4 +1,4 @@
-//! What TLS needs from web servers, as far as it has come.
+//! What TLS needs from elsewhere, as far as it has come: from web servers, and who knows pre-shared keys.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +21,11 @@ struct Places {
     lists: RwLock<HashMap<String, Vec<Arc<Crl>>>>,
     answers: RwLock<HashMap<CertificateDer<'static>, Good>>,
     statuses: Arc<Statuses>,
+    psk: RwLock<Option<PskLookup>>,
 }
+
+/// The secret of an identity, if there is such a one.
+pub type PskLookup = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 impl Fetched {
     /// Puts the revocation list that a URL has given, DER or PEM, in the place of what was there.
@@ -89,6 +93,18 @@ impl Fetched {
     /// Nobody asks any more.
     pub fn close_inquiries(&self) {
         self.0.statuses.close();
+    }
+
+    /// Whom listeners with `psk_ciphers` ask for the secret of an identity; until then there is none.
+    pub fn set_psk_lookup(&self, lookup: PskLookup) {
+        *self.0.psk.write() = Some(lookup);
+    }
+
+    /// The secret of an identity.
+    #[cfg(feature = "psk")]
+    pub(super) fn psk(&self, identity: &[u8]) -> Option<Vec<u8>> {
+        let lookup = self.0.psk.read().clone()?;
+        lookup(identity)
     }
 
     pub(super) fn statuses(&self) -> &Arc<Statuses> {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::certificate::Subject;
 use super::outbound::{Outbound, WebSocketState};
 use super::proxy_protocol::{self, HeaderParser};
-use super::tls::Tls;
+use super::secure::Secure;
 use super::websocket::{self, Decoder, Upgrade};
 use super::{PeerInfo, ReadOutcome, Socket, Writer, read_socket};
 use crate::config::ListenerConfig;
@@ -33,7 +33,7 @@ pub(crate) struct Inbound {
 #[derive(Debug, Default)]
 struct TlsInbound {
     ready: bool,
-    /// Length of [`Tls::incoming`], which only this side changes; known without taking the lock.
+    /// Length of [`Secure::incoming`], which only this side changes; known without taking the lock.
     n_incoming: usize,
     /// Plaintext that did not fit the reader's buffer; those before `plaintext_at` are read.
     plaintext: Vec<u8>,
@@ -297,7 +297,7 @@ impl TlsInbound {
 }
 
 impl PeerInfo {
-    fn take_certificate(&mut self, tls: &Tls, config: &ListenerConfig) {
+    fn take_certificate(&mut self, tls: &Secure, config: &ListenerConfig) {
         let Some([certificate, ..]) = tls.peer_certificates() else { return };
         let subject = Subject::of(certificate);
         let field = config.tls.as_ref().and_then(|tls| tls.peer_cert_as_username);

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
 
+use super::secure::Secure;
 use super::socket::Socket;
-use super::tls::Tls;
 use super::websocket::{self, CloseCode};
 
 /// What is between MQTT bytes and the socket, and the bytes that the socket would not take yet.
 #[derive(Default)]
 pub(crate) struct Outbound {
-    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) tls: Option<Box<Secure>>,
     pub(crate) websocket: WebSocketState,
     closed: bool,
     /// Encoded bytes; those before `pending_at` are sent. Empty and without memory when all are.
@@ -33,7 +33,7 @@ pub(crate) enum WebSocketState {
 }
 
 impl Outbound {
-    pub(crate) fn new(tls: Option<Box<Tls>>, websocket: WebSocketState) -> Self {
+    pub(crate) fn new(tls: Option<Box<Secure>>, websocket: WebSocketState) -> Self {
         Self { tls, websocket, ..Self::default() }
     }
 

@@ -9,6 +9,7 @@ use broker_core::config::{Anonymous, Rate, RewriteRule, SharedStrategy, WillsKee
 use broker_core::store::Level;
 use broker_net::config::{
     AccessRule, Bind, Cidr, CrlCheck, OcspCheck, OcspResponder, OcspStapling, PeerCertField,
+    PskCipher,
 };
 use broker_plugins::{HookRule, HttpMethod, HttpParams, PayloadEncoding, TokenFrom};
 use log::LevelFilter;
@@ -155,7 +156,7 @@ macro_rules! word_field {
     )+};
 }
 word_field!(String PathBuf LevelFilter LogFormat LogTarget SharedStrategy PeerCertField Pair CrlCheck OcspStapling);
-word_field!(OcspCheck OcspResponder MemoryLimit Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
+word_field!(OcspCheck OcspResponder PskCipher MemoryLimit Rate Level OnDamage OnFailure WillsKeep TokenFrom HttpMethod HttpParams PayloadEncoding);
 
 impl<T: Word> Field for Vec<T> {
     fn show(&self) -> Value {
@@ -238,6 +239,16 @@ impl Word for OcspStapling {
 
     fn from_word(word: &str) -> Result<Self, String> {
         if word == "fetch" { Ok(Self::Fetch) } else { PathBuf::from_word(word).map(Self::File) }
+    }
+}
+
+impl Word for PskCipher {
+    fn to_word(&self) -> String {
+        self.name().into()
+    }
+
+    fn from_word(word: &str) -> Result<Self, String> {
+        Self::named(word).ok_or_else(|| "is no cipher suite with a pre-shared key".into())
     }
 }
 

@@ -47,13 +47,14 @@ pub(crate) fn plugin_of(key: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(_, prefix)| key.starts_with(prefix)).map(|(name, _)| *name)
 }
 
-const PREFIXES: [(&str, &str); 11] = [
+const PREFIXES: [(&str, &str); 12] = [
     ("emqx_auth_clientid", "auth.client."),
     ("emqx_auth_http", "auth.http."),
     ("emqx_auth_jwt", "auth.jwt."),
     ("emqx_auth_username", "auth.user."),
     ("emqx_delayed_publish", "delayed."),
     ("emqx_management", "management."),
+    ("emqx_psk_file", "psk.file."),
     ("emqx_recon", "recon."),
     ("emqx_retainer", "retainer."),
     ("emqx_rule_engine", "rule_engine."),

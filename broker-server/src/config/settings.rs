@@ -10,8 +10,8 @@ use broker_core::config::{
 };
 use broker_net::config::{AccessRule, Bind, ListenerConfig, Protocol, TcpOptions};
 use broker_plugins::{
-    AccountHash, HttpAuthConfig, JwtConfig, PluginsConfig, ReconConfig, StatsdConfig, Subject,
-    WebHookConfig,
+    AccountHash, HttpAuthConfig, JwtConfig, PluginsConfig, PskFileConfig, ReconConfig,
+    StatsdConfig, Subject, WebHookConfig,
 };
 use log::LevelFilter;
 
@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) http_auth: HttpAuthConfig,
     pub(crate) user_hash: AccountHash,
     pub(crate) jwt: JwtConfig,
+    pub(crate) psk_file: PskFileConfig,
     pub(crate) recon: ReconConfig,
     pub(crate) statsd: StatsdConfig,
     pub(crate) web_hook: WebHookConfig,
@@ -135,6 +136,7 @@ impl Default for Settings {
             http_auth: HttpAuthConfig::default(),
             user_hash: AccountHash::default(),
             jwt: JwtConfig::default(),
+            psk_file: PskFileConfig::default(),
             recon: ReconConfig::default(),
             statsd: StatsdConfig::default(),
             web_hook: WebHookConfig::default(),
@@ -382,6 +384,7 @@ impl Settings {
         plugins.auth_http = self.http_auth;
         plugins.auth_username.hash = self.user_hash;
         plugins.auth_jwt = self.jwt;
+        plugins.psk_file = self.psk_file;
         plugins.recon = self.recon;
         plugins.statsd = self.statsd;
         plugins.web_hook = self.web_hook;

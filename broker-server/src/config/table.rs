@@ -13,6 +13,7 @@ mod live;
 mod management;
 mod monitors;
 mod plugins;
+mod psk_file;
 mod recon;
 mod root;
 mod rules;
@@ -161,6 +162,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
         .iter()
         .chain(auth::KEYS)
         .chain(auth_http::KEYS)
+        .chain(psk_file::KEYS)
         .chain(web_hook::KEYS)
         .chain(statsd::KEYS)
         .chain(recon::KEYS)

@@ -773,6 +773,28 @@ ocsp_check = "hard"
 }
 
 #[test]
+fn pre_shared_keys_take_the_place_of_certificates() {
+    let errors = |text: &str| settings(text, &[]).err().map(|it| it.to_string());
+    let known =
+        "[listener.ssl.external]\npsk_ciphers = [\"PSK-AES128-GCM-SHA256\", \"PSK-RC4-SHA\"]\n";
+    if cfg!(feature = "psk") {
+        let config = config(known);
+        let tls = listener(&config, Protocol::Ssl, "external").tls.clone().unwrap();
+        assert_eq!(tls.psk_ciphers.len(), 2);
+        assert!(config.notes.iter().any(|note| note.contains("PSK-RC4-SHA is not offered")));
+    } else {
+        let told = errors(known).unwrap();
+        assert!(told.contains("listener.ssl.external.psk_ciphers = "), "{told}");
+        assert!(told.contains("TLS-PSK is not in this build"), "{told}");
+    }
+    let unknown = "[listener.wss.external]\npsk_ciphers = [\"AES128-SHA\"]\n";
+    let told = errors(unknown).unwrap();
+    assert!(told.contains("is no cipher suite with a pre-shared key"), "{told}");
+    let told = errors("[psk.file]\ndelimiter = \"\"\n").unwrap();
+    assert!(told.contains("psk.file.delimiter"), "{told}");
+}
+
+#[test]
 fn notes_tell_what_has_no_effect() {
     let text = r#"
         [listener.ssl.external]

@@ -144,6 +144,7 @@ fn check_tls(settings: &Settings, path: &str, tls: &TlsConfig, errors: &mut Vec<
         let problem = format!("needs {} to check against", key("cacertfile"));
         errors.push(wrong(settings, key("verify"), problem));
     }
+    check_psk(settings, path, tls, errors);
     let is_asked = tls.ocsp_check != OcspCheck::Off;
     if is_asked && tls.ocsp_responder.is_none() && !refused("ocsp_responder", errors) {
         let problem = format!("needs {}, to know whom to ask", key("ocsp_responder"));
@@ -162,6 +163,24 @@ fn check_tls(settings: &Settings, path: &str, tls: &TlsConfig, errors: &mut Vec<
                 format!("needs {} = \"verify_peer\"", key("verify")),
             ));
         }
+    }
+}
+
+/// Pre-shared keys take the place of certificates.
+fn check_psk(settings: &Settings, path: &str, tls: &TlsConfig, errors: &mut Vec<ConfigError>) {
+    if tls.psk_ciphers.is_empty() {
+        return;
+    }
+    let key = |name: &str| format!("{path}.{name}");
+    let mut refuse = |problem: String| errors.push(wrong(settings, key("psk_ciphers"), problem));
+    if !cfg!(feature = "psk") {
+        refuse("TLS-PSK is not in this build, which was made without its feature psk".into());
+    } else if !tls.psk_ciphers.iter().any(|cipher| cipher.is_offered()) {
+        refuse("names none that is offered".into());
+    } else if !tls.tls12 {
+        refuse(format!("needs tlsv1.2 among {}", key("tls_versions")));
+    } else if tls.verify_peer {
+        refuse(format!("shows no certificates, so {} cannot be asked for", key("verify")));
     }
 }
 
@@ -191,6 +210,12 @@ fn note_listener(settings: &Settings, listener: &Listener, notes: &mut Vec<Strin
 }
 
 fn note_tls(path: &str, tls: &TlsConfig, notes: &mut Vec<String>) {
+    if !tls.psk_ciphers.is_empty() && tls.certfile.is_some() {
+        notes.push(format!("{path}.certfile does nothing with {path}.psk_ciphers"));
+    }
+    for cipher in tls.psk_ciphers.iter().filter(|cipher| !cipher.is_offered()) {
+        notes.push(format!("{path}.psk_ciphers: {} is not offered", cipher.name()));
+    }
     if tls.ocsp_check == OcspCheck::Off && tls.ocsp_responder.is_some() {
         notes.push(format!("{path}.ocsp_responder does nothing without {path}.ocsp_check"));
     }

@@ -61,6 +61,9 @@ fn orders_that_make_no_sense_say_why() {
     assert!(is_active(&api, "emqx_retainer"), "reload loads what is not");
     check(&api, "emqx_management", "unload", "emqx_management can not be unloaded");
     check(&api, "emqx_coap", "load", "emqx_coap is not in this build of the broker");
+    if !cfg!(feature = "psk") {
+        check(&api, "emqx_psk_file", "load", "emqx_psk_file is not in this build of the broker");
+    }
     check(&api, "emqx_coap", "unload", "not_started");
     for what in ["load", "unload", "reload"] {
         check(&api, "emqx_nothing", what, "not_found");

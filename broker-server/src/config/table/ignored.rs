@@ -15,7 +15,6 @@ pub(super) static KEYS: &[Key] = &[
     meaningless("listener.<protocol>.<name>.tune_buffer"),
     meaningless("listener.<protocol>.<name>.dhfile"),
     meaningless("listener.<protocol>.<name>.ciphers"),
-    later("listener.<protocol>.<name>.psk_ciphers"),
     meaningless("listener.<protocol>.<name>.secure_renegotiate"),
     meaningless("listener.<protocol>.<name>.reuse_sessions"),
     meaningless("listener.<protocol>.<name>.honor_cipher_order"),

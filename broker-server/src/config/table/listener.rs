@@ -239,6 +239,13 @@ pub(super) static KEYS: &[Key] = &[
     key("ocsp_timeout", TLS, OCSP_TIMEOUT, tls!(ocsp_timeout_ms), OCSP_TIMEOUT_HELP),
     optional_key("ocsp_stapling", TLS, OCSP_STAPLING, tls!(ocsp_stapling), OCSP_STAPLING_HELP),
     key(
+        "psk_ciphers",
+        TLS,
+        Kind::List("a cipher suite by openssl's name, such as PSK-AES128-GCM-SHA256"),
+        tls!(psk_ciphers),
+        "TLS with pre-shared keys, those that emqx_psk_file reads, in the place of certificates: the cipher suites that are offered, in TLS 1.2. In builds with the feature psk.",
+    ),
+    key(
         "verify",
         TLS,
         Kind::Word(&["verify_none", "verify_peer"]),
