@@ -52,7 +52,7 @@ pub enum OcspError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) status: Status,
-    this_update_s: u64,
+    pub(super) this_update_s: u64,
     /// Until when it holds, in seconds since the Unix epoch.
     pub(super) next_update_s: Option<u64>,
 }

@@ -75,6 +75,8 @@ struct Known {
     said: Said,
     /// When, on the monotonic clock.
     asked_ms: u64,
+    /// It counts until there is another, which is to be asked for.
+    is_old: bool,
 }
 
 /// Hears the answer, from another thread.
@@ -213,9 +215,9 @@ impl Statuses {
         let mut waiters = Vec::new();
         let mut standing = Standing::Unanswered;
         if let Some(entry) = book.entries.get_mut(key) {
-            match said {
+            match said.and_then(|said| entry.take_no_older(said)) {
                 Ok(said) => {
-                    entry.known = Some(Known { said, asked_ms: now.mono_ms });
+                    entry.known = Some(Known { said, asked_ms: now.mono_ms, is_old: false });
                     let is_revoked = said.status == Status::Revoked;
                     let was_revoked = entry.is_revoked.swap(is_revoked, Ordering::Relaxed);
                     concluded.cuts_off = is_revoked && !was_revoked && entry.n_held > 0;
@@ -239,7 +241,7 @@ impl Statuses {
         let mut book = self.book.lock();
         for entry in book.entries.values_mut() {
             if let Some(known) = &mut entry.known {
-                known.asked_ms = 0;
+                known.is_old = true;
             }
         }
         let held = std::mem::take(&mut book.due);
@@ -382,6 +384,20 @@ impl Entry {
         }
     }
 
+    /// Whoever can keep an answer back, and send it later, must not undo a revocation by it.
+    fn take_no_older(&self, said: Said) -> Result<Said, String> {
+        match self.known {
+            Some(Known { said: known, .. })
+                if known.status != Status::Good
+                    && said.status == Status::Good
+                    && said.this_update_s < known.this_update_s =>
+            {
+                Err("older than what was said against the certificate".into())
+            }
+            _ => Ok(said),
+        }
+    }
+
     /// What the last answer is still good for: one against the certificate stands until there is another, one in its
     /// favour as long as it says.
     fn fall_back(&self) -> Standing {
@@ -400,7 +416,7 @@ impl Entry {
 
 impl Known {
     fn is_fresh(&self, refresh_ms: u64, now_ms: u64) -> bool {
-        self.asked_ms.saturating_add(refresh_ms) > now_ms && self.is_in_date()
+        !self.is_old && self.asked_ms.saturating_add(refresh_ms) > now_ms && self.is_in_date()
     }
 
     /// An answer that does not say how long it holds has said it for the moment it was asked for.

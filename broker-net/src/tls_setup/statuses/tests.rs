@@ -111,6 +111,33 @@ fn who_holds_a_certificate_hears_that_it_is_revoked() {
 }
 
 #[test]
+fn who_hurries_has_all_asked_again_and_keeps_what_was_said() {
+    let world = World::new();
+    let question = world.question(1);
+    assert_eq!(world.ask(&question, Ok(world.answer(&question, GOOD))).problem, None);
+    assert_eq!(world.standing(&question), Some(Standing::Good));
+    world.statuses.hurry();
+    assert!(world.ask(&question, Err("hangs".into())).problem.is_some());
+    let entry = &world.statuses.book.lock().entries[&Key::of(question.certificate(), "u")];
+    assert_eq!(entry.fall_back(), Standing::Good, "it is in date");
+}
+
+#[test]
+fn an_older_answer_takes_nothing_back() {
+    let world = World::new();
+    let question = world.question(1);
+    let at = |status, from| response(&question, status, &[from, FUTURE], world.ca.key(), &[]);
+    let (earlier, later) = (b"20230101000000Z", b"20250101000000Z");
+    assert_eq!(world.ask(&question, Ok(at(REVOKED, PAST))).problem, None);
+    world.statuses.hurry();
+    let problem = world.ask(&question, Ok(at(GOOD, earlier))).problem;
+    assert_eq!(problem.as_deref(), Some("older than what was said against the certificate"));
+    // Its issuer has thought better of it.
+    assert_eq!(world.ask(&question, Ok(at(GOOD, later))).problem, None);
+    assert_eq!(world.standing(&question), Some(Standing::Good));
+}
+
+#[test]
 fn what_cannot_be_believed_is_no_answer() {
     let world = World::new();
     let question = world.question(1);
