@@ -157,8 +157,8 @@ def test_a_reload_brings_new_keys_and_an_unload_ends_new_handshakes(start, keys,
     assert is_let_in(broker.ssl, "client1", "4321")
     assert not is_let_in(broker.ssl, "client2", "ab:cd")
     # What cannot be read leaves the old keys.
-    keys.write_text("a line without\n")
-    assert order(broker, "reload").refused(102).endswith("line 1: has no psk.file.delimiter")
+    keys.write_text("client1:\n")
+    assert order(broker, "reload").refused(102).endswith("line 1: the secret is empty or longer than 256 bytes")
     assert is_let_in(broker.ssl, "client3", "efgh")
     order(broker, "unload").done()
     assert not is_let_in(broker.ssl, "client3", "efgh")
