@@ -75,7 +75,7 @@ impl Workers {
         let (jobs, waiting) = bounded(queue);
         let open = Arc::default();
         let jobs = RwLock::new(Some(jobs));
-        Self { jobs, waiting, begun: Mutex::new(0), max, open, name: "broker-hashing" }
+        Self { jobs, waiting, begun: Mutex::new(0), max, open, name: HASHING }
     }
 
     /// Takes no more jobs; its threads end when those are done that wait.
@@ -115,7 +115,11 @@ impl Workers {
         }
         let (waiting, open) = (self.waiting.clone(), Arc::clone(&self.open));
         let thread = thread::Builder::new().name(self.name.into());
+        let computes = self.name == HASHING;
         let work = move || {
+            if computes {
+                give_way();
+            }
             for job in &waiting {
                 job();
                 open.fetch_sub(1, Ordering::Relaxed);
@@ -131,6 +135,16 @@ impl Workers {
             Err(error) => log::warn!("no further thread {}: {error}", self.name),
         }
         Ok(())
+    }
+}
+
+/// Has the system run this thread after those that serve clients, where there are not cores enough for all.
+fn give_way() {
+    // On Linux, of the calling thread alone.
+    let current = rustix::process::getpriority_process(None);
+    let set = |nice: i32| rustix::process::setpriority_process(None, (nice + NICE).min(19));
+    if let Err(error) = current.and_then(set) {
+        log::debug!("{HASHING} keeps its priority: {error}");
     }
 }
 
@@ -177,6 +191,9 @@ impl<T> Future for Outcome<T> {
     }
 }
 
+const HASHING: &str = "broker-hashing";
+/// A third of what a thread of ordinary priority gets beside it: logins go on, later.
+const NICE: i32 = 5;
 const THREADS_MAX: usize = 8;
 /// What a thread does of argon2id, at some 65 ms each, within the 15 s that a client has for its CONNECT.
 const JOBS_PER_THREAD: usize = 200;
@@ -226,6 +243,17 @@ mod tests {
             assert_ne!(here, there);
         }
         assert!(*workers.begun.lock() <= 2);
+    }
+
+    /// Who is connected goes before who comes; others that wait for servers compute nothing.
+    #[test]
+    fn hashing_gives_way_and_nothing_else_does() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let hashing = wait(Workers::with(1, 1).run(nice).unwrap()).unwrap();
+        assert_eq!(hashing, (before + NICE).min(19));
+        let asking = wait(Workers::for_requests(1).run(nice).unwrap()).unwrap();
+        assert_eq!((asking, nice()), (before, before));
     }
 
     #[test]
