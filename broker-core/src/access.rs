@@ -29,7 +29,20 @@ pub(crate) struct AclCache {
     n_verdicts: u64,
     /// Bytes of their topics.
     text_bytes: usize,
+    /// What was said last of a topic to publish to: most publishers have one, which is compared, not looked up.
+    last: Option<Last>,
+    /// Number of the verdict that was looked up last.
+    looked_up: u64,
 }
+
+struct Last {
+    topic: String,
+    allowed: bool,
+    until_ms: u64,
+}
+
+/// Longer topics are looked up: what is remembered twice must be little.
+const LAST_TOPIC_MAX: usize = 256;
 
 struct Remembered {
     allowed: bool,
@@ -43,11 +56,32 @@ impl AclCache {
         size_of::<Self>()
             + self.verdicts.capacity() * size_of::<((Action, Box<str>), Remembered)>()
             + self.text_bytes
+            + self.last.as_ref().map_or(0, |last| last.topic.capacity())
+    }
+
+    /// What is remembered of a topic, if it counts still.
+    fn look_up(&mut self, action: Action, topic: &str, now_ms: u64) -> Option<bool> {
+        let verdict = self.verdicts.get(&(action, topic) as &dyn Key)?;
+        let (allowed, until_ms) = (verdict.allowed, verdict.until_ms);
+        if until_ms <= now_ms {
+            return None;
+        }
+        // Not at once: who has two topics in turn would have both copied without end.
+        let is_again = std::mem::replace(&mut self.looked_up, verdict.number) == verdict.number;
+        if is_again && action == Action::Publish && topic.len() <= LAST_TOPIC_MAX {
+            let last =
+                self.last.get_or_insert_with(|| Last { topic: String::new(), allowed, until_ms });
+            last.topic.clear();
+            last.topic.push_str(topic);
+            (last.allowed, last.until_ms) = (allowed, until_ms);
+        }
+        Some(allowed)
     }
 
     fn clear(&mut self) {
         self.verdicts.clear();
         self.text_bytes = 0;
+        self.last = None;
     }
 
     fn insert(
@@ -61,6 +95,7 @@ impl AclCache {
             let oldest = self.verdicts.iter().min_by_key(|(_, verdict)| verdict.number);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.verdicts.remove(&oldest);
+                self.last = self.last.take().filter(|last| *last.topic != *oldest.1);
                 self.text_bytes -= oldest.1.len();
             }
         }
@@ -110,6 +145,9 @@ impl Channel {
         topic: &str,
         turn: &mut Turn,
     ) -> Result<Decision, Close> {
+        if let Some(allowed) = self.said_last(action, topic, turn) {
+            return Ok(if allowed { Decision::Allow } else { Decision::Deny });
+        }
         let authorizers = &turn.extensions.authorizers;
         let Some(client) = self.client() else {
             return Err(Close::protocol_error("not connected"));
@@ -117,16 +155,21 @@ impl Channel {
         if nobody_decides(authorizers, client).is_some() {
             return Ok(Decision::Allow);
         }
-        let client = Arc::clone(client);
         // The answer counts for what it was asked about: a SUBSCRIBE asks for many filters.
-        if let Some(verdict) = self.verdict(action, topic, turn.rights_generation) {
-            return Ok(self.conclude(action, topic, verdict, &client.zone, turn));
-        }
-        if let Some(allowed) = self.cached(action, topic, turn) {
+        let answered = self.verdict(action, topic, turn.rights_generation);
+        if answered.is_none()
+            && let Some(allowed) = self.cached(action, topic, turn)
+        {
             if turn.out.tracer.is_on() {
                 self.trace_right(action, topic, allowed, "cached", turn);
             }
             return Ok(if allowed { Decision::Allow } else { Decision::Deny });
+        }
+        let Some(client) = self.client().cloned() else {
+            return Err(Close::protocol_error("not connected"));
+        };
+        if let Some(verdict) = answered {
+            return Ok(self.conclude(action, topic, verdict, &client.zone, turn));
         }
         match run_authorizers(authorizers, 0, &client, action, topic) {
             Answer::Now(verdict) => Ok(self.conclude(action, topic, verdict, &client.zone, turn)),
@@ -183,14 +226,26 @@ impl Channel {
         if allowed { Decision::Allow } else { Decision::Deny }
     }
 
+    /// What was said of this topic last, if it was of this one and counts still. Of superusers, and where there are no
+    /// rules, nothing is remembered; a change of that is a change of rights.
+    fn said_last(&self, action: Action, topic: &str, turn: &Turn) -> Option<bool> {
+        let cache = self.acl_cache()?;
+        let last = cache.last.as_ref()?;
+        let counts = action == Action::Publish
+            && cache.generation == turn.rights_generation
+            && last.until_ms > turn.now.mono_ms
+            && last.topic == topic
+            && !turn.out.tracer.is_on();
+        counts.then_some(last.allowed)
+    }
+
     fn cached(&mut self, action: Action, topic: &str, turn: &Turn) -> Option<bool> {
         let cache = self.acl_cache_mut().as_mut()?;
         if cache.generation != turn.rights_generation {
             cache.clear();
             return None;
         }
-        let verdict = cache.verdicts.get(&(action, topic) as &dyn Key)?;
-        (verdict.until_ms > turn.now.mono_ms).then_some(verdict.allowed)
+        cache.look_up(action, topic, turn.now.mono_ms)
     }
 
     fn remember(

@@ -512,6 +512,10 @@ impl Channel {
         Some((Arc::clone(&connected.session), Arc::clone(&connected.client)))
     }
 
+    pub(crate) fn acl_cache(&self) -> Option<&AclCache> {
+        self.acl_cache.as_deref()
+    }
+
     pub(crate) fn acl_cache_mut(&mut self) -> &mut Option<Box<AclCache>> {
         &mut self.acl_cache
     }

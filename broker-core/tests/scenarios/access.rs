@@ -490,6 +490,19 @@ fn a_connection_remembers_as_much_as_its_zone_says() {
     rig.pass_ms(1_000);
     assert_eq!(publish(&mut rig, "bb"), "b");
 
+    // What is compared with the topic before counts no longer, and for nothing else.
+    assert_eq!(publish(&mut rig, "bbb"), "");
+    rig.pass_ms(999);
+    assert_eq!(publish(&mut rig, "b"), "");
+    rig.subscribed(c, "open/b", Q0);
+    assert_eq!(topics.asked(), ["open/b"], "the right to subscribe is another");
+    rig.pass_ms(1);
+    assert_eq!(publish(&mut rig, "bbb"), "b");
+    rig.broker.forget_rights();
+    rig.run_timers();
+    assert_eq!(publish(&mut rig, "bbb"), "b");
+    assert_eq!(publish(&mut rig, "cdcdb"), "cdb", "two are as many as there may be");
+
     let (topics, extensions) = with_topics(None);
     let mut rig = Rig::build(|_, zone| zone.enable_acl_cache = false, extensions, None);
     let c = rig.client("c");
