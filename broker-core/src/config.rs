@@ -97,6 +97,9 @@ pub struct GroupLimits {
     pub retained_in: Option<Rate>,
     /// `max_subscriptions_total`: subscriptions of those that are connected; 0 for no limit. Further ones are refused.
     pub max_subscriptions_total: u32,
+    /// `max_mqueue_bytes_total`: bytes in memory of the queues of those that are connected; 0 for no limit. What comes beyond
+    /// makes room in its own queue, or stays with the store alone.
+    pub max_mqueue_bytes_total: u64,
 }
 
 /// How many alarms there may be, and which trouble of a client is one.

@@ -4,7 +4,7 @@ mod bucket;
 mod groups;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::config::{GroupLimits, Rate};
 pub use bucket::Bucket;
@@ -17,6 +17,8 @@ pub(crate) struct Group {
     limits: GroupLimits,
     n_connections: AtomicU32,
     n_subscriptions: AtomicU32,
+    /// Of queues.
+    queue_bytes: AtomicU64,
     connects: Option<Bucket>,
     messages_in: Option<Bucket>,
     bytes_in: Option<Bucket>,
@@ -31,6 +33,7 @@ impl Group {
         Self {
             n_connections: AtomicU32::new(0),
             n_subscriptions: AtomicU32::new(0),
+            queue_bytes: AtomicU64::new(0),
             connects: bucket(per_second(limits.max_conn_rate)),
             messages_in: bucket(limits.messages_in),
             bytes_in: bucket(limits.bytes_in),
@@ -172,6 +175,24 @@ impl Allowance {
     /// True if the number of the client's subscriptions is.
     pub(crate) fn limits_subscriptions(&self) -> bool {
         self.groups.iter().any(|group| group.limits.max_subscriptions_total > 0)
+    }
+
+    /// True if the bytes of its queue are.
+    pub(crate) fn limits_queues(&self) -> bool {
+        self.groups.iter().any(|group| group.limits.max_mqueue_bytes_total > 0)
+    }
+
+    /// The queue of the client takes so many bytes, and took others before. Returns true if those of one of its groups take
+    /// more than they may.
+    pub(crate) fn tell_queue(&self, before: u64, bytes: u64) -> bool {
+        let is_over = |group: &Arc<Group>| {
+            // A difference below zero wraps, and so does the addition.
+            let by = bytes.wrapping_sub(before);
+            let all = group.queue_bytes.fetch_add(by, Ordering::Relaxed).wrapping_add(by);
+            let max = group.limits.max_mqueue_bytes_total;
+            max > 0 && all > max
+        };
+        self.groups.iter().map(is_over).fold(false, |one, other| one | other)
     }
 
     /// Counts one more subscription of the client, if all of its groups have room for it.

@@ -724,6 +724,12 @@ impl State {
         pace.map_or(usize::MAX, |pace| pace.allowance.room_for_subscriptions() as usize)
     }
 
+    /// Tells the groups of the connection what its queue takes. Returns true if that is more than they may have together.
+    fn tell_queue(&mut self) -> bool {
+        let bytes = self.queue.here_bytes();
+        self.pace_mut().is_some_and(|pace| pace.tell_queue(bytes))
+    }
+
     fn pace_mut(&mut self) -> Option<&mut SendPace> {
         self.connection.as_mut()?.pace.as_deref_mut()
     }

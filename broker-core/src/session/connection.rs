@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     pub(crate) sent: Tally,
     /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
     pub(super) max_outbox_bytes: usize,
-    /// What it may be sent, and subscribe to, if that is limited.
+    /// What it may be sent, subscribe to and have queued, if that is limited.
     pub(super) pace: Option<Box<SendPace>>,
     /// Topic aliases given to this client, if it takes any.
     pub(super) aliases: Option<Box<Aliases>>,
@@ -54,16 +54,24 @@ pub(crate) struct Connection {
     pub(super) held: Option<Box<Vec<Dependency>>>,
 }
 
-/// The pace of messages to a client, and what it has of the subscriptions of its groups.
+/// The pace of messages to a client, and what it has of the subscriptions and queues of its groups.
 pub(super) struct SendPace {
     pub(super) allowance: Arc<Allowance>,
     /// Nothing may be sent until then, on the monotonic clock.
     pub(super) until_ms: u64,
     /// Subscriptions that are counted in its groups, until the connection goes.
     subscriptions: u32,
+    /// Bytes of its queue that are.
+    queue_bytes: u64,
 }
 
 impl SendPace {
+    /// The queue takes so many bytes of memory. Returns true if it and those of others take more than they may.
+    pub(super) fn tell_queue(&mut self, bytes: usize) -> bool {
+        let before = std::mem::replace(&mut self.queue_bytes, bytes as u64);
+        self.allowance.tell_queue(before, bytes as u64)
+    }
+
     /// The session comes with so many subscriptions.
     pub(super) fn bring_subscriptions(&mut self, n: usize) {
         self.subscriptions = u32::try_from(n).unwrap_or(u32::MAX);
@@ -86,6 +94,7 @@ impl SendPace {
 impl Drop for SendPace {
     fn drop(&mut self) {
         self.allowance.give_subscriptions(self.subscriptions);
+        self.tell_queue(0);
     }
 }
 
@@ -142,12 +151,13 @@ impl Connection {
         }
     }
 
-    /// Has its messages paced, if their number or bytes are limited, and its subscriptions counted if those are.
+    /// Has its messages paced, if their number or bytes are limited, and its subscriptions and queue counted if those are.
     pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
-        let limiting = allowance.filter(|it| it.limits_sending() || it.limits_subscriptions());
+        let limiting = allowance
+            .filter(|it| it.limits_sending() || it.limits_subscriptions() || it.limits_queues());
         let pace = |allowance: &Arc<Allowance>| {
             let allowance = Arc::clone(allowance);
-            Box::new(SendPace { allowance, until_ms: 0, subscriptions: 0 })
+            Box::new(SendPace { allowance, until_ms: 0, subscriptions: 0, queue_bytes: 0 })
         };
         Self { pace: limiting.map(pace), ..self }
     }

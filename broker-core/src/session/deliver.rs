@@ -269,12 +269,21 @@ impl State {
         if growth != 0 {
             out.pressure = out.broker.pressure();
         }
-        if is_recorded && self.is_durable && (is_short || out.pressure.is_near()) {
+        let is_too_much = self.tell_queue();
+        if is_recorded && self.is_durable && (is_short || is_too_much || out.pressure.is_near()) {
             self.queue.let_go_newest();
-        } else if out.pressure.is_over() {
+        } else if out.pressure.is_over() || is_too_much {
             // What came makes room for itself.
             let dropped = self.queue.shed(before);
-            self.lose(dropped, Metric::DroppedMemory, DropReason::Memory, out);
+            let (metric, reason) = if is_too_much {
+                (Metric::DroppedQueueFull, DropReason::QueueFull)
+            } else {
+                (Metric::DroppedMemory, DropReason::Memory)
+            };
+            self.lose(dropped, metric, reason, out);
+        }
+        if is_too_much {
+            self.tell_queue();
         }
     }
 
@@ -393,6 +402,7 @@ impl State {
     /// then the queue, then retained messages of new subscriptions.
     pub(crate) fn pump(&mut self, out: &mut Out) {
         self.send_waiting(out);
+        self.tell_queue();
         let growth = self.queue.growth();
         if growth != 0 {
             out.broker.queues_grew(growth);

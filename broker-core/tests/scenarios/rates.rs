@@ -218,6 +218,76 @@ fn a_user_has_no_more_subscriptions_than_it_may() {
     rig.subscribed(a, "1", Q1);
 }
 
+/// `limits.user.max_mqueue_bytes_total`: what waits for the clients of a user takes no more together; the queue that would
+/// be too much makes room for what comes.
+#[test]
+fn the_queues_of_a_user_have_no_more_bytes_than_they_may() {
+    let mut rig = Rig::build(
+        |config, zone| {
+            config.user_limits.max_mqueue_bytes_total = 3_000;
+            zone.max_inflight = 1;
+        },
+        Extensions::default(),
+        None,
+    );
+    let hello = |id| Hello::v5(id).user("u").lasting(1_000);
+    let (a, b) = (rig.join(hello("a")), rig.join(hello("b")));
+    let (p, other) = (rig.client("p"), rig.client("other"));
+    for c in [a, b, other] {
+        rig.subscribed(c, "t", Q1);
+    }
+    let queued = |rig: &Rig, id: &str| rig.broker.session(id).unwrap().queued;
+    let publish = |rig: &mut Rig, n: u16| {
+        rig.publish(p, "t", &"x".repeat(950 - usize::from(n)), Q1, n);
+    };
+    (1..=4).for_each(|n| publish(&mut rig, n));
+    // One is in flight; there is room for two of a good thousand bytes.
+    assert_eq!((queued(&rig, "a"), queued(&rig, "b"), queued(&rig, "other")), (1, 1, 3));
+    assert_eq!(rig.metric(Metric::DroppedQueueFull), 4);
+    rig.out(a);
+    rig.puback(a, 1);
+    rig.check(a, &["PUBLISH q1 #2 t=<946 bytes>"]);
+    publish(&mut rig, 5);
+    assert_eq!((queued(&rig, "a"), queued(&rig, "b")), (1, 1));
+    // Who goes makes room; his own queue is his session's, whose bounds are those of his zone.
+    rig.lose(a);
+    publish(&mut rig, 6);
+    publish(&mut rig, 7);
+    assert_eq!((queued(&rig, "a"), queued(&rig, "b")), (3, 2));
+    rig.lose(b);
+    let b = rig.join(hello("b"));
+    publish(&mut rig, 8);
+    assert_eq!(queued(&rig, "b"), 2, "it brings what it had");
+    // What is taken leaves room as well.
+    rig.out(b);
+    (1..=9).for_each(|id| rig.puback(b, id));
+    assert_eq!(queued(&rig, "b"), 0);
+    (9..=11).for_each(|n| publish(&mut rig, n));
+    assert_eq!(queued(&rig, "b"), 2);
+}
+
+/// Where there is a store, it keeps what is too much for memory.
+#[test]
+fn what_is_too_much_for_a_user_s_queues_stays_with_the_store() {
+    let mut rig = Rig::durable(|config, zone| {
+        config.user_limits.max_mqueue_bytes_total = 5_000;
+        zone.max_inflight = 1;
+    });
+    let p = rig.client("p");
+    let s = rig.hello(Hello::v5("s").user("u").lasting(1_000));
+    rig.sync();
+    rig.subscribe(s, "t", Q1);
+    rig.sync();
+    for n in 1..=50 {
+        rig.publish(p, "t", &format!("{n} {}", "x".repeat(1_000)), Q1, n);
+        rig.sync();
+    }
+    assert_eq!(rig.broker.session("s").unwrap().queued, 49);
+    assert_eq!(rig.metric(Metric::DroppedQueueFull), 0);
+    let held = rig.broker.queue_bytes();
+    assert!((1_000..10_000).contains(&held), "{held} bytes are in memory");
+}
+
 /// `retained_in`: messages to be retained have a rate of their own; what removes one is none.
 #[test]
 fn messages_are_retained_at_their_rate() {

@@ -4,7 +4,7 @@ use crate::Case;
 use crate::broker::elsewhere;
 use crate::case;
 use crate::client::{Client, unique_topic, v5};
-use crate::wire::{Packet, publish};
+use crate::wire::{self, PUBACK, Packet, publish};
 
 pub(crate) const CASES: &[Case] = &[
     case("max_connections", "1", max_connections),
@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     case("bytes_out", "\"2KB,1h\"", messages_out),
     case("retained_in", "\"1,1h\"", retained_in).given(CUT_OFF),
     case("max_subscriptions_total", "1", max_subscriptions_total),
+    case("max_mqueue_bytes_total", "\"2KB\"", max_mqueue_bytes_total).given("max_inflight = 1"),
 ];
 
 const CUT_OFF: &str = "rate_limit_action = \"disconnect\"";
@@ -55,6 +56,22 @@ fn max_subscriptions_total() {
     first.subscribe(&unique_topic(), 0);
     let mut second = v5().open();
     assert_eq!(second.subscribe_many(&[(&unique_topic(), 0)], &[]), [0x97]);
+}
+
+fn max_mqueue_bytes_total() {
+    let topic = unique_topic();
+    let mut client = v5().open();
+    client.subscribe(&topic, 1);
+    let mut publisher = v5().open_over(elsewhere());
+    for n in 0..4 {
+        publisher.publish(publish(&topic, 1, n.to_string().repeat(1_500)));
+    }
+    let first = client.expect_publish();
+    client.send(&wire::ack(PUBACK, first.id));
+    let second = client.expect_publish();
+    client.send(&wire::ack(PUBACK, second.id));
+    assert_eq!(second.text(), "3".repeat(1_500), "the others had to go");
+    client.expect_nothing();
 }
 
 fn messages_out() {

@@ -3,7 +3,7 @@
 use super::super::field::Field;
 use super::super::settings::Settings;
 use super::super::value::Kind;
-use super::root::key;
+use super::root::{SIZE_MAX, key};
 use super::{Access, Goes, Key, field};
 
 /// The same keys for each kind of group, and some of its own.
@@ -74,6 +74,15 @@ macro_rules! keys {
                 concat!(
                     "Subscriptions of the connected clients of one ", $whose,
                     " together; further ones are refused (0x97); 0 for no limit."
+                ),
+            ),
+            key(
+                concat!("limits.", $group, ".max_mqueue_bytes_total"),
+                Kind::Size(0, SIZE_MAX),
+                field!(broker.$limits.max_mqueue_bytes_total),
+                concat!(
+                    "Bytes of memory in the queues of the connected clients of one ", $whose,
+                    " together; for more the oldest messages of the same queue are dropped, or left to the store. 0 for no limit."
                 ),
             ),
             $($own,)*

@@ -10,6 +10,7 @@ use super::super::field::{Field, Refusal, parse_address, refuse};
 use super::super::settings::Listener;
 use super::super::value::{Kind, Value, parse_size};
 use super::limits::{BYTE_RATE, MESSAGE_RATE};
+use super::root::SIZE_MAX;
 use super::{Access, Goes, Key, field};
 use crate::revocation::fetch_options;
 
@@ -140,6 +141,13 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Number(0, u32::MAX as u64),
         field!(config.limits.max_subscriptions_total),
         "Subscriptions of the connected clients of the listener together; further ones are refused (0x97); 0 for no limit.",
+    ),
+    key(
+        "max_mqueue_bytes_total",
+        ALL,
+        Kind::Size(0, SIZE_MAX),
+        field!(config.limits.max_mqueue_bytes_total),
+        "Bytes of memory in the queues of the connected clients of the listener together; for more the oldest messages of the same queue are dropped, or left to the store. 0 for no limit.",
     ),
     key(
         "max_half_open_per_ip",

@@ -82,6 +82,7 @@ const LIVE: &[&str] = &[
     "limits.user.bytes_out",
     "limits.user.retained_in",
     "limits.user.max_subscriptions_total",
+    "limits.user.max_mqueue_bytes_total",
     "limits.ip.max_connections",
     "limits.ip.max_conn_rate",
     "limits.ip.messages_in",
@@ -90,6 +91,7 @@ const LIVE: &[&str] = &[
     "limits.ip.bytes_out",
     "limits.ip.retained_in",
     "limits.ip.max_subscriptions_total",
+    "limits.ip.max_mqueue_bytes_total",
 ];
 
 #[cfg(test)]

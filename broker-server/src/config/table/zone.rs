@@ -315,6 +315,12 @@ pub(super) static KEYS: &[Key] = &[
         field!(config.limits.max_subscriptions_total),
         "Subscriptions of the connected clients of the zone together; further ones are refused (0x97); 0 for no limit.",
     ),
+    key(
+        "max_mqueue_bytes_total",
+        Kind::Size(0, SIZE_MAX),
+        field!(config.limits.max_mqueue_bytes_total),
+        "Bytes of memory in the queues of the connected clients of the zone together; for more the oldest messages of the same queue are dropped, or left to the store. 0 for no limit.",
+    ),
 ];
 
 const fn key(name: &'static str, kind: Kind, access: Access<Zone>, help: &'static str) -> Key {
