@@ -1,5 +1,7 @@
 //! The fuzz targets of this crate on a stable toolchain.
 
+#[path = "../../fuzz/http_checks.rs"]
+mod http_checks;
 #[path = "../../fuzz/rules_checks.rs"]
 mod rules_checks;
 #[path = "../../fuzz/smoke.rs"]
@@ -11,6 +13,31 @@ use smoke::{Language, fuzz};
 fn sql() {
     fuzz("sql", &SQL, rules_checks::sql);
 }
+
+#[test]
+fn http_answer() {
+    fuzz("http_answer", &HTTP, http_checks::http_answer);
+}
+
+const HTTP: Language = Language {
+    bytes: b"\0\r\n :;,019-+aF\xff",
+    words: &[
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 999\r\n",
+        b"HTTP/2 ",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 18446744073709551616\r\n",
+        b"Content-Length: -1\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Connection: close\r\n",
+        b"\r\n\r\n",
+        b"FFFFFFFFFFFFFFFF\r\n",
+        b"0\r\n\r\n",
+        b"A: b\r\n c\r\n",
+        b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    ],
+};
 
 const SQL: Language = Language {
     bytes: b"\0'\"()[].,-+*/=<>019 \n",
