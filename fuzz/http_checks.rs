@@ -2,18 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
 use broker_rules::http::{EndpointOptions, HttpEndpoint};
+use parking_lot::Mutex;
 
 /// Without a status line there is no answer, and of none more is kept than may be.
 pub(crate) fn http_answer(data: &[u8]) {
     // One question at a time: its answer must be its own.
     static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start()));
-    let server = SERVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    *server.next.lock().expect("nobody panics with it") = data.to_vec();
+    let server = SERVER.lock();
+    *server.next.lock() = data.to_vec();
     // A connection that was kept would have an answer of its own.
     let Ok(answer) = endpoint(server.address).post(b"x") else { return };
     let status = answer.status.to_string();
@@ -38,7 +39,7 @@ impl Server {
             for mut stream in listener.incoming().flatten() {
                 if read_request(&mut stream) {
                     // Who has heard enough hangs up.
-                    let _ = stream.write_all(&answer.lock().expect("nobody panics with it"));
+                    let _ = stream.write_all(&answer.lock());
                 }
             }
         });
