@@ -11,7 +11,8 @@ use crate::broker::{DEADLINE, MB, Process, end_of, eventually, socket};
 use crate::client::{Client, PATIENCE, unique_topic, v5, v311};
 use crate::wire::{Packet, publish};
 
-const TABLES: &str = "[mqtt]\nmax_mqueue_len = 0\nmax_mqueue_bytes = 0\nmax_inflight = 1000\n\
+/// Nobody is closed for the time he takes: what is shown must not hang on the speed of the machine.
+const TABLES: &str = "[mqtt]\nidle_timeout = \"5m\"\nmax_mqueue_len = 0\nmax_mqueue_bytes = 0\nmax_inflight = 1000\n\
                       mqueue_store_qos0 = true\n[store]\nenabled = false\n";
 const SMALL_BUFFERS: &str = "sndbuf = \"32KB\"\nrecbuf = \"32KB\"\nsend_timeout = 0\n";
 const LIMIT: u64 = 64 * MB;
