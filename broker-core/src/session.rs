@@ -4,7 +4,7 @@
 //! time, never two, and nothing that waits happens under it.
 
 mod connection;
-use connection::SendPace;
+use connection::Holdings;
 pub(crate) use connection::{Connection, ConnectionLimits};
 mod deliver;
 pub(crate) use deliver::unmounted;
@@ -239,30 +239,30 @@ impl Session {
 impl State {
     /// Counts one more subscription in the groups of the connection. Returns false if one of them is full.
     pub(crate) fn take_subscription(&mut self) -> bool {
-        self.pace_mut().is_none_or(SendPace::take_subscription)
+        self.holdings_mut().is_none_or(Holdings::take_subscription)
     }
 
     /// One subscription is over.
     pub(crate) fn give_subscription(&mut self) {
-        if let Some(pace) = self.pace_mut() {
-            pace.give_subscription();
+        if let Some(holdings) = self.holdings_mut() {
+            holdings.give_subscription();
         }
     }
 
     /// How many more subscriptions the groups of the connection have room for.
     pub(crate) fn room_for_subscriptions(&self) -> usize {
-        let pace = self.connection.as_ref().and_then(|connection| connection.pace.as_ref());
-        pace.map_or(usize::MAX, |pace| pace.allowance.room_for_subscriptions() as usize)
+        let holdings = self.connection.as_ref().and_then(|connection| connection.holdings.as_ref());
+        holdings.map_or(usize::MAX, |holdings| holdings.allowance.room_for_subscriptions() as usize)
     }
 
     /// Tells the groups of the connection what its queue takes. Returns true if that is more than they may have together.
     fn tell_queue(&mut self) -> bool {
         let bytes = self.queue.here_bytes();
-        self.pace_mut().is_some_and(|pace| pace.tell_queue(bytes))
+        self.holdings_mut().is_some_and(|holdings| holdings.tell_queue(bytes))
     }
 
-    fn pace_mut(&mut self) -> Option<&mut SendPace> {
-        self.connection.as_mut()?.pace.as_deref_mut()
+    fn holdings_mut(&mut self) -> Option<&mut Holdings> {
+        self.connection.as_mut()?.holdings.as_deref_mut()
     }
 
     /// By how many bytes more it is to be accounted with than before, with what its channel holds.

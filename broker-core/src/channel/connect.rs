@@ -297,7 +297,7 @@ impl Channel {
             || {
                 let connection =
                     Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent);
-                Box::new(connection.paced_by(allowance.as_ref()))
+                Box::new(connection.limited_by(allowance.as_ref()))
             },
             &mut connack,
             will.as_ref(),

@@ -23,7 +23,7 @@ pub(crate) struct Connection {
     /// Bytes the outbox may hold before more must wait; of the zone, here because each delivery asks.
     pub(super) max_outbox_bytes: usize,
     /// What it may be sent, subscribe to and have queued, if that is limited.
-    pub(super) pace: Option<Box<SendPace>>,
+    pub(super) holdings: Option<Box<Holdings>>,
     /// Topic aliases given to this client, if it takes any.
     pub(super) aliases: Option<Box<Aliases>>,
     /// Maximum Packet Size of the client.
@@ -54,8 +54,8 @@ pub(crate) struct Connection {
     pub(super) held: Option<Box<Vec<Dependency>>>,
 }
 
-/// The pace of messages to a client, and what it has of the subscriptions and queues of its groups.
-pub(super) struct SendPace {
+/// What a connection has of the limits of its groups: messages it may be sent, subscriptions, room for its queue.
+pub(super) struct Holdings {
     pub(super) allowance: Arc<Allowance>,
     /// Nothing may be sent until then, on the monotonic clock.
     pub(super) until_ms: u64,
@@ -65,7 +65,7 @@ pub(super) struct SendPace {
     queue_bytes: u64,
 }
 
-impl SendPace {
+impl Holdings {
     /// The queue takes so many bytes of memory. Returns true if it and those of others take more than they may.
     pub(super) fn tell_queue(&mut self, bytes: usize) -> bool {
         let before = std::mem::replace(&mut self.queue_bytes, bytes as u64);
@@ -91,7 +91,7 @@ impl SendPace {
     }
 }
 
-impl Drop for SendPace {
+impl Drop for Holdings {
     fn drop(&mut self) {
         self.allowance.give_subscriptions(self.subscriptions);
         self.tell_queue(0);
@@ -140,7 +140,7 @@ impl Connection {
             window: limits.window,
             max_packet_size: limits.max_packet_size,
             charged: 0,
-            pace: None,
+            holdings: None,
             aliases,
             wants_room: false,
             stalled_at_ms: 0,
@@ -152,24 +152,24 @@ impl Connection {
     }
 
     /// Has its messages paced, if their number or bytes are limited, and its subscriptions and queue counted if those are.
-    pub(crate) fn paced_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
+    pub(crate) fn limited_by(self, allowance: Option<&Arc<Allowance>>) -> Self {
         let limiting = allowance
             .filter(|it| it.limits_sending() || it.limits_subscriptions() || it.limits_queues());
-        let pace = |allowance: &Arc<Allowance>| {
+        let holdings = |allowance: &Arc<Allowance>| {
             let allowance = Arc::clone(allowance);
-            Box::new(SendPace { allowance, until_ms: 0, subscriptions: 0, queue_bytes: 0 })
+            Box::new(Holdings { allowance, until_ms: 0, subscriptions: 0, queue_bytes: 0 })
         };
-        Self { pace: limiting.map(pace), ..self }
+        Self { holdings: limiting.map(holdings), ..self }
     }
 
     /// True if nothing may be sent to it now: what can wait does, and its channel is woken to look when it may.
     pub(super) fn is_paced(&mut self, now_ms: u64) -> bool {
-        let Some(pace) = &mut self.pace else { return false };
-        if now_ms < pace.until_ms {
+        let Some(holdings) = &mut self.holdings else { return false };
+        if now_ms < holdings.until_ms {
             return true;
         }
-        let Some(until_ms) = pace.allowance.wait_to_send(now_ms) else { return false };
-        pace.until_ms = until_ms;
+        let Some(until_ms) = holdings.allowance.wait_to_send(now_ms) else { return false };
+        holdings.until_ms = until_ms;
         self.sink.wake();
         true
     }

@@ -134,8 +134,8 @@ impl Connection {
         self.sent.packets += 1;
         self.sent.messages += 1;
         out.dirty_bytes += len;
-        if let Some(pace) = &self.pace {
-            pace.allowance.take_sent(len as u64, out.now.mono_ms);
+        if let Some(holdings) = &self.holdings {
+            holdings.allowance.take_sent(len as u64, out.now.mono_ms);
         }
         if !is_sys(topic) {
             out.counters.inc(Metric::message_sent(header.qos));

@@ -36,8 +36,8 @@ impl Session {
             held.iter().for_each(|held| held.wake(&connection.sink, &**store));
             connection.held = Some(Box::new(held));
         }
-        if let Some(pace) = &mut connection.pace {
-            pace.bring_subscriptions(state.subscriptions.len());
+        if let Some(holdings) = &mut connection.holdings {
+            holdings.bring_subscriptions(state.subscriptions.len());
         }
         state.upgrades_qos = client.zone.upgrade_qos;
         self.served_by.store(connection.id, Ordering::Relaxed);
@@ -181,7 +181,7 @@ impl Session {
     pub(crate) fn paced_until_ms(&self, connection: u64, now_ms: u64) -> Option<u64> {
         let state = self.lock();
         let current = state.connection.as_ref().filter(|c| c.id == connection)?;
-        let until_ms = current.pace.as_ref()?.until_ms;
+        let until_ms = current.holdings.as_ref()?.until_ms;
         (until_ms > now_ms && state.has_waiting()).then_some(until_ms)
     }
 
