@@ -220,6 +220,9 @@ impl Channel {
             }
         }
         self.check_serves()?;
+        if !matches!(packet, Packet::Publish(_)) {
+            turn.end_run();
+        }
         turn.out.records.begin_packet();
         let result = self.dispatch(packet, turn);
         turn.publish_follow_ups();
@@ -309,6 +312,7 @@ impl Channel {
     /// The session was taken over, or the channel was asked to close; or memory is used up, and much of it is held
     /// before a CONNECT.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
+        turn.end_run();
         let received = self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {

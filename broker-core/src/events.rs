@@ -55,12 +55,21 @@ impl Out {
         if let Some(topics) = &mut self.topics {
             topics.count_out(topic, flags.qos, payload_bytes);
         }
-        let is_told = self.broker.router.counts().deliveries.load(Ordering::Relaxed) > 0
-            || self.observed.contains(EventKind::Delivered);
-        if is_told && !is_own(topic) {
+        if self.tells_deliveries() && !is_own(topic) {
             let (client, message) = (Arc::clone(client), Arc::clone(message()));
             self.notes.push(Note { client, message, fate: Fate::Delivered(flags) });
         }
+    }
+
+    /// True if somebody looks at each delivery, or each message by itself.
+    pub(crate) fn looks_at_each(&self) -> bool {
+        self.topics.is_some() || self.tracer.is_on() || self.tells_deliveries()
+    }
+
+    /// True if somebody listens to deliveries.
+    fn tells_deliveries(&self) -> bool {
+        self.broker.router.counts().deliveries.load(Ordering::Relaxed) > 0
+            || self.observed.contains(EventKind::Delivered)
     }
 
     /// Notes that a client will not get a message, if somebody observes that.

@@ -57,6 +57,7 @@ pub mod restore;
 mod retained;
 mod router;
 mod routing;
+mod run;
 mod session;
 mod sessions;
 mod settings;

@@ -182,7 +182,7 @@ impl Publisher {
     }
 
     /// True if it is the same connection of a client.
-    fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Client(a), Self::Client(b)) if Arc::ptr_eq(a, b))
     }
 

@@ -317,7 +317,9 @@ impl Batch {
             sink.try_write(&[IoSlice::new(&self.tail[self.written..])])?
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let all = self.chunks.iter().map(Chunk::as_slice).chain([self.tail.as_slice()]);
+            // A plain write of one slice costs less than a vector of it and nothing.
+            let tail = Some(self.tail.as_slice()).filter(|tail| !tail.is_empty());
+            let all = self.chunks.iter().map(Chunk::as_slice).chain(tail);
             let mut used = 0;
             for (slot, bytes) in slices.iter_mut().zip(all) {
                 let skip = if used == 0 { self.written } else { 0 };

@@ -14,10 +14,18 @@ use crate::retained::{Refused, Removed, Set};
 use crate::router::Subscriber;
 use crate::router::fan_out::Terms;
 use crate::router::share_group::ShareGroup;
+use crate::run::{Packets, Run};
 use crate::session::queue::{Delivery, Kept};
 use crate::store::BodyPlace;
 use crate::traces::{Happening, Quoted, TraceEventKind};
 use crate::turn::Turn;
+
+/// Whether a message may wait for those behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gather {
+    Yes,
+    No,
+}
 
 /// Members tried for one message of a group, should their sessions be ending.
 const DEALS: usize = 8;
@@ -33,6 +41,21 @@ impl Turn {
     /// Publishes a message: keeps it if it is to be retained, then routes it. Returns its receivers. What observers
     /// make of it is still to be published.
     pub(crate) fn publish_alone(&mut self, publication: &Publication<'_>) -> usize {
+        self.end_run();
+        self.publish_now(publication, Gather::No)
+    }
+
+    /// The same for what a client has sent: it may leave with what comes behind it, and is counted as if everyone who
+    /// subscribed got it.
+    pub(crate) fn publish_or_gather(&mut self, publication: &Publication<'_>) -> usize {
+        if let Some(receivers) = self.run.add(publication) {
+            return receivers;
+        }
+        self.end_run();
+        self.publish_now(publication, Gather::Yes)
+    }
+
+    fn publish_now(&mut self, publication: &Publication<'_>, gather: Gather) -> usize {
         self.out.records.begin_message();
         if self.out.tracer.is_on() {
             self.trace_publish(publication);
@@ -43,7 +66,7 @@ impl Turn {
         if let Some(topics) = &mut self.out.topics {
             topics.count_in(publication);
         }
-        self.route(publication)
+        self.route(publication, gather)
     }
 
     /// Publishes a kept message.
@@ -144,8 +167,16 @@ impl Turn {
     }
 
     /// Gives a message to everyone who subscribed to its topic.
-    fn route(&mut self, publication: &Publication<'_>) -> usize {
+    fn route(&mut self, publication: &Publication<'_>, gather: Gather) -> usize {
         let fan_out = self.cache.look_up(&self.broker.router, publication.topic);
+        if gather == Gather::Yes
+            && Run::may_begin(publication, &fan_out)
+            && !self.out.looks_at_each()
+        {
+            let receivers = fan_out.targets.len();
+            self.run.begin(publication, fan_out);
+            return receivers;
+        }
         let mut receivers = 0;
         if publication.qos > QoS::AtMostOnce || !fan_out.observers.is_empty() {
             publication.intern(&fan_out.topic);
@@ -190,6 +221,17 @@ impl Turn {
         // Here rather than at the end of the turn: a message may have a hundred thousand receivers.
         self.tell_notes();
         receivers
+    }
+
+    /// Gives what was gathered to everyone who subscribed to its topic.
+    pub(crate) fn end_run(&mut self) {
+        let Some(gathered) = self.run.take() else { return };
+        let fan_out = Arc::clone(&gathered.fan_out);
+        let mut packets = Packets::from(gathered);
+        for target in &fan_out.targets {
+            target.session.deliver_run(&target.terms, &mut packets, &mut self.out);
+        }
+        self.tell_notes();
     }
 
     /// Lets observers see a message.

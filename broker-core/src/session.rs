@@ -8,6 +8,7 @@ use connection::Holdings;
 pub(crate) use connection::{Connection, ConnectionLimits};
 mod deliver;
 pub(crate) use deliver::unmounted;
+mod deliver_run;
 pub(crate) mod drops;
 mod exchanges;
 pub(crate) use exchanges::{Acked, Receipt};

@@ -23,6 +23,7 @@ use crate::observer::EventKinds;
 use crate::outbox::BufferPool;
 use crate::recorder::Recorder;
 use crate::router::match_cache::MatchCache;
+use crate::run::Run;
 use crate::session::Session;
 use crate::settings::Saved;
 use crate::slow_subscribers::LateAck;
@@ -36,6 +37,8 @@ pub struct Turn {
     pub(crate) broker: Arc<Broker>,
     pub(crate) cache: MatchCache,
     pub(crate) out: Out,
+    /// Messages that are gathered.
+    pub(crate) run: Run,
     pub(crate) extensions: Arc<Extensions>,
     extensions_generation: u64,
     pub(crate) rights_generation: u64,
@@ -163,6 +166,7 @@ impl Turn {
                 memory: 0,
                 pressure: Pressure::default(),
             },
+            run: Run::default(),
             extensions,
             extensions_generation,
             rights_generation,
@@ -268,6 +272,7 @@ impl Turn {
     /// Ends the pass: stores its records, publishes counters, writes what is owed to all touched clients and
     /// publishes what that has moved.
     pub fn finish(&mut self) {
+        self.end_run();
         self.tell_notes();
         self.publish_follow_ups();
         self.out.records.hand_over();

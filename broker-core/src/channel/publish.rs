@@ -175,7 +175,7 @@ impl Channel {
                     .with_properties(forwarded, publish.properties.message_expiry_interval(), now);
             let receivers = match delay {
                 None => {
-                    let receivers = turn.publish_alone(&publication);
+                    let receivers = turn.publish_or_gather(&publication);
                     turn.count_routed();
                     receivers
                 }

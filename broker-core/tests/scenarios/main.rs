@@ -12,6 +12,7 @@ mod control;
 mod counters;
 mod crowd;
 mod each_metric;
+mod gathered;
 mod latency;
 mod limits;
 mod memory;
