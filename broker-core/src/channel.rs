@@ -450,10 +450,16 @@ impl Channel {
         }
     }
 
-    /// Has the CONNECT that is to come refused: what was found out below MQTT forbids it.
-    pub fn refuse_connect(&mut self, reason_code: ReasonCode) {
-        if let State::AwaitConnect(waiting) = &mut self.state {
-            waiting.admission = Some(Admission::Refused(reason_code));
+    /// Has the CONNECT that is to come refused: what was found out below MQTT forbids it. Returns false if it has come
+    /// already.
+    pub fn refuse_connect(&mut self, reason_code: ReasonCode) -> bool {
+        match &mut self.state {
+            // An answer that is waited for would take the place of this one.
+            State::AwaitConnect(waiting) if !self.is_waiting => {
+                waiting.admission = Some(Admission::Refused(reason_code));
+                true
+            }
+            _ => false,
         }
     }
 

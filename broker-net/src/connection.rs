@@ -289,7 +289,7 @@ impl Connection {
             return Err(Close::from(CloseCause::ConnectionLost));
         }
         // The handshake may have begun before the list came in that the others were held against.
-        if self.is_revoked() {
+        if self.is_on_revocation_list() {
             return Err(Close::from(CloseCause::CertificateRevoked));
         }
         // Neither nobody nor whom CONNECT names: the listener says that certificates name users.
@@ -430,20 +430,22 @@ impl Connection {
 
     /// Why it is to be closed, if it is and has not been yet: its listener was stopped, or the client's certificate
     /// revoked.
-    pub(crate) fn why_to_go(&self) -> Option<CloseCause> {
+    pub(crate) fn why_to_go(&mut self) -> Option<CloseCause> {
         if self.is_lingering() {
             return None;
         }
         if self.admission.setup().is_stopped() {
             return Some(CloseCause::Kicked);
         }
-        self.is_revoked().then_some(CloseCause::CertificateRevoked)
+        let must_go = if self.is_revoked_by_responder() {
+            !self.refuse_revoked()
+        } else {
+            self.is_on_revocation_list()
+        };
+        must_go.then_some(CloseCause::CertificateRevoked)
     }
 
-    fn is_revoked(&self) -> bool {
-        if self.is_revoked_by_responder() {
-            return true;
-        }
+    fn is_on_revocation_list(&self) -> bool {
         let setup = self.admission.setup();
         setup.has_crls() && self.link.writer.has_peer_chain(|chain| setup.is_revoked(chain))
     }

@@ -444,8 +444,9 @@ impl IoLoop {
             close.detail,
             connection.channel.client().map(|client| &client.client_id)
         );
-        connection.channel.handle_closed(close, turn);
+        // Who has its last words finds them counted.
         connection.count_shutdown(close.cause);
+        connection.channel.handle_closed(close, turn);
         if close.cause == CloseCause::SendTimeout {
             connection.link.writer.socket().reset_when_closed();
         } else {

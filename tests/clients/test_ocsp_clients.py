@@ -321,6 +321,28 @@ def test_who_goes_while_an_answer_is_awaited_leaves_nothing(start, own_ca, respo
     assert outcome(broker, own_ca, "alice") == IN
 
 
+@pytest.mark.parametrize("revoked", ["from the first", "meanwhile"])
+def test_who_is_revoked_before_its_connect_is_told_in_answer_to_it(start, own_ca, responders, revoked):
+    """Whether the verdict or the CONNECT is there first is a matter of chance."""
+    responder = responders(OpensslResponder(own_ca))
+    own_ca.enter("bob")
+    if revoked == "from the first":
+        own_ca.revoke("bob")
+    responder.look()
+    broker = start_all(start, own_ca, responder.url, ocsp_refresh="1s")
+    context = ssl.create_default_context(cafile=str(own_ca.crt("ca")))
+    context.load_cert_chain(str(own_ca.crt("bob")), str(own_ca.key("bob")))
+    with socket.create_connection(("127.0.0.1", broker.ssl), DEADLINE_S) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as client:
+            if revoked == "meanwhile":
+                assert outcome(broker, own_ca, "bob") == IN
+                own_ca.revoke("bob")
+                responder.look()
+            wait_until(lambda: outcome(broker, own_ca, "bob") == REFUSED, "to be told")
+            client.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
+            assert client.recv(5) == bytes.fromhex("20020005")
+
+
 def test_who_is_connected_is_cut_off_once_the_responder_says_so(start, own_ca, responders):
     responder = responders(OpensslResponder(own_ca))
     own_ca.enter("alice")

@@ -75,6 +75,15 @@ impl Connection {
         }
     }
 
+    /// Its certificate has been revoked by the last answer. Returns false if it is too late to say so in answer to its
+    /// CONNECT.
+    pub(super) fn refuse_revoked(&mut self) -> bool {
+        if let Some(vouch) = &mut self.vouch {
+            vouch.state = State::Is(Verdict::Revoked);
+        }
+        self.channel.refuse_connect(ReasonCode::NotAuthorized)
+    }
+
     /// A client that may not come in is told so in answer to its CONNECT: the handshake has no alert left for it.
     fn take_verdict(&mut self, verdict: Verdict) {
         if verdict != Verdict::Admitted {
