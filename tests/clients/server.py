@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from waiting import DEADLINE_S, Lines
+from waiting import DEADLINE_S, Lines, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("BROKER_SERVER", ROOT / "target/release/broker-server"))
@@ -123,7 +123,17 @@ class Server:
         """Starts it again on its folder, and on the port it had."""
         bind = {"listener": {"tcp": {"external": {"bind": f"127.0.0.1:{self.tcp}"}}}}
         self.configure(merge(copy.deepcopy(self.tables), bind))
-        self.launch()
+        wait_until(self.launches, "the port to be free again")
+
+    def launches(self):
+        """Whether it starts: a connection of another test may go out from its port meanwhile."""
+        try:
+            self.launch()
+            return True
+        except AssertionError:
+            if "address already in use" not in self.log.text():
+                raise
+            return False
 
     def signal(self, number):
         self.process.send_signal(number)
