@@ -79,6 +79,8 @@ pub struct Channel {
     is_fed_again: bool,
     /// Acknowledgements of this turn have made room in the window.
     owes_pump: bool,
+    /// It sends faster than its receivers take.
+    is_ahead: bool,
     /// The client is not read from until then.
     is_paused: bool,
     paused_until_ms: u64,
@@ -193,6 +195,7 @@ impl Channel {
             is_waiting: false,
             is_fed_again: false,
             owes_pump: false,
+            is_ahead: false,
             is_paused: false,
             paused_until_ms: 0,
             send_at_ms: u64::MAX,
@@ -313,6 +316,7 @@ impl Channel {
     /// before a CONNECT.
     pub fn end_turn(&mut self, turn: &mut Turn) -> Result<(), Close> {
         turn.end_run();
+        self.is_ahead = self.has_come_ahead(turn);
         let received = self.tell_traffic(turn);
         self.release_acks(turn)?;
         let State::Connected(connected) = &self.state else {
@@ -338,6 +342,20 @@ impl Channel {
             self.spare_memory(received, turn);
         }
         limits.map_or(Ok(()), |limits| self.end_paced_turn(&limits, received, turn))
+    }
+
+    /// True if its client sends faster than its receivers take: all it has published in the last turn waits behind other
+    /// messages for clients that are there, and it has nothing to acknowledge itself. A shell that has others to serve reads
+    /// it a little later, and more at once: no message leaves later for that.
+    #[must_use]
+    pub const fn is_ahead(&self) -> bool {
+        self.is_ahead
+    }
+
+    fn has_come_ahead(&self, turn: &mut Turn) -> bool {
+        let State::Connected(connected) = &self.state else { return false };
+        std::mem::take(&mut turn.out.fates).all_wait()
+            && connected.session.lock().inflight.len() == 0
     }
 
     /// Makes known what the turn has received, and returns it.

@@ -25,6 +25,7 @@
 #![warn(missing_docs)]
 
 mod access;
+mod ahead;
 mod alarms;
 #[doc(hidden)]
 pub mod bench;

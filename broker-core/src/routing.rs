@@ -185,6 +185,7 @@ impl Turn {
             }
         }
         if !fan_out.observers.is_empty() {
+            self.out.fates.one_has_left = true;
             self.show(&fan_out.observers, publication.shared());
         }
         self.out.share_frames = fan_out.targets.len() > 1;
@@ -204,6 +205,7 @@ impl Turn {
             receivers += usize::from(self.deal_out(group, publication, None));
         }
         for consumer in &fan_out.consumers {
+            self.out.fates.one_has_left = true;
             consumer.consume(publication.shared());
             receivers += 1;
         }

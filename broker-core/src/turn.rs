@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_codec::{Packet, PropertiesBuf, ProtocolVersion, PublishFrames};
 
+use crate::ahead::Fates;
 use crate::broker::Broker;
 use crate::clock::Now;
 use crate::events::Note;
@@ -109,6 +110,8 @@ pub(crate) struct Out {
     pub(crate) frames: PublishFrames,
     /// The message at work goes to several sessions: its frames are worth keeping.
     pub(crate) share_frames: bool,
+    /// What has become of the messages of the channel at work.
+    pub(crate) fates: Fates,
     pub(crate) records: Recorder,
     /// What was written for clients, or lost for them, and is not yet told of.
     pub(crate) notes: Vec<Note>,
@@ -155,6 +158,7 @@ impl Turn {
                 counters: broker.metrics().counters(),
                 frames: PublishFrames::default(),
                 share_frames: false,
+                fates: Fates::default(),
                 records: broker.recorder(),
                 notes: Vec::new(),
                 observed: extensions.observed(),
@@ -192,6 +196,7 @@ impl Turn {
         self.now = now;
         self.out.now = now;
         self.out.replay_budget = REPLAY_TOPICS;
+        self.out.fates = Fates::default();
         self.out.records.begin_pass();
         self.out.tracer.follow(self.broker.traces());
         self.out.pressure = self.broker.pressure();

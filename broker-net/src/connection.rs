@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::io_loop::LoopHandle;
 use crate::listener::Admission;
+use crate::resting::REST_US;
 use crate::transport::{ReadOutcome, Reader, Writer};
 use vouch::Vouch;
 
@@ -77,6 +78,10 @@ pub(crate) struct Connection {
     pub(crate) timer_ms: u64,
     /// The poll has said that the peer sends no more: its end must be read for, a short read does not show it.
     pub(crate) has_peer_closed: bool,
+    /// It has something to read, and rests.
+    pub(crate) is_resting: bool,
+    /// Until when it may rest, on the monotonic clock in microseconds; 0 if it may not.
+    pub(crate) may_rest_until_us: u64,
     /// Closed for the client, open for the kernel.
     linger: Option<Box<Linger>>,
     /// `None` where no responder is asked about its certificate.
@@ -133,6 +138,8 @@ impl Connection {
             pending: Vec::new(),
             timer_ms: u64::MAX,
             has_peer_closed: false,
+            is_resting: false,
+            may_rest_until_us: 0,
             linger: None,
             vouch: None,
             is_handshaken: false,
@@ -151,6 +158,9 @@ impl Connection {
         let next = self.read(scratch, turn);
         turn.note_held(self.held_bytes());
         let ended = self.channel.end_turn(turn);
+        self.is_resting = false;
+        self.may_rest_until_us =
+            if self.channel.is_ahead() { turn.now.mono_us() + REST_US } else { 0 };
         let next = next?;
         ended?;
         if !self.is_counted_in && self.channel.is_connected() {

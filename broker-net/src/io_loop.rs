@@ -11,6 +11,7 @@ use std::{io, thread};
 use broker_codec::Decoder;
 use broker_core::{Answered, Broker, Channel, Close, CloseCause, Flow, Peer, Sink, Turn};
 use crossbeam_channel::{Receiver, Sender};
+use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::connection::{Connection, Home, Link, Next};
 use crate::listener::Admission;
 use crate::requests::Requests;
+use crate::resting::Resting;
 use crate::timers::{Timer, Timers};
 use crate::tls_setup::Verdict;
 use crate::transport::{self, Socket};
@@ -105,6 +107,8 @@ pub(crate) struct IoLoop {
     scratch: Vec<u8>,
     /// Connections with more to read than one pass takes.
     again: Vec<u64>,
+    /// Connections that are read a little later.
+    resting: Resting,
     /// Connections of stopped listeners, and those whose certificates may have been revoked: a few in each pass.
     going: Vec<u64>,
     is_stopping: bool,
@@ -134,6 +138,7 @@ impl IoLoop {
             timers: Timers::new(clock::now().mono_ms),
             scratch: vec![0; SCRATCH_BYTES],
             again: Vec::new(),
+            resting: Resting::default(),
             going: Vec::new(),
             is_stopping: false,
         })
@@ -174,6 +179,7 @@ impl IoLoop {
                 again.rotate_left(1);
                 again.into_iter().for_each(|key| self.handle_readable(key));
             }
+            self.end_rests(events.is_empty());
             let mut is_woken = false;
             for event in &events {
                 if event.token() == WAKER {
@@ -185,10 +191,8 @@ impl IoLoop {
                     self.handle_writable(key);
                 }
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    if event.is_read_closed()
-                        && let Some(connection) = self.get(key)
-                    {
-                        connection.has_peer_closed = true;
+                    if self.rests(key, event) {
+                        continue;
                     }
                     self.handle_readable(key);
                     if balance.is_giving() {
@@ -217,8 +221,40 @@ impl IoLoop {
         }
     }
 
+    /// Notes an event of a connection that has something to read. Returns true if it rests first.
+    fn rests(&mut self, key: u64, event: &Event) -> bool {
+        let now_us = self.turn.now.mono_us();
+        let Some(connection) = self.get(key) else { return false };
+        connection.has_peer_closed |= event.is_read_closed();
+        if connection.is_resting {
+            return true;
+        }
+        let until_us = connection.may_rest_until_us;
+        let may_rest = until_us > now_us && !event.is_read_closed() && !event.is_error();
+        if may_rest {
+            connection.is_resting = true;
+            self.resting.add(key, until_us);
+        }
+        may_rest
+    }
+
+    /// Reads those whose rest is over, or all if there is nothing else to do.
+    fn end_rests(&mut self, is_idle: bool) {
+        let now_us = self.turn.now.mono_us();
+        while let Some(key) = self.resting.next_due(now_us, is_idle) {
+            // It may have been read meanwhile for other reasons, or be gone.
+            if self.get(key).is_some_and(|connection| connection.is_resting) {
+                self.handle_readable(key);
+            }
+        }
+    }
+
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || !self.going.is_empty() || self.turn.has_work() {
+        if !self.again.is_empty()
+            || !self.resting.is_empty()
+            || !self.going.is_empty()
+            || self.turn.has_work()
+        {
             return Some(Duration::ZERO);
         }
         self.timers.wait_ms(self.turn.now.mono_ms).map(Duration::from_millis)

@@ -24,6 +24,7 @@ mod io_loop;
 mod listener;
 mod listener_set;
 mod requests;
+mod resting;
 mod server;
 mod timers;
 mod tls_setup;

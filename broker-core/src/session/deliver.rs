@@ -152,6 +152,7 @@ impl Session {
         };
         let sent = matches!(sent, Sent::Yes);
         if sent {
+            out.fates.one_has_left = true;
             let flags = DeliveredFlags { dup: false, qos: QoS::AtMostOnce, retain };
             let what = (publication.topic, publication.payload.len());
             out.note_delivered(&state.client, flags, what, || publication.shared());
@@ -252,9 +253,11 @@ impl State {
             && self.has_room(delivery.qos)
             && !self.is_paced(out.now)
         {
+            out.fates.one_has_left = true;
             self.send(delivery, Order::Free, out);
             return;
         }
+        out.fates.one_waits |= self.connection.is_some();
         self.enqueued += 1;
         if out.tracer.is_on() {
             self.trace_queued(&delivery, out);

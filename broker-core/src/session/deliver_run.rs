@@ -60,6 +60,7 @@ impl Connection {
     }
 
     fn send_all(&mut self, packets: &mut Packets, out: &mut Out) {
+        out.fates.one_has_left = true;
         let n = packets.count() as u64;
         let bytes = packets.bytes(self.version);
         out.dirty_bytes += bytes.len();

@@ -595,6 +595,10 @@ impl Rig {
         self.conns[c].closed.as_ref().map(|close| close.cause)
     }
 
+    pub fn is_ahead(&self, c: C) -> bool {
+        self.conns[c].channel.is_ahead()
+    }
+
     pub fn wants_input(&self, c: C) -> bool {
         self.conns[c].channel.wants_input()
     }

@@ -6,6 +6,7 @@
 mod rig;
 
 mod access;
+mod ahead;
 mod alarms;
 mod bans;
 mod control;
