@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -88,6 +88,8 @@ pub struct Broker {
     queue_sweep_shard: AtomicUsize,
     pub(crate) shared_strategy: AtomicU8,
     pub(crate) publish_bounds: PublishBounds,
+    /// It stops: nobody is let in any more.
+    pub(crate) is_closing: AtomicBool,
     /// Sessions to be looked at, by monotonic time and session number: expiry and Will Delay. Each stands
     /// here once at most, so that who connects again and again leaves nothing behind.
     schedule: Mutex<BTreeMap<(u64, u64), Weak<Session>>>,
@@ -184,6 +186,7 @@ impl BrokerBuilder {
             queue_sweep_shard: AtomicUsize::new(0),
             publish_bounds: PublishBounds::new(&config),
             shared_strategy: AtomicU8::new(config.shared_strategy as u8),
+            is_closing: AtomicBool::new(false),
             schedule: Mutex::default(),
             connection_ids: AtomicU64::new(1),
             cursors: Cursors::default(),

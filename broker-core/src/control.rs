@@ -12,6 +12,7 @@ mod retained;
 pub(crate) mod views;
 pub(crate) mod why;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use broker_codec::{QoS, ReasonCode, SubscriptionOptions};
@@ -255,8 +256,10 @@ impl Broker {
         }
     }
 
-    /// Asks every connection to close because the broker stops [MQTT-3.14.4-1].
+    /// Asks every connection to close because the broker stops [MQTT-3.14.4-1]; from now on nobody is let in.
     pub fn close_all(&self) {
+        // Who misses it is in the lists below by now: a session is put there under the lock that they are read under.
+        self.is_closing.store(true, Ordering::Relaxed);
         for shard in 0.. {
             let Some(sessions) = self.sessions.snapshot(shard) else { break };
             for session in sessions {

@@ -433,16 +433,20 @@ impl Connection {
     }
 
     /// True if [`Self::why_to_go`] is worth asking.
-    pub(crate) fn may_have_to_go(&self) -> bool {
+    pub(crate) fn may_have_to_go(&self, is_stopping: bool) -> bool {
         let setup = self.admission.setup();
-        !self.is_lingering() && (setup.is_stopped() || setup.has_crls() || self.vouch.is_some())
+        let may_be_unwanted = setup.is_stopped() || setup.has_crls() || self.vouch.is_some();
+        !self.is_lingering() && (may_be_unwanted || self.comes_too_late(is_stopping))
     }
 
-    /// Why it is to be closed, if it is and has not been yet: its listener was stopped, or the client's certificate
-    /// revoked.
-    pub(crate) fn why_to_go(&mut self) -> Option<CloseCause> {
+    /// Why it is to be closed, if it is and has not been yet: the server stops, its listener was stopped, or the client's
+    /// certificate revoked.
+    pub(crate) fn why_to_go(&mut self, is_stopping: bool) -> Option<CloseCause> {
         if self.is_lingering() {
             return None;
+        }
+        if self.comes_too_late(is_stopping) {
+            return Some(CloseCause::ServerShuttingDown);
         }
         if self.admission.setup().is_stopped() {
             return Some(CloseCause::Kicked);
@@ -453,6 +457,11 @@ impl Connection {
             self.is_on_revocation_list()
         };
         must_go.then_some(CloseCause::CertificateRevoked)
+    }
+
+    /// True if it has not been let in, and will not be: the core closes those who were.
+    fn comes_too_late(&self, is_stopping: bool) -> bool {
+        is_stopping && !self.channel.is_connected()
     }
 
     fn is_on_revocation_list(&self) -> bool {

@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Vouched(u64, Verdict),
     /// A listener was stopped, or certificates were revoked: look for connections that have to go.
     CloseUnwanted,
-    /// End when no connection is left.
+    /// Close who has not been let in, and end when no connection is left.
     Stop,
 }
 
@@ -109,7 +109,8 @@ pub(crate) struct IoLoop {
     again: Vec<u64>,
     /// Connections that are read a little later.
     resting: Resting,
-    /// Connections of stopped listeners, and those whose certificates may have been revoked: a few in each pass.
+    /// Connections that may have to go, looked at a few in each pass: of stopped listeners, with certificates that may have
+    /// been revoked, and those that a stop finds before their CONNECT.
     going: Vec<u64>,
     is_stopping: bool,
 }
@@ -282,13 +283,19 @@ impl IoLoop {
                     self.handle_readable(key);
                 }
             }
-            Command::CloseUnwanted => {
-                let going = self.connections.iter().filter(|(_, (_, it))| it.may_have_to_go());
-                let keys = going.map(|(at, (generation, _))| key_of(*generation, at));
-                self.going = keys.collect();
+            Command::CloseUnwanted => self.look_who_goes(),
+            Command::Stop => {
+                self.is_stopping = true;
+                self.look_who_goes();
             }
-            Command::Stop => self.is_stopping = true,
         }
+    }
+
+    /// Notes all who may have to go; those it has noted before are among them, if they are not gone.
+    fn look_who_goes(&mut self) {
+        let Self { connections, is_stopping, .. } = self;
+        let going = connections.iter().filter(|(_, (_, it))| it.may_have_to_go(*is_stopping));
+        self.going = going.map(|(at, (generation, _))| key_of(*generation, at)).collect();
     }
 
     fn wake(&mut self, key: u64) {
@@ -319,6 +326,9 @@ impl IoLoop {
         let channel = Channel::new(peer, Arc::clone(&link) as Arc<dyn Sink>, &self.turn);
         let now_ms = self.turn.now.mono_ms;
         self.settle(key, Connection::new(link, channel, reader, decoder, admission, now_ms));
+        if self.is_stopping {
+            self.going.push(key);
+        }
         // Its first packet is mostly here already; the poll reports it, or what comes.
     }
 
@@ -363,7 +373,7 @@ impl IoLoop {
         let key = self.next_key();
         connection.link.home.lock().key = key;
         // Its listener may have been stopped, or its certificate revoked, while it was on its way.
-        if connection.may_have_to_go() {
+        if connection.may_have_to_go(self.is_stopping) {
             self.going.push(key);
         }
         self.settle(key, connection);
@@ -373,7 +383,9 @@ impl IoLoop {
     fn close_going(&mut self) {
         for _ in 0..GOING_PER_PASS {
             let Some(key) = self.going.pop() else { return };
-            if let Some(cause) = self.get(key).and_then(|connection| connection.why_to_go()) {
+            let is_stopping = self.is_stopping;
+            let cause = self.get(key).and_then(|connection| connection.why_to_go(is_stopping));
+            if let Some(cause) = cause {
                 self.close(key, &Close::from(cause));
             }
         }

@@ -6,7 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -64,19 +64,41 @@ def test_a_stop_goes_through_with_a_client_that_reads_nothing(start):
 
 
 @contextmanager
-def a_nameless_connection(broker):
-    """It has idle_timeout to say who it is, and a stop waits for it."""
-    with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S):
-        # Accepted in order: once this one is served, that one is there.
-        with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S) as client:
-            client.sendall(CONNECT_V4)
-            assert receive(client, 4) == CONNACK_V4
+def a_deaf_client(broker):
+    """It does not close when the broker has closed: its socket is waited for, for a second at most."""
+    with socket.create_connection(("127.0.0.1", broker.tcp), DEADLINE_S) as client:
+        client.sendall(CONNECT_V4)
+        assert receive(client, 4) == CONNACK_V4
         yield
 
 
+def test_a_stop_does_not_wait_for_who_has_not_said_who_it_is(start):
+    everywhere = {
+        protocol: {"external": {"enabled": True, "bind": "127.0.0.1:0"}}
+        for protocol in ("ssl", "ws", "wss")
+    }
+    limits = {"node": {"shutdown_timeout": "1h"}, "mqtt": {"idle_timeout": "1h"}}
+    broker = start(listener=everywhere, **limits)
+    with ExitStack() as stack:
+        nameless = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE_S))
+            for port in (broker.tcp, broker.tcp, broker.ssl, broker.ws, broker.wss)
+        ]
+        nameless[0].sendall(CONNECT_V4[:5])
+        # Accepted in order: once this one is served, those before are there.
+        with a_deaf_client(broker):
+            pass
+        broker.signal(signal.SIGTERM)
+        assert broker.wait() == 0
+        for sock in nameless:
+            # One that was not accepted yet is reset.
+            with suppress(ConnectionResetError):
+                assert receive(sock, 1) == b""
+
+
 def test_node_shutdown_timeout_bounds_a_stop(start):
-    broker = start(node={"shutdown_timeout": "1s"}, mqtt={"idle_timeout": "1h"})
-    with a_nameless_connection(broker):
+    broker = start(node={"shutdown_timeout": "0s"})
+    with a_deaf_client(broker):
         broker.signal(signal.SIGTERM)
         assert broker.wait() == 0
     broker.log.expect("connections cut off at the end of node.shutdown_timeout: 1")
@@ -85,12 +107,17 @@ def test_node_shutdown_timeout_bounds_a_stop(start):
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_a_stop_at_once(start, second):
-    broker = start(node={"shutdown_timeout": "1h"}, mqtt={"idle_timeout": "1h"})
-    with a_nameless_connection(broker):
-        broker.signal(signal.SIGTERM)
-        broker.log.expect("stopping")
-        broker.signal(second)
-        assert broker.wait() == 130
+    # A stop takes a second: a machine that holds the test up for longer gets another try.
+    for _ in range(5):
+        broker = start()
+        with a_deaf_client(broker):
+            broker.signal(signal.SIGTERM)
+            broker.log.expect("stopping")
+            broker.signal(second)
+            code = broker.wait()
+        if code != 0:
+            break
+    assert code == 130
     broker.log.expect("stopped at once, by a second signal")
 
 

@@ -1,6 +1,7 @@
 //! CONNECT: checks, admission, session, CONNACK.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use broker_codec::{
     ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, QoS,
@@ -243,6 +244,9 @@ impl Channel {
             local_addr: peer.local_addr,
             told: Told::new(early.received),
         });
+        if is_closing(turn) {
+            return Err(self.refuse(ReasonCode::ServerUnavailable, turn));
+        }
         // It may have proved to be somebody else than it said, and been banned while that was found out.
         if is_banned(&client, turn) {
             return Err(self.refuse(ReasonCode::Banned, turn));
@@ -314,9 +318,11 @@ impl Channel {
         if turn.out.tracer.is_on() {
             turn.trace_connected(&client, &session, session_present, expiry_s);
         }
+        // This very moment: who pronounced it may have looked for the connection before it was there.
         if is_banned(&client, turn) {
-            // This very moment: who pronounced it may have looked for the connection before it was there.
             session.close(CloseCause::Banned);
+        } else if is_closing(turn) {
+            session.close(CloseCause::ServerShuttingDown);
         }
         let publisher = Publisher::Client(Arc::clone(&client));
         self.expires_ms = expires_ms;
@@ -450,6 +456,10 @@ const fn second_connect() -> Close {
 fn is_banned(client: &ClientInfo, turn: &Turn) -> bool {
     let banned = &turn.broker.banned;
     client.zone.enable_ban && banned.is_client_banned(client, turn.now.wall_ms)
+}
+
+fn is_closing(turn: &Turn) -> bool {
+    turn.broker.is_closing.load(Ordering::Relaxed)
 }
 
 /// Counts that a client was let in, and bans it if that was once too often. Not earlier: who is refused must have nobody

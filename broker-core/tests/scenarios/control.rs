@@ -1,9 +1,14 @@
 //! What an operator sees of connections, sessions, subscriptions and routes, and does to them.
 
+use std::sync::Arc;
+
 use broker_codec::{Packet, Property};
+use broker_core::extension::{Action, Answer, Authorizer, Extensions, Verdict};
 use broker_core::{
-    Broker, Now, Page, PageRequest, ReasonCode, RemoveSessionError, RouteView, SubscriptionView,
+    Broker, ClientInfo, CloseCause, Now, Page, PageRequest, ReasonCode, RemoveSessionError,
+    RouteView, SubscriptionView,
 };
+use parking_lot::Mutex;
 
 use crate::rig::*;
 
@@ -405,7 +410,7 @@ fn a_subscription_is_routed_once_whatever_it_is_behind() {
     for (prefix, routes) in [("a/", ["a/t", "a/t for \"g\""]), ("b/", ["b/t", "b/t for \"g\""])] {
         let mountpoint = Some(prefix.into());
         let zone = broker_core::config::ZoneConfig { mountpoint, ..(*rig.zone).clone() };
-        let c = rig.open_in(V5, std::sync::Arc::new(zone));
+        let c = rig.open_in(V5, Arc::new(zone));
         rig.say_hello(c, &Hello::v5("c").lasting(100));
         rig.out(c);
         rig.subscribed(c, "t", Q1);
@@ -474,4 +479,43 @@ fn what_has_ended_is_on_no_list() {
     let c = rig.hello(Hello::v5("d"));
     rig.send(c, &Packet::PingReq);
     assert!(rig.broker.stats().contains(&("connections/count", 1)));
+}
+
+/// Who was on the way in when the broker began to stop is neither let in nor left unclosed.
+#[test]
+fn nobody_is_let_in_by_a_broker_that_closes() {
+    let mut rig = Rig::new();
+    let inside = rig.client("inside");
+    let late = [rig.open(V5), rig.open(V3)];
+    rig.broker.close_all();
+    rig.settle();
+    assert_eq!(rig.cause(inside), Some(CloseCause::ServerShuttingDown));
+    rig.check(inside, &["DISCONNECT 0x8b"]);
+    rig.say_hello(late[0], &Hello::v5("late").lasting(60));
+    rig.say_hello(late[1], &Hello::v3("later"));
+    for c in late {
+        rig.check(c, &["CONNACK present=0 0x88"]);
+        assert_eq!(rig.cause(c), Some(CloseCause::Refused(ReasonCode::ServerUnavailable)));
+    }
+    assert!(rig.broker.session("late").is_none());
+}
+
+/// It is asked about a Will, between the question whether the broker closes and the session.
+struct Closes(Mutex<Option<Arc<Broker>>>);
+
+impl Authorizer for Closes {
+    fn authorize(&self, _: &Arc<ClientInfo>, _: Action, _: &str) -> Answer<Verdict> {
+        self.0.lock().take().inspect(|broker| broker.close_all());
+        Answer::Now(Verdict::Allow)
+    }
+}
+
+#[test]
+fn who_is_let_in_while_the_broker_begins_to_close_goes_with_the_others() {
+    let closes = Arc::new(Closes(Mutex::default()));
+    let authorizers = vec![Arc::clone(&closes) as Arc<dyn Authorizer>];
+    let mut rig = Rig::with_extensions(Extensions { authorizers, ..Extensions::default() });
+    *closes.0.lock() = Some(Arc::clone(&rig.broker));
+    let c = rig.hello(Hello::v5("c").will("w", "gone"));
+    rig.check(c, &["CONNACK present=0 0x00", "DISCONNECT 0x8b"]);
 }
