@@ -290,23 +290,23 @@ impl Channel {
             let detail = "CONNACK above the Maximum Packet Size of the client".into();
             return Err(Close { cause, detail });
         };
-        let mut connack = |session_present| {
+        let connack = |session_present| {
             let mut bytes = Vec::new();
             accepting(session_present, &properties).encode(version, &mut bytes);
             bytes
         };
-        let opened = broker.open_session(
-            &client,
-            &SessionRequest { expiry_s },
-            || {
-                let connection =
-                    Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent);
-                Box::new(connection.limited_by(allowance.as_ref()))
-            },
-            &mut connack,
-            will.as_ref(),
-            turn,
-        );
+        let connection = || {
+            let connection = Connection::new(id, Arc::clone(&sink), &client, &limits, early.sent);
+            Box::new(connection.limited_by(allowance.as_ref()))
+        };
+        let request = SessionRequest {
+            client: &client,
+            expiry_s,
+            will: will.as_ref(),
+            connection: &connection,
+            connack: &connack,
+        };
+        let opened = broker.open_session(&request, turn);
         let (session, session_present) = match opened {
             Ok(opened) => opened,
             Err(NoSession::TooMany) => return Err(self.refuse(ReasonCode::QuotaExceeded, turn)),
