@@ -283,7 +283,7 @@ impl Turn {
         self.out.records.hand_over();
         self.count_recorded();
         // A client that has its answer finds its packet counted.
-        self.out.counters.publish();
+        self.tell_counts();
         self.flush();
         self.publish_follow_ups();
         // Emptied outboxes may have been filled again from the queues behind them.
@@ -292,10 +292,7 @@ impl Turn {
         self.end_pass();
         self.settle_memory();
         self.broker.watch_memory(self.out.pressure, self.now);
-        self.out.counters.publish();
-        if let Some(topics) = &mut self.out.topics {
-            topics.tell();
-        }
+        self.tell_counts();
         if !self.out.late.is_empty() {
             let alarms = &self.broker.client_alarms;
             let kept = |session, client_id: &_| alarms.note_slow(session, client_id, self.now);
@@ -308,6 +305,14 @@ impl Turn {
         if self.out.memory.unsigned_abs() >= TOLD_BYTES {
             self.broker.memory.add(std::mem::take(&mut self.out.memory));
             self.out.pressure = self.broker.pressure();
+        }
+    }
+
+    /// Makes what was counted visible to readers.
+    fn tell_counts(&mut self) {
+        self.out.counters.publish();
+        if let Some(topics) = &mut self.out.topics {
+            topics.tell();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Topic metrics: what becomes of messages of single topics, from when an operator asks for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker_core::config::ZoneConfig;
 use broker_core::{AddTopicError, TOPIC_METRICS_MAX, TopicCounts};
@@ -158,4 +159,19 @@ fn topics_are_registered_after_a_crash() {
     let p = rig.client("p");
     rig.publish(p, "kept", "x", Q0, 0);
     assert_eq!(rig.broker.topic_metrics_of("kept").map(|t| t.qos_in), Some([1, 0, 0]));
+}
+
+/// Who has its PUBACK asks for the counts of the topic at once.
+#[test]
+fn who_has_its_answer_finds_the_message_counted() {
+    let mut rig = Rig::new();
+    add(&mut rig, "t");
+    let p = rig.client("pub");
+    let (broker, seen) = (Arc::clone(&rig.broker), Arc::new(AtomicU64::new(0)));
+    let at_write = Arc::clone(&seen);
+    let look = move || at_write.store(broker.topic_metrics()[0].1.qos_in[1], Ordering::Relaxed);
+    rig.socket(p).lock().on_write = Some(Box::new(look));
+    rig.publish(p, "t", "x", Q1, 1);
+    rig.check(p, &["PUBACK #1 0x10"]);
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
 }
