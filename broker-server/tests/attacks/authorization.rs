@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::broker::{Process, eventually, start};
+use crate::broker::{Target, eventually, start};
 use crate::client::{Will, unique_id, v5, v311};
 use crate::wire::{Prop, publish};
 
@@ -36,7 +36,7 @@ impl Drop for File {
     }
 }
 
-fn start_with_rules(rules: &str) -> (Process, File) {
+fn start_with_rules(rules: &str) -> (Target, File) {
     let file = File::new("acl.conf", rules);
     let tables = format!("acl_file = {:?}\n[mqtt]\nmax_topic_alias = 10\n", file.0);
     (start(&tables, ""), file)
@@ -84,16 +84,16 @@ fn c22_no_reload_opens_what_was_shut() {
     let mut attacker = v5().open();
     for text in ["", "%% nothing\n", "{allow, all}.\n{deny", "{allow, everybody}.", "\0", "{}."] {
         file.write(text);
-        process.hang_up(OLD_STAY);
+        process.reload(OLD_STAY);
         assert_eq!(attacker.publish(publish("shut/a", 1, "x")), NOT_AUTHORIZED, "{text:?}");
         let mut other = v5().open();
         assert_eq!(other.subscribe_many(&[("shut/#", 0)], &[]), [NOT_AUTHORIZED], "{text:?}");
     }
     fs::remove_file(&file.0).unwrap();
-    process.hang_up(OLD_STAY);
+    process.reload(OLD_STAY);
     assert_eq!(attacker.publish(publish("shut/a", 1, "x")), NOT_AUTHORIZED);
     file.write(rules);
-    process.hang_up(READ_AGAIN);
+    process.reload(READ_AGAIN);
     bystanders.assert_fine();
     process.assert_serves();
 }
@@ -109,7 +109,7 @@ fn c22_a_malformed_password_line_lets_nobody_in() {
     let login = |name: &str, password: &[u8]| v5().username(name).password(password);
     for line in ["mallory", "mallory:", "mallory:$6$", "mallory:$6$$", "mallory:$7$1$$"] {
         file.write(&format!("{line}\n{good}"));
-        process.hang_up("the old passwords stay");
+        process.reload("the old passwords stay");
         for password in [&b""[..], b"x"] {
             login("mallory", password).begin().expect_refused(&[0x86]);
         }
@@ -145,7 +145,7 @@ fn c23_nothing_is_delivered_by_rights_that_are_gone() {
     publisher.publish(publish("open/a", 1, "open"));
 
     file.write("{allow, {client, \"probe\"}, publish, [\"secret/probe\"]}.\n{deny, all, pubsub, [\"secret/#\"]}.\n{allow, all}.\n");
-    process.hang_up(READ_AGAIN);
+    process.reload(READ_AGAIN);
     let mut probe = v5().id("probe").open();
     // Sessions are gone through within a moment; the one that is away has its subscription until it comes back.
     eventually(|| {
@@ -168,7 +168,7 @@ fn c23_nothing_is_delivered_by_rights_that_are_gone() {
 
     // The right to read is back; that of the publisher is not.
     file.write("{deny, {client, \"publisher\"}, publish, [\"secret/#\"]}.\n{allow, all}.\n");
-    process.hang_up(READ_AGAIN);
+    process.reload(READ_AGAIN);
     let mut reader = v5().open();
     reader.subscribe("secret/#", 1);
     reader.expect_nothing();
@@ -316,7 +316,7 @@ fn c22_rights_of_each_listener_are_heeded() {
         v5().begin_over(at("closed")).expect_refused(&[NOT_AUTHORIZED]);
         // A reload that fails changes none of them (CVE-2017-7652).
         file.write("{allow, all}.\n{deny");
-        process.hang_up(OLD_STAY);
+        process.reload(OLD_STAY);
     }
     bystanders.assert_fine();
     process.assert_serves();

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::broker::{DEADLINE, Process, start};
+use crate::broker::{DEADLINE, Target, start};
 use crate::client::v5;
 use crate::wire::publish;
 
@@ -12,13 +12,13 @@ const API: &str = "[management.listener.http]\nbind = \"127.0.0.1:0\"\n";
 const ADMIN: &str = "Basic YWRtaW46cHVibGlj";
 
 /// Status line, headers and body of the answer to one request.
-fn ask(process: &Process, request: &str, authorization: &str, body: &[u8]) -> String {
+fn ask(process: &Target, request: &str, authorization: &str, body: &[u8]) -> String {
     ask_with(process, request, authorization, "Content-Type: application/json", body)
 }
 
 /// The same with further lines of the head.
 fn ask_with(
-    process: &Process,
+    process: &Target,
     request: &str,
     authorization: &str,
     lines: &str,

@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::broker::{DEADLINE, MB, Process, end_of, eventually, socket};
+use crate::broker::{DEADLINE, MB, Target, end_of, eventually, socket};
 use crate::client::{Client, PATIENCE, unique_topic, v5, v311};
 use crate::wire::{Packet, publish};
 
@@ -20,13 +20,13 @@ const SLACK: u64 = 8 * MB;
 
 /// A broker with that limit, and what it had resident before anybody came.
 struct Limited {
-    process: Process,
+    process: Target,
     at_start: u64,
 }
 
 impl Limited {
     fn start() -> Self {
-        let process = Process::with_node_keys("memory_limit = \"64MB\"\n", TABLES, SMALL_BUFFERS);
+        let process = Target::with_node_keys("memory_limit = \"64MB\"\n", TABLES, SMALL_BUFFERS);
         let at_start = process.peak_bytes();
         process.limit_data(process.data_bytes() + 2 * LIMIT);
         Self { process, at_start }

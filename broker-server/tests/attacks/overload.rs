@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::broker::{DEADLINE, Process, socket};
+use crate::broker::{DEADLINE, Target, socket};
 use crate::client::v5;
 use crate::wire::{V5, publish};
 
@@ -16,7 +16,7 @@ const LATE_MAX: Duration = Duration::from_secs(5);
 /// The passes of a loop stay short however many clients have more to say than one pass takes.
 #[test]
 fn b14_quiet_clients_keep_their_pings_beside_more_than_the_machine_can_take() {
-    let mut process = Process::with_node_keys("io_threads = 1\n", "", "");
+    let mut process = Target::with_node_keys("io_threads = 1\n", "", "");
     let bystanders = process.bystanders();
     let mut quiet = v5().keep_alive(10).open();
     let is_over = Arc::new(AtomicBool::new(false));

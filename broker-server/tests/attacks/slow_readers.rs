@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::broker::{DEADLINE, MB, Process, is_silence, socket, start};
+use crate::broker::{DEADLINE, MB, Target, is_silence, socket, start};
 use crate::client::{Client, unique_id, unique_topic, v5};
 use crate::wire::{self, Packet, Prop, V5, publish};
 
@@ -202,7 +202,7 @@ fn b14_a_small_outbox_is_no_trap_for_who_reads() {
 #[test]
 fn b14_a_zero_window_is_a_slow_reader() {
     let limits = format!("{SMALL_BUFFERS}send_timeout = \"1s\"\n");
-    let mut process: Process = start("", &limits);
+    let mut process: Target = start("", &limits);
     let bystanders = process.bystanders();
     let before = process.peak_bytes();
     let mut held = Vec::new();

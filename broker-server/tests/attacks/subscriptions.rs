@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::broker::{MB, Process, start};
+use crate::broker::{MB, Target, start};
 use crate::client::{unique_id, unique_topic, v5};
 use crate::wire::{self, Packet, Prop, V5, publish};
 
@@ -196,7 +196,7 @@ fn b19_a_member_that_leaves_during_delivery_loses_nothing() {
 /// SUBACK promises: what is published after it comes, whichever thread it is read by.
 #[test]
 fn f43_a_suback_means_that_every_thread_routes() {
-    let mut process = Process::with_node_keys("io_threads = 4\n", "", "");
+    let mut process = Target::with_node_keys("io_threads = 4\n", "", "");
     let bystanders = process.bystanders();
     let mut publishers: Vec<_> = (0..8).map(|_| v5().open()).collect();
     let mut subscriber = v5().open();

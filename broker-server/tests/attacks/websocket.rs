@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::broker::{MB, Process, end_of, start};
+use crate::broker::{MB, Target, end_of, start};
 use crate::client::{PATIENCE, v5};
 use crate::wire::PINGREQ;
 
@@ -16,12 +16,12 @@ const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nCo
 
 const FIN_BINARY: u8 = 0x82;
 
-fn raw(process: &Process) -> TcpStream {
+fn raw(process: &Target) -> TcpStream {
     crate::client::tcp_to(process.address("mqtt:ws:external"))
 }
 
 /// A socket after the upgrade.
-fn upgraded(process: &Process) -> TcpStream {
+fn upgraded(process: &Target) -> TcpStream {
     let mut stream = raw(process);
     stream.write_all(REQUEST.as_bytes()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,13 +1,11 @@
 //! The broker under test: one process of ours, or a foreign one by address.
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
-use crate::client::{PATIENCE, v5};
+use crate::client::v5;
+use crate::process::{Folder, Process};
 use crate::wire::{Prop, Props};
 
 /// Where the broker under test listens.
@@ -37,7 +35,7 @@ pub(crate) fn is_ours() -> bool {
 }
 
 /// Uses `MQTT_BROKER`, or starts our own; the guard stops it.
-pub(crate) fn start() -> Option<Process> {
+pub(crate) fn start() -> Option<Ours> {
     if let Ok(address) = std::env::var("MQTT_BROKER") {
         let websocket = std::env::var("MQTT_BROKER_WS").ok();
         BROKER
@@ -45,91 +43,59 @@ pub(crate) fn start() -> Option<Process> {
             .unwrap();
         return None;
     }
-    let (process, broker) = Process::start();
+    let (process, broker) = Ours::start();
     BROKER.set(broker).unwrap();
     Some(process)
 }
 
-/// A broker process with a data folder of its own; both go when it is dropped.
-pub(crate) struct Process {
-    child: Child,
-    dir: PathBuf,
+/// Our own with a data folder of its own; both go when it is dropped.
+pub(crate) struct Ours {
+    process: Process,
+    _folder: Folder,
 }
 
-impl Process {
+impl Ours {
     fn start() -> (Self, Broker) {
-        let dir = std::env::temp_dir().join(format!("conformance-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
-        let ports = free_ports();
-        let [tcp, ws, limited, strict] = ports;
-        let config = dir.join("broker.toml");
-        std::fs::write(&config, config_text(&dir.join("data"), ports)).unwrap();
-        let log = std::fs::File::create(dir.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_broker-server"))
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("the broker starts");
-        let mut process = Self { child, dir };
+        let folder = Folder::new();
+        let config = folder.path().join("broker.toml");
+        std::fs::write(&config, config_text(&folder.data())).unwrap();
+        let process = Process::start(&config);
+        let address = |name: &str| process.address(name).to_owned();
         let broker = Broker {
-            address: format!("127.0.0.1:{tcp}"),
-            websocket: Some(format!("127.0.0.1:{ws}")),
-            limited: Some(format!("127.0.0.1:{limited}")),
-            strict: Some(format!("127.0.0.1:{strict}")),
+            address: address("mqtt:tcp:external"),
+            websocket: Some(address("mqtt:ws:external")),
+            limited: Some(address("mqtt:tcp:limited")),
+            strict: Some(address("mqtt:tcp:strict")),
             is_ours: true,
         };
-        process.wait_until_it_accepts(&broker);
-        (process, broker)
-    }
-
-    fn wait_until_it_accepts(&mut self, broker: &Broker) {
-        let deadline = Instant::now() + 4 * PATIENCE;
-        while TcpStream::connect(&broker.address).is_err() {
-            let ended = self.child.try_wait().unwrap();
-            if ended.is_some() || Instant::now() > deadline {
-                let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-                panic!("the broker does not accept ({ended:?}); its log:\n{log}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        (Self { process, _folder: folder }, broker)
     }
 
     /// True while it runs; a broker that died failed the suite whatever the tests say.
     pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.ended().is_none()
     }
 
     /// The end of its log, for the report of a failure.
     pub(crate) fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let log = self.process.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn config_text(data_dir: &std::path::Path, [tcp, ws, limited, strict]: [u16; 4]) -> String {
+fn config_text(data_dir: &Path) -> String {
     format!(
         "[node]\ndata_dir = {data_dir:?}\n\n\
          [mqtt]\nmax_topic_alias = 10\n\n\
          [auth.scram_sha_256.users]\nalice = \"{ALICES_PASSWORD}\"\nbob = \"builder\"\n\n\
-         [listener.tcp.external]\nbind = \"127.0.0.1:{tcp}\"\n\n\
-         [listener.ws.external]\nbind = \"127.0.0.1:{ws}\"\n\n\
-         [listener.tcp.limited]\nbind = \"127.0.0.1:{limited}\"\nzone = \"limited\"\n\n\
+         [listener.tcp.external]\nbind = \"127.0.0.1:0\"\n\n\
+         [listener.ws.external]\nbind = \"127.0.0.1:0\"\n\n\
+         [listener.tcp.limited]\nbind = \"127.0.0.1:0\"\nzone = \"limited\"\n\n\
          [zone.limited]\nmax_qos_allowed = 1\nretain_available = false\n\
          wildcard_subscription = false\nshared_subscription = false\nserver_keepalive = 2\n\
          max_packet_size = \"2KB\"\nmax_clientid_len = 30\n\n\
-         [listener.tcp.strict]\nbind = \"127.0.0.1:{strict}\"\nzone = \"strict\"\n\n\
+         [listener.tcp.strict]\nbind = \"127.0.0.1:0\"\nzone = \"strict\"\n\n\
          [zone.strict]\nstrict_mode = true\n\n\
          [listener.tcp.internal]\nenabled = false\n\n\
          [listener.ssl.external]\nenabled = false\n\n\
@@ -140,12 +106,6 @@ fn config_text(data_dir: &std::path::Path, [tcp, ws, limited, strict]: [u16; 4])
 
 /// Of the user `alice`, who comes in by SCRAM-SHA-256.
 pub(crate) const ALICES_PASSWORD: &str = "wonderland";
-
-/// Held open together, so that they differ.
-fn free_ports() -> [u16; 4] {
-    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|l| l.local_addr().unwrap().port())
-}
 
 /// What the broker announces in CONNACK to a plain MQTT 5.0 client.
 #[derive(Debug)]

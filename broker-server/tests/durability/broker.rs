@@ -2,20 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::process::{Command, ExitStatus};
 
 use crate::client::{unique_topic, v5};
+pub(crate) use crate::process::{DEADLINE, Folder, eventually};
+use crate::process::{PROGRAM, Process, Refusal};
 use crate::wire::publish;
-
-/// How long anything may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the broker of this test listens.
 #[derive(Debug)]
@@ -45,34 +38,6 @@ pub(crate) fn is_ours() -> bool {
 /// Keys of the configuration and their values as TOML.
 pub(crate) type Keys<'a> = &'a [(&'a str, &'a str)];
 
-/// A folder that goes when it is dropped, unless the test fails.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("durability-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
-        Self(dir)
-    }
-
-    /// `node.data_dir` of the brokers in it.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.0.join("data")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("kept for a look: {}", self.0.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
 /// A broker process, and how to start it again.
 pub(crate) struct Broker {
     data_dir: PathBuf,
@@ -81,13 +46,6 @@ pub(crate) struct Broker {
     /// What earlier starts have logged.
     earlier_log: String,
     folder: Option<Folder>,
-}
-
-/// A broker that did not start.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) status: ExitStatus,
-    pub(crate) log: String,
 }
 
 impl Broker {
@@ -110,7 +68,7 @@ impl Broker {
     /// The same, or why it does not start.
     pub(crate) fn try_start(data_dir: &Path, keys: Keys<'_>) -> Result<Self, Refusal> {
         let config = write_config(data_dir, keys);
-        let process = Process::start(&config)?;
+        let process = launch(&config)?;
         Ok(Self {
             data_dir: data_dir.to_owned(),
             config,
@@ -121,12 +79,12 @@ impl Broker {
     }
 
     /// HOST:PORT of this start.
-    pub(crate) fn address(&self) -> &'static str {
-        &self.process.address.address
+    pub(crate) fn address(&self) -> &str {
+        self.process.address("mqtt:tcp:external")
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.process.pid()
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -134,30 +92,30 @@ impl Broker {
     }
 
     /// SIGKILL.
+    #[track_caller]
     pub(crate) fn kill(&mut self) {
-        let ended = self.process.child.try_wait().unwrap();
-        assert!(ended.is_none(), "it had ended before: {ended:?}\n{}", self.log());
-        self.process.child.kill().unwrap();
-        self.process.child.wait().unwrap();
+        let ended = self.process.ended();
+        assert!(ended.is_none(), "it had ended before: {ended:?}");
+        self.process.kill();
     }
 
     /// SIGTERM, and waits for the end.
+    #[track_caller]
     pub(crate) fn stop(&mut self) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
-        let status = eventually(|| self.process.child.try_wait().unwrap());
-        assert!(status.success(), "{status}\n{}", self.log());
+        let status = self.process.stop();
+        assert!(status.success(), "{status}");
     }
 
     /// Waits for it to end by itself.
+    #[track_caller]
     pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
-        eventually(|| self.process.child.try_wait().unwrap())
+        self.process.wait()
     }
 
     /// Starts it again on the same folder and another port, from this thread on.
     pub(crate) fn restart(&mut self) {
         let before = self.log();
-        match Process::start(&self.config) {
+        match launch(&self.config) {
             Ok(process) => {
                 self.process = process;
                 self.earlier_log.push_str(&before);
@@ -182,7 +140,7 @@ impl Broker {
 
     /// What this start has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.process.log.lock().clone()
+        self.process.log()
     }
 
     /// Milliseconds from start to readiness, as the broker says.
@@ -214,8 +172,8 @@ impl Broker {
     /// A new client can connect and use the broker.
     #[track_caller]
     pub(crate) fn assert_serves(&mut self) {
-        let ended = self.process.child.try_wait().unwrap();
-        assert!(ended.is_none(), "the broker ended: {ended:?}\n{}", self.log());
+        let ended = self.process.ended();
+        assert!(ended.is_none(), "the broker ended: {ended:?}");
         self.settle();
     }
 }
@@ -223,72 +181,20 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = format!("{}-- started again\n{}", self.earlier_log, self.log());
-            let from = log.char_indices().rev().nth(8_000).map_or(0, |(at, _)| at);
-            eprintln!("end of the broker's log:\n{}", &log[from..]);
+            eprintln!("log of earlier starts:\n{}", self.earlier_log);
         }
     }
 }
 
-/// One start.
-struct Process {
-    child: Child,
-    address: &'static Address,
-    /// The rest of the log is taken off the pipe, so that the broker never waits for us.
-    log: Arc<Mutex<String>>,
-}
-
-impl Process {
-    fn start(config: &Path) -> Result<Self, Refusal> {
-        // A test may limit its files: it is to be told by errors, not by a signal.
-        let child = Command::new("sh")
-            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", PROGRAM, "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let (mut log, mut address) = (String::new(), None);
-        loop {
-            let mut line = String::new();
-            if lines.read_line(&mut line).unwrap() == 0 {
-                return Err(Refusal { status: child.wait().unwrap(), log });
-            }
-            log.push_str(&line);
-            if line.contains("broker is ready") {
-                break;
-            }
-            let field =
-                |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
-            if line.contains("listening")
-                && let Some(found) = field("address=")
-            {
-                address = Some(found.to_owned());
-            }
-        }
-        let address = address.expect("it has one listener");
-        let address: &'static Address = Box::leak(Box::new(Address { address }));
-        ADDRESS.set(Some(address));
-        let log = Arc::new(Mutex::new(log));
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let mut text = kept.lock();
-                text.push_str(&line);
-                text.push('\n');
-            }
-        });
-        Ok(Self { child, address, log })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// One start; from now on the clients of this thread connect to it.
+fn launch(config: &Path) -> Result<Process, Refusal> {
+    // A test may limit its files: it is to be told by errors, not by a signal.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", PROGRAM, "--config"]).arg(config);
+    let process = Process::try_start(&mut command)?;
+    let address = process.address("mqtt:tcp:external").to_owned();
+    ADDRESS.set(Some(Box::leak(Box::new(Address { address }))));
+    Ok(process)
 }
 
 /// Writes the configuration beside the data folder.
@@ -313,21 +219,6 @@ pub(crate) fn settle() {
     assert_eq!(client.publish(publish(&topic, 1, "settled")), 0);
     client.take();
 }
-
-/// Asks again until there is an answer.
-#[track_caller]
-pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_broker-server");
 
 /// One listener, and a log of small files, so that every test makes some of them.
 const DEFAULTS: [(&str, &str); 12] = [

@@ -173,7 +173,7 @@ fn accounts_outlive_the_process_and_no_password_is_on_disk() {
     assert!(!log.contains("battery"), "{log}");
     let found = std::process::Command::new("grep")
         .args(["-r", "--text", "-l", "correct horse"])
-        .arg(&folder.0)
+        .arg(folder.path())
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");

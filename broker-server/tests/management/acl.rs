@@ -16,7 +16,7 @@ const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 /// A broker with these rules, and their file.
 fn start(rules: &str) -> (Broker, PathBuf) {
     let folder = Folder::new();
-    let file = folder.0.join("acl.conf");
+    let file = folder.path().join("acl.conf");
     fs::write(&file, rules).unwrap();
     let broker =
         Broker::start_in(folder, &[("acl_file", &format!("{:?}", file.to_str().unwrap()))]);
@@ -94,7 +94,7 @@ fn without_a_file_there_is_nothing_to_read() {
 #[test]
 fn a_broker_does_not_start_with_a_wrong_file() {
     let folder = Folder::new();
-    let file = folder.0.join("acl.conf");
+    let file = folder.path().join("acl.conf");
     fs::write(&file, "{allow, all}.\n{dény, all}.\n").unwrap();
     let keys = [("acl_file", format!("{:?}", file.to_str().unwrap()))];
     let keys = keys.each_ref().map(|(key, value)| (*key, value.as_str()));
@@ -186,7 +186,7 @@ fn c23_what_was_stored_for_rights_that_are_gone_is_not_delivered_after_a_crash()
     let allowing = "{allow, all, pubsub, [\"open/#\", \"rules/#\"]}.\n";
     for how in ["while it runs", "while it is down", "by acl_nomatch"] {
         let folder = Folder::new();
-        let file = folder.0.join("acl.conf");
+        let file = folder.path().join("acl.conf");
         fs::write(&file, allowing).unwrap();
         let acl_file = format!("{:?}", file.to_str().unwrap());
         let keys = [("acl_file", acl_file.as_str())];

@@ -127,7 +127,7 @@ fn applications_outlive_the_process_and_no_secret_is_on_disk() {
     assert!(!log.contains("battery"), "{log}");
     let files = std::process::Command::new("grep")
         .args(["-r", "--text", "-l", "correct horse"])
-        .arg(&folder.0)
+        .arg(folder.path())
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&files.stdout), "");

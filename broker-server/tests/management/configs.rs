@@ -142,7 +142,7 @@ fn limits_of_a_zone_change_for_the_clients_to_come() {
 
     // The process dies; the file is what it was.
     let folder = broker.kill();
-    assert_eq!(std::fs::read_to_string(folder.0.join("broker.toml")).unwrap(), before);
+    assert_eq!(std::fs::read_to_string(folder.path().join("broker.toml")).unwrap(), before);
     let broker = Broker::start_in(folder, &[("zone.internal.max_qos_allowed", "0")]);
     let api = broker.api();
     assert_eq!(limits(&v5().open()), changed);

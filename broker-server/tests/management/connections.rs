@@ -237,20 +237,20 @@ fn openssl(folder: &Path, arguments: &str) {
 #[test]
 fn the_owner_of_a_clients_certificate_is_shown() {
     let folder = Folder::new();
-    std::fs::write(folder.0.join("names"), "subjectAltName = IP:127.0.0.1\n").unwrap();
+    std::fs::write(folder.path().join("names"), "subjectAltName = IP:127.0.0.1\n").unwrap();
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&folder.0, &format!("req -x509 {new_key} -keyout ca.key -out ca.crt -subj /CN=ca"));
+    openssl(folder.path(), &format!("req -x509 {new_key} -keyout ca.key -out ca.crt -subj /CN=ca"));
     for (name, subject) in [("server", "/CN=localhost"), ("client", "/O=Test/OU=Devices/CN=alice")]
     {
         openssl(
-            &folder.0,
+            folder.path(),
             &format!("req {new_key} -keyout {name}.key -out {name}.csr -subj {subject}"),
         );
         let ca = "-CA ca.crt -CAkey ca.key -CAcreateserial";
         let signed = format!("x509 -req -in {name}.csr {ca} -extfile names -out {name}.crt");
-        openssl(&folder.0, &signed);
+        openssl(folder.path(), &signed);
     }
-    let path = |name: &str| format!("{:?}", folder.0.join(name));
+    let path = |name: &str| format!("{:?}", folder.path().join(name));
     let (ca, cert, key) = (path("ca.crt"), path("server.crt"), path("server.key"));
     let keys = [
         ("listener.ssl.external.enabled", "true"),
@@ -265,7 +265,7 @@ fn the_owner_of_a_clients_certificate_is_shown() {
     let (host, port) = broker.address("mqtt:ssl:external").rsplit_once(':').unwrap();
     let connect = |id: &str, more: &[&str]| {
         let mut command = Command::new("mosquitto_sub");
-        command.current_dir(&folder.0).args(["-h", host, "-p", port, "-i", id, "-t", "a"]);
+        command.current_dir(folder.path()).args(["-h", host, "-p", port, "-i", id, "-t", "a"]);
         command.args(["--cafile", "ca.crt"]).args(more);
         Running(command.spawn().expect("mosquitto_sub is there"))
     };

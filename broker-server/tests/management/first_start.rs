@@ -86,7 +86,7 @@ fn a_broker_of_this_machine_alone_says_nothing() {
 #[test]
 fn nobody_else_can_read_what_it_writes() {
     let folder = Folder::new();
-    let data = folder.0.join("data");
+    let data = folder.data();
     let keys = [
         ("listener.ssl.external.enabled", "true"),
         ("listener.ssl.external.bind", "\"127.0.0.1:0\""),

@@ -41,8 +41,8 @@ fn it_is_off_unless_it_has_an_address_or_is_wanted() {
 #[test]
 fn its_certificate_is_read_again_at_sighup() {
     let folder = Folder::new();
-    let (old, new) = (Authority::new(&folder.0, "old"), Authority::new(&folder.0, "new"));
-    let (certificate, key) = (folder.0.join("server.crt"), folder.0.join("server.key"));
+    let (old, new) = (Authority::new(folder.path(), "old"), Authority::new(folder.path(), "new"));
+    let (certificate, key) = (folder.path().join("server.crt"), folder.path().join("server.key"));
     old.server(&certificate, &key);
     let (certfile, keyfile) = (quoted(&certificate), quoted(&key));
     let keys = [
@@ -70,8 +70,9 @@ fn its_certificate_is_read_again_at_sighup() {
 #[test]
 fn clients_show_a_certificate_where_it_is_demanded() {
     let folder = Folder::new();
-    let (ours, theirs) = (Authority::new(&folder.0, "ours"), Authority::new(&folder.0, "theirs"));
-    let trusted = folder.0.join("trusted.crt");
+    let (ours, theirs) =
+        (Authority::new(folder.path(), "ours"), Authority::new(folder.path(), "theirs"));
+    let trusted = folder.path().join("trusted.crt");
     fs::copy(&ours.certificate, &trusted).unwrap();
     let cacertfile = quoted(&trusted);
     let keys = [

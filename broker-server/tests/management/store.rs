@@ -76,7 +76,7 @@ fn a_backup_is_whole_and_comes_back_to_life() {
         .unwrap();
     assert!(checked.status.success(), "{checked:?}");
     let folder = Folder::new();
-    std::fs::rename(&target, folder.0.join("data")).unwrap();
+    std::fs::rename(&target, folder.data()).unwrap();
     let restored = Broker::start_in(folder, &[]);
     assert_eq!(retained(&restored, "kept"), "in the backup\n");
     // The settings came along.

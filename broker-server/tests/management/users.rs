@@ -141,7 +141,7 @@ fn users_outlive_the_process_and_go_with_the_plugin() {
     let (folder, _) = broker.stop();
     let found = std::process::Command::new("grep")
         .args(["-r", "--text", "-l", "-e", "battery staple"])
-        .arg(&folder.0)
+        .arg(folder.path())
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");

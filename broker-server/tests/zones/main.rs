@@ -7,6 +7,9 @@ mod broker;
 #[path = "../conformance/client.rs"]
 #[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
 mod client;
+#[path = "../process/mod.rs"]
+#[allow(dead_code, reason = "shared by suites, each of which uses a part of it")]
+mod process;
 #[path = "../conformance/wire.rs"]
 #[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
 mod wire;
@@ -19,7 +22,7 @@ mod sessions;
 
 use std::collections::BTreeSet;
 
-use crate::broker::Process;
+use crate::broker::Zones;
 
 /// A key, its value as TOML, and what it is for.
 struct Case {
@@ -56,7 +59,7 @@ fn cases() -> Vec<&'static Case> {
 #[test]
 fn each_key_of_a_zone_reaches_what_it_is_for() {
     let cases = cases();
-    let broker = Process::start(&configuration(&cases));
+    let broker = Zones::start(&configuration(&cases));
     let mut running = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         for (zone, passes) in [("with", true), ("without", false)] {
