@@ -60,17 +60,7 @@ fn is_let_in(token: &[u8]) -> bool {
         username: Some("bob".into()),
         password: Some(token.into()),
         version: ProtocolVersion::V5,
-        peer: Peer {
-            addr: None,
-            listener: "fuzz".into(),
-            zone: Arc::new(ZoneConfig::default()),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-        },
+        peer: Peer::new("fuzz", Arc::new(ZoneConfig::default())),
     });
     let answer = match LOGIN.authenticate(&credentials) {
         Answer::Now(answer) => answer,

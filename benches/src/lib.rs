@@ -96,14 +96,7 @@ impl World {
     pub fn connect_as(&mut self, client_id: &str, username: Option<&str>) -> Client {
         let peer = Peer {
             addr: Some(([127, 0, 0, 1], 1883).into()),
-            listener: Arc::clone(&self.listener),
-            zone: Arc::clone(&self.zone),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
+            ..Peer::new(Arc::clone(&self.listener), Arc::clone(&self.zone))
         };
         let sink = Arc::new(Swallow::default());
         let channel = Channel::new(peer, Arc::clone(&sink) as Arc<dyn Sink>, &self.turn);

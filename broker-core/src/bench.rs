@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use broker_codec::{ProtocolVersion, SubscriptionOptions};
+use broker_codec::SubscriptionOptions;
 
 use crate::client::ClientInfo;
 use crate::config::ZoneConfig;
@@ -29,24 +29,9 @@ impl Routes {
     pub fn new(n_sessions: usize) -> Self {
         let zone = Arc::new(ZoneConfig::default());
         let session = |number: usize| {
-            let client = ClientInfo {
-                client_id: format!("client-{number}").as_str().into(),
-                username: None,
-                peer: None,
-                version: ProtocolVersion::V5,
-                zone: Arc::clone(&zone),
-                listener: "bench".into(),
-                clean_start: true,
-                keep_alive_s: 0,
-                connected_at_ms: 0,
-                is_superuser: false,
-                mountpoint: "".into(),
-                is_bridge: false,
-                certificate: None,
-                local_addr: None,
-                ws_cookies: None,
-                told: Default::default(),
-            };
+            let named = ClientInfo::named(&format!("client-{number}"));
+            // One zone for all, as a listener has it.
+            let client = ClientInfo { zone: Arc::clone(&zone), ..named };
             Arc::new(Session::new(number as u64, Arc::new(client), 0, 0))
         };
         Self { router: Router::new(), sessions: (0..n_sessions).map(session).collect() }

@@ -70,6 +70,24 @@ pub struct Peer {
     pub ws_cookies: Option<Arc<Cookies>>,
 }
 
+impl Peer {
+    /// A client that came through this listener, of whom nothing else is known.
+    #[must_use]
+    pub fn new(listener: impl Into<Arc<str>>, zone: Arc<ZoneConfig>) -> Self {
+        Self {
+            addr: None,
+            local_addr: None,
+            listener: listener.into(),
+            zone,
+            limits: None,
+            is_elsewhere: false,
+            certificate_username: None,
+            certificate: None,
+            ws_cookies: None,
+        }
+    }
+}
+
 /// Cookies of an HTTP request: names and values, in the order in which they came.
 ///
 /// They often prove who somebody is: what is shown of them is up to who asks for it.
@@ -177,6 +195,28 @@ pub struct ClientInfo {
 }
 
 impl ClientInfo {
+    /// A client that has come through no listener.
+    pub(crate) fn named(client_id: &str) -> Self {
+        Self {
+            client_id: client_id.into(),
+            username: None,
+            peer: None,
+            local_addr: None,
+            version: ProtocolVersion::V5,
+            zone: Arc::default(),
+            listener: "".into(),
+            clean_start: false,
+            keep_alive_s: 0,
+            connected_at_ms: 0,
+            is_superuser: false,
+            mountpoint: "".into(),
+            is_bridge: false,
+            certificate: None,
+            ws_cookies: None,
+            told: Told::default(),
+        }
+    }
+
     /// Options of a subscription as the client means them: bridges expect of a broker that knows them no echo,
     /// and the RETAIN flag kept.
     pub(crate) const fn adapt(&self, mut options: SubscriptionOptions) -> SubscriptionOptions {

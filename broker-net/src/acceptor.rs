@@ -184,14 +184,9 @@ impl Acceptor {
                     };
                     let peer = Peer {
                         addr,
-                        listener: Arc::clone(&opened.name),
-                        zone: Arc::clone(zone),
-                        limits: opened.setup.limits().cloned(),
-                        is_elsewhere: false,
-                        certificate_username: None,
-                        certificate: None,
                         local_addr: socket.local_addr(),
-                        ws_cookies: None,
+                        limits: opened.setup.limits().cloned(),
+                        ..Peer::new(Arc::clone(&opened.name), Arc::clone(zone))
                     };
                     let newcomer = Newcomer { socket, peer, admission };
                     if let Some(chosen) = balance::choose(&self.loops) {

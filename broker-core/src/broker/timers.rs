@@ -121,32 +121,12 @@ const DELAYED_PER_PASS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
-    use broker_codec::ProtocolVersion;
-
     use super::*;
     use crate::channel::SessionEnd;
     use crate::client::ClientInfo;
-    use crate::config::ZoneConfig;
 
     fn offline(broker: &Broker, expiry_s: u32) -> Arc<Session> {
-        let client = ClientInfo {
-            client_id: "c".into(),
-            username: None,
-            peer: None,
-            version: ProtocolVersion::V5,
-            zone: Arc::new(ZoneConfig::default()),
-            listener: "test".into(),
-            clean_start: false,
-            keep_alive_s: 0,
-            connected_at_ms: 0,
-            is_superuser: false,
-            mountpoint: "".into(),
-            is_bridge: false,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-            told: Default::default(),
-        };
+        let client = ClientInfo::named("c");
         let number = broker.sessions.next_number();
         let session = Arc::new(Session::new(number, Arc::new(client), expiry_s, 0));
         let mut state = session.lock();

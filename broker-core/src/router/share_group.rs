@@ -237,32 +237,14 @@ fn hash(text: &str) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use broker_codec::{ProtocolVersion, SubscriptionOptions};
+    use broker_codec::SubscriptionOptions;
 
     use super::*;
     use crate::client::ClientInfo;
-    use crate::config::ZoneConfig;
     use crate::session::Session;
 
     fn client() -> Arc<ClientInfo> {
-        Arc::new(ClientInfo {
-            client_id: "c".into(),
-            username: None,
-            peer: None,
-            version: ProtocolVersion::V5,
-            zone: Arc::new(ZoneConfig::default()),
-            listener: "test".into(),
-            clean_start: false,
-            keep_alive_s: 0,
-            connected_at_ms: 0,
-            is_superuser: false,
-            mountpoint: "".into(),
-            is_bridge: false,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-            told: Default::default(),
-        })
+        Arc::new(ClientInfo::named("c"))
     }
 
     /// One that has no connection.

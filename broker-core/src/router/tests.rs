@@ -3,28 +3,10 @@
 use super::*;
 use crate::client::ClientInfo;
 use crate::config::SharedStrategy;
-use crate::config::ZoneConfig;
-use broker_codec::{ProtocolVersion, QoS, SubscriptionOptions};
+use broker_codec::{QoS, SubscriptionOptions};
 
 fn session(number: u64) -> Arc<Session> {
-    let client = ClientInfo {
-        client_id: format!("c{number}").as_str().into(),
-        username: None,
-        peer: None,
-        version: ProtocolVersion::V5,
-        zone: Arc::new(ZoneConfig::default()),
-        listener: "test".into(),
-        clean_start: true,
-        keep_alive_s: 0,
-        connected_at_ms: 0,
-        is_superuser: false,
-        mountpoint: "".into(),
-        is_bridge: false,
-        certificate: None,
-        local_addr: None,
-        ws_cookies: None,
-        told: Default::default(),
-    };
+    let client = ClientInfo::named(&format!("c{number}"));
     Arc::new(Session::new(number, Arc::new(client), 0, 0))
 }
 

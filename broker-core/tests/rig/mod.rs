@@ -327,14 +327,8 @@ impl Rig {
         let socket = Socket::new(usize::MAX);
         let peer = Peer {
             addr: Some(self.address),
-            listener: "test".into(),
-            zone: Arc::clone(&zone),
-            is_elsewhere: false,
-            certificate_username: None,
             limits: self.listener_limits.clone(),
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
+            ..Peer::new("test", Arc::clone(&zone))
         };
         self.turn.begin(self.now);
         let channel = Channel::new(peer, Arc::clone(&socket) as Arc<dyn Sink>, &self.turn);

@@ -82,17 +82,7 @@ fn credentials_of(
         username: username.map(Into::into),
         password: password.map(|password| password.as_bytes().into()),
         version: ProtocolVersion::V5,
-        peer: Peer {
-            addr: None,
-            listener: "test".into(),
-            zone: Arc::new(ZoneConfig::default()),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-        },
+        peer: Peer::new("test", Arc::new(ZoneConfig::default())),
     })
 }
 

@@ -83,17 +83,7 @@ fn credentials(client_id: &str, username: Option<&str>) -> Arc<Credentials> {
         username: username.map(Into::into),
         password: Some(Arc::from(&b"\xff&="[..])),
         version: ProtocolVersion::V5,
-        peer: Peer {
-            addr: None,
-            listener: "mqtt:tcp:external".into(),
-            zone: Arc::new(ZoneConfig::default()),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-        },
+        peer: Peer::new("mqtt:tcp:external", Arc::new(ZoneConfig::default())),
     })
 }
 

@@ -80,17 +80,7 @@ fn credentials(username: Option<&str>, password: Option<&[u8]>) -> Arc<Credentia
         username: username.map(Into::into),
         password: password.map(Into::into),
         version: ProtocolVersion::V5,
-        peer: Peer {
-            addr: None,
-            listener: "test".into(),
-            zone: Arc::new(ZoneConfig::default()),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-        },
+        peer: Peer::new("test", Arc::new(ZoneConfig::default())),
     })
 }
 

@@ -21,17 +21,7 @@ fn ask(source: &MosquittoPasswords, name: Option<&str>, password: Option<&str>) 
         username: name.map(Into::into),
         password: password.map(|it| it.as_bytes().into()),
         version: ProtocolVersion::V5,
-        peer: Peer {
-            addr: None,
-            listener: "test".into(),
-            zone: Arc::new(ZoneConfig::default()),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-        },
+        peer: Peer::new("test", Arc::new(ZoneConfig::default())),
     });
     match source.authenticate(&credentials) {
         Answer::Now(answer) => answer,

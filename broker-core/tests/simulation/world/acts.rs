@@ -109,17 +109,7 @@ impl World {
         let socket = Socket::new(capacity);
         socket.lock().write_max = *rng.pick(&[0, 1, 7, 100]);
         socket.lock().log = Some(Vec::new());
-        let peer = Peer {
-            addr: None,
-            listener: "simulation".into(),
-            zone: Arc::clone(&self.zone),
-            is_elsewhere: false,
-            certificate_username: None,
-            limits: None,
-            certificate: None,
-            local_addr: None,
-            ws_cookies: None,
-        };
+        let peer = Peer::new("simulation", Arc::clone(&self.zone));
         let thread = rng.below(THREADS);
         self.begin(thread);
         let sink = Arc::clone(&socket) as Arc<dyn Sink>;
