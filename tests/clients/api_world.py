@@ -38,6 +38,13 @@ class World:
         self.api = Api(self.broker.management)
         self._ends = []
         self.mosquitto = None
+        try:
+            self._populate()
+        except BaseException:
+            self.close()
+            raise
+
+    def _populate(self):
         self.restart_mosquitto()
         self.clients = {kind: self.connect(kind, kind) for kind in KINDS}
         self.websocket(MQTTJS)
@@ -52,7 +59,8 @@ class World:
     def close(self):
         for end in self._ends:
             end()
-        self.mosquitto.kill()
+        if self.mosquitto:
+            self.mosquitto.kill()
 
     def restart_mosquitto(self):
         """The client of most examples: mosquitto, with MQTT 3.1, without a user name."""
