@@ -256,7 +256,8 @@ impl Broker {
         }
     }
 
-    /// Asks every connection to close because the broker stops [MQTT-3.14.4-1]; from now on nobody is let in.
+    /// Asks every connection to close because the broker stops [MQTT-3.14.4-1], once its socket has taken what is ready for
+    /// it; from now on nobody is let in.
     pub fn close_all(&self) {
         // Who misses it is in the lists below by now: a session is put there under the lock that they are read under.
         self.is_closing.store(true, Ordering::Relaxed);

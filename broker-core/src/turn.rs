@@ -308,6 +308,12 @@ impl Turn {
         }
     }
 
+    /// True once the broker stops: [`Broker::close_all`].
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.broker.is_closing.load(Ordering::Relaxed)
+    }
+
     /// Makes what was counted visible to readers.
     fn tell_counts(&mut self) {
         self.out.counters.publish();

@@ -10,7 +10,7 @@ use broker_codec::Decoder;
 use broker_core::{Channel, Close, CloseCause, Flow, ReasonCode, Sink, Turn};
 use parking_lot::Mutex;
 
-use crate::io_loop::LoopHandle;
+use crate::io_loop::{LINGER_MS, LoopHandle};
 use crate::listener::Admission;
 use crate::resting::REST_US;
 use crate::transport::{ReadOutcome, Reader, Writer};
@@ -251,18 +251,19 @@ impl Connection {
             .map_or(self.stall_until_ms, |due_ms| due_ms.min(self.stall_until_ms))
     }
 
-    /// Holds a socket that takes nothing against `send_timeout`.
+    /// Holds a socket that takes nothing against `send_timeout`; a stop waits for no more than a second of that.
     pub(crate) fn check_stall(&mut self, turn: &Turn) -> Result<(), Close> {
-        let timeout_ms = self.admission.setup().config().tcp.send_timeout_ms;
+        let (timeout_ms, cause) = if turn.is_closing() {
+            (LINGER_MS, CloseCause::ServerShuttingDown)
+        } else {
+            let timeout_ms = self.admission.setup().config().tcp.send_timeout_ms;
+            (timeout_ms, CloseCause::SendTimeout)
+        };
         self.stall_until_ms = match self.channel.stalled_since_ms(turn) {
             Some(since_ms) if timeout_ms > 0 => since_ms + timeout_ms,
             _ => u64::MAX,
         };
-        if turn.now.mono_ms < self.stall_until_ms {
-            Ok(())
-        } else {
-            Err(CloseCause::SendTimeout.into())
-        }
+        if turn.now.mono_ms < self.stall_until_ms { Ok(()) } else { Err(cause.into()) }
     }
 
     /// Whether what the client sends is looked at now.

@@ -121,7 +121,7 @@ const EVENTS: usize = 1024;
 /// Looked at in one pass, and perhaps closed; the rest waits for the next.
 const GOING_PER_PASS: usize = 256;
 /// How long a closed socket is read on for the sake of its last words.
-const LINGER_MS: u64 = 1000;
+pub(crate) const LINGER_MS: u64 = 1000;
 
 impl IoLoop {
     pub(crate) fn new(broker: &Arc<Broker>, requests: Requests) -> io::Result<Self> {

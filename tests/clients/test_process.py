@@ -14,6 +14,7 @@ import server
 from api import Api
 from mosquitto import pub, run as run_client, tcp
 from server import DEFAULTS, environment, merge, run, write_toml
+from storm import connect, subscribe
 from waiting import DEADLINE_S, wait_until
 
 CONNECT_V4 = bytes.fromhex("100c00044d5154540402003c0000")
@@ -61,6 +62,39 @@ def test_a_stop_goes_through_with_a_client_that_reads_nothing(start):
         assert receive(deaf, 4) == CONNACK_V4
         broker.signal(signal.SIGTERM)
         assert broker.wait(5) == 0
+
+
+SMALL_BUFFERS = {"tcp": {"external": {"sndbuf": "16KB"}}}
+
+
+def a_client_that_is_behind(broker, paho):
+    """4 MB wait for it, far more than sockets hold."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+    client.settimeout(DEADLINE_S)
+    client.connect(("127.0.0.1", broker.tcp))
+    client.sendall(connect("behind") + subscribe("a"))
+    assert len(receive(client, 4 + 5)) == 4 + 5
+    publisher = paho(broker.tcp)
+    for _ in range(8):
+        publisher.publish("a", b"x" * 500_000, 1)
+    return client
+
+
+def test_a_client_that_is_behind_gets_all_that_is_ready_before_the_stop(start, paho):
+    broker = start(node={"shutdown_timeout": "1h"}, listener=SMALL_BUFFERS)
+    with a_client_that_is_behind(broker, paho) as client:
+        broker.signal(signal.SIGTERM)
+        broker.log.expect("stopping")
+        assert receive(client, 1 << 30).count(b"x") == 8 * 500_000
+    assert broker.wait() == 0
+
+
+def test_a_stop_waits_a_moment_only_for_a_client_that_is_behind_and_reads_nothing(start, paho):
+    broker = start(node={"shutdown_timeout": "1h"}, listener=SMALL_BUFFERS)
+    with a_client_that_is_behind(broker, paho):
+        broker.signal(signal.SIGTERM)
+        assert broker.wait() == 0
 
 
 @contextmanager

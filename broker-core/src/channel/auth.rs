@@ -91,14 +91,13 @@ impl Channel {
                         version: self.version,
                         peer: Peer {
                             addr: connected.client.peer,
-                            listener: Arc::clone(&connected.client.listener),
-                            zone: Arc::clone(&connected.client.zone),
-                            limits: None,
-                            is_elsewhere: false,
-                            certificate_username: None,
+                            local_addr: connected.client.local_addr,
                             certificate: connected.client.certificate.clone(),
                             ws_cookies: connected.client.ws_cookies.clone(),
-                            local_addr: connected.client.local_addr,
+                            ..Peer::new(
+                                Arc::clone(&connected.client.listener),
+                                Arc::clone(&connected.client.zone),
+                            )
                         },
                     };
                     let steps = method.begin(&credentials);

@@ -1,7 +1,6 @@
 //! CONNECT: checks, admission, session, CONNACK.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use broker_codec::{
     ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, ProtocolVersion, QoS,
@@ -244,7 +243,7 @@ impl Channel {
             local_addr: peer.local_addr,
             told: Told::new(early.received),
         });
-        if is_closing(turn) {
+        if turn.is_closing() {
             return Err(self.refuse(ReasonCode::ServerUnavailable, turn));
         }
         // It may have proved to be somebody else than it said, and been banned while that was found out.
@@ -321,7 +320,7 @@ impl Channel {
         // This very moment: who pronounced it may have looked for the connection before it was there.
         if is_banned(&client, turn) {
             session.close(CloseCause::Banned);
-        } else if is_closing(turn) {
+        } else if turn.is_closing() {
             session.close(CloseCause::ServerShuttingDown);
         }
         let publisher = Publisher::Client(Arc::clone(&client));
@@ -456,10 +455,6 @@ const fn second_connect() -> Close {
 fn is_banned(client: &ClientInfo, turn: &Turn) -> bool {
     let banned = &turn.broker.banned;
     client.zone.enable_ban && banned.is_client_banned(client, turn.now.wall_ms)
-}
-
-fn is_closing(turn: &Turn) -> bool {
-    turn.broker.is_closing.load(Ordering::Relaxed)
 }
 
 /// Counts that a client was let in, and bans it if that was once too often. Not earlier: who is refused must have nobody

@@ -222,6 +222,10 @@ impl Session {
             Some(Connection { id, close: None, .. }) if *id == connection => {
                 Ok(state.rights_generation)
             }
+            // What is ready is delivered before the broker stops; who has taken the last of it wakes it again.
+            Some(Connection {
+                id, close: Some(CloseCause::ServerShuttingDown), outbox, ..
+            }) if *id == connection && outbox.is_blocked() => Ok(state.rights_generation),
             Some(Connection { id, close: Some(cause), .. }) if *id == connection => {
                 Err(Close::from(*cause))
             }
@@ -286,6 +290,8 @@ impl Session {
             }
             if connection.outbox.is_blocked() {
                 connection.stall(out.now.mono_ms);
+            } else if connection.close.is_some() {
+                connection.sink.wake();
             }
             self.charge_flushed(&mut state, out);
             if !state.has_waiting() {

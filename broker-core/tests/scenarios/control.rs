@@ -519,3 +519,20 @@ fn who_is_let_in_while_the_broker_begins_to_close_goes_with_the_others() {
     let c = rig.hello(Hello::v5("c").will("w", "gone"));
     rig.check(c, &["CONNACK present=0 0x00", "DISCONNECT 0x8b"]);
 }
+
+/// A client that reads slowly, but reads, is not cut off in the middle of what it is sent.
+#[test]
+fn what_is_ready_is_delivered_before_the_broker_closes() {
+    let mut rig = Rig::new();
+    let (p, c) = (rig.client("p"), rig.client("c"));
+    rig.subscribed(c, "t", Q0);
+    rig.socket(c).lock().capacity = 10;
+    rig.publish(p, "t", "a message", Q0, 0);
+    rig.broker.close_all();
+    rig.settle();
+    assert_eq!((rig.cause(p), rig.cause(c)), (Some(CloseCause::ServerShuttingDown), None));
+    rig.socket(c).lock().capacity = 1_000;
+    rig.writable(c);
+    rig.check(c, &["PUBLISH q0 t=a message", "DISCONNECT 0x8b"]);
+    assert_eq!(rig.cause(c), Some(CloseCause::ServerShuttingDown));
+}

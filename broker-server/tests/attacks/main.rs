@@ -10,7 +10,7 @@ mod broker;
 #[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]
 mod client;
 #[path = "../process/mod.rs"]
-#[allow(dead_code, reason = "shared by suites, each of which uses a part of it")]
+#[expect(dead_code, reason = "shared by suites, each of which uses a part of it")]
 mod process;
 #[path = "../conformance/wire.rs"]
 #[expect(dead_code, reason = "shared with the conformance suite, which uses all of it")]

@@ -7,7 +7,7 @@
 mod broker;
 mod client;
 #[path = "../process/mod.rs"]
-#[allow(dead_code, reason = "shared by suites, each of which uses a part of it")]
+#[expect(dead_code, reason = "shared by suites, each of which uses a part of it")]
 mod process;
 mod runner;
 mod wire;
