@@ -1,6 +1,6 @@
 //! QoS 2: exactly once (MQTT 5.0, 4.3.3).
 
-use crate::broker::is_ours;
+use crate::broker::{is_ours, need};
 use crate::client::{connect, unique_id, unique_topic, v5};
 use crate::runner::tests;
 use crate::wire::{self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, V5, V31, V311, publish};
@@ -10,6 +10,7 @@ tests![
     without_subscribers_pubrec_says_so,
     repeated_publish_is_not_delivered_twice,
     packet_identifier_is_free_after_pubcomp,
+    packet_identifier_is_free_after_pubrec_with_error,
     other_messages_pass_between_publish_and_pubrel,
     pubrel_follows_pubrec,
     pubrec_with_error_ends_the_exchange,
@@ -122,6 +123,21 @@ fn pubrel_follows_pubrec() {
         subscriber.send(&wire::ack(PUBCOMP, got.id));
         subscriber.expect_nothing();
     }
+}
+
+/// [MQTT-4.3.3-9]
+fn packet_identifier_is_free_after_pubrec_with_error() {
+    let topic = unique_topic();
+    let mut subscriber = v5().open();
+    subscriber.subscribe(&topic, 2);
+    let mut publisher = v5().open();
+    publisher.send_publish(&publish("$SYS/forbidden", 2, "refused").id(7));
+    need(publisher.expect_pubrec(7) >= 0x80, "a topic that nobody may publish to");
+    publisher.send_publish(&publish(&topic, 2, "new").id(7));
+    assert_eq!(publisher.expect_pubrec(7), 0);
+    publisher.send(&wire::ack(PUBREL, 7));
+    assert_eq!(publisher.expect_pubcomp(7), 0);
+    assert_eq!(subscriber.take().text(), "new");
 }
 
 /// [MQTT-4.3.3-4], [MQTT-4.4.0-2]
