@@ -58,8 +58,9 @@ pub struct Channel {
     keep_alive_ms: u64,
     /// When unacknowledged and unreleased messages are looked at next.
     next_check_ms: u64,
-    /// When the client's credentials expire, on the monotonic clock; `u64::MAX` for never.
-    expires_ms: u64,
+    /// When the connection ends whatever its client does, on the monotonic clock; `u64::MAX` for never: its credentials
+    /// expire, or it has a message left without an answer.
+    ends_ms: u64,
     aliases: Option<Box<TopicAliases>>,
     acl_cache: Option<Box<AclCache>>,
     /// Answers of extensions to what the packet that is fed again asks for.
@@ -77,6 +78,8 @@ pub struct Channel {
     is_waiting: bool,
     /// The next packet is the last one once more; it is counted already.
     is_fed_again: bool,
+    /// A message of the client was refused that an older one cannot be told of.
+    owes_refusal: bool,
     /// Acknowledgements of this turn have made room in the window.
     owes_pump: bool,
     /// It sends faster than its receivers take.
@@ -184,7 +187,7 @@ impl Channel {
             last_packet_ms: turn.now.mono_ms,
             keep_alive_ms: 0,
             next_check_ms: u64::MAX,
-            expires_ms: u64::MAX,
+            ends_ms: u64::MAX,
             aliases: None,
             acl_cache: None,
             verdicts: None,
@@ -194,6 +197,7 @@ impl Channel {
             is_congested: false,
             is_waiting: false,
             is_fed_again: false,
+            owes_refusal: false,
             owes_pump: false,
             is_ahead: false,
             is_paused: false,

@@ -324,7 +324,7 @@ impl Channel {
             session.close(CloseCause::ServerShuttingDown);
         }
         let publisher = Publisher::Client(Arc::clone(&client));
-        self.expires_ms = expires_ms;
+        self.ends_ms = expires_ms;
         self.enter(connect, session, publisher, expiry_s, allowance, turn);
         if !session_present {
             self.subscribe_automatically(turn);

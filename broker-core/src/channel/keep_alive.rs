@@ -1,6 +1,6 @@
 //! Time: Keep Alive, the deadline of CONNECT, retransmission, and the end of unreleased messages.
 
-use broker_codec::Packet;
+use broker_codec::{Packet, ReasonCode};
 
 use super::{Channel, Close, CloseCause, Flow, State};
 use crate::metrics::Metric;
@@ -27,7 +27,7 @@ impl Channel {
                     .min(self.next_check_ms)
                     .min(pause)
                     .min(self.send_at_ms)
-                    .min(self.expires_ms);
+                    .min(self.ends_ms);
                 Some(due).filter(|due| *due < u64::MAX)
             }
             State::Closed => None,
@@ -69,8 +69,12 @@ impl Channel {
                     self.is_paused = false;
                     self.last_packet_ms = now_ms;
                 }
-                if now_ms >= self.expires_ms {
-                    return Err(Close::from(CloseCause::CredentialsExpired));
+                if now_ms >= self.ends_ms {
+                    return Err(if self.owes_refusal {
+                        Close::violation(ReasonCode::QuotaExceeded, "the store takes nothing")
+                    } else {
+                        Close::from(CloseCause::CredentialsExpired)
+                    });
                 }
                 if now_ms >= self.keep_alive_due_ms() {
                     return Err(Close::from(CloseCause::KeepAliveTimeout));

@@ -7,6 +7,7 @@ use broker_codec::{PacketId, PacketKind, Properties, Publish, QoS, ReasonCode, t
 use super::acks::AckKind;
 use super::{Channel, Close, CloseCause, Connected, Flow, code_for};
 use crate::access::Decision;
+use crate::clock::Now;
 use crate::config::ZoneConfig;
 use crate::delayed::{Delayed, DelayedError};
 use crate::extension::{Action, PublishDraft};
@@ -72,13 +73,13 @@ impl Channel {
                 if reason_code == ReasonCode::NotAuthorized && deny_disconnects {
                     return Err(Close::violation(reason_code, "publish not authorised"));
                 }
-                // An older client cannot be told that the store takes nothing: it is not acknowledged, and so
-                // keeps its message.
                 let is_told = self.version.is_v5()
                     || reason_code != ReasonCode::QuotaExceeded
                     || !turn.broker.refuses_records();
                 if is_told {
                     self.answer(publish, reason_code, turn);
+                } else {
+                    self.leave_unanswered(turn.now);
                 }
             }
             Ok(0) => self.answer(publish, ReasonCode::NoMatchingSubscribers, turn),
@@ -230,6 +231,14 @@ impl Channel {
     }
 
     /// Acknowledges a PUBLISH as its QoS asks.
+    /// An older client cannot be told that the store takes nothing. It is not acknowledged, and so keeps its message; its
+    /// connection ends [MQTT311-4.8.0-2], and it sends the message again in the next. Not at once: what needs no store
+    /// goes on meanwhile, and a full disk makes no storm of reconnecting clients.
+    fn leave_unanswered(&mut self, now: Now) {
+        self.owes_refusal = true;
+        self.ends_ms = self.ends_ms.min(now.mono_ms + UNANSWERED_MS);
+    }
+
     fn answer(&mut self, publish: &Publish<'_>, reason_code: ReasonCode, turn: &mut Turn) {
         let Some(id): Option<PacketId> = publish.packet_id else { return };
         match publish.qos {
@@ -279,6 +288,8 @@ pub(crate) fn place_name<'a>(
 
 /// When to look again at a message that another thread is routing.
 const UNDER_WAY_MS: u64 = 5;
+/// How long the connection of an older client lasts whose message was refused.
+const UNANSWERED_MS: u64 = 10_000;
 
 /// An empty payload retains nothing: it removes what is there [MQTT-3.3.1-6].
 const fn sending(publish: &Publish<'_>) -> Sending {

@@ -6,7 +6,7 @@ use broker_codec::{Packet, Property};
 use broker_core::config::{BrokerConfig, ZoneConfig};
 use broker_core::extension::Consumer;
 use broker_core::store::{Condition, Level};
-use broker_core::{Message, ReasonCode};
+use broker_core::{CloseCause, Message, ReasonCode};
 use parking_lot::Mutex;
 
 use crate::rig::*;
@@ -412,6 +412,31 @@ fn while_the_store_is_unavailable_only_what_needs_it_is_refused() {
     rig.publish(p, "d/1", "again", Q2, 2);
     rig.sync();
     rig.check(p, &["PUBREC #2 0x00"]);
+}
+
+/// [MQTT311-4.8.0-2] It sends its message again in the next connection, and then it is new.
+#[test]
+fn an_older_client_that_cannot_be_told_of_a_refusal_is_closed_after_a_while() {
+    let (mut rig, s, _) = rig();
+    let old = rig.join(Hello::v3("old").lasting(60));
+    rig.disk().set_condition(Condition::Unavailable);
+    rig.publish(old, "d/1", "kept by its client", Q2, 1);
+    rig.pass_ms(5_000);
+    rig.publish(old, "e/1", "needs no store", Q0, 0);
+    rig.publish(old, "d/1", "as well", Q1, 2);
+    rig.pass_ms(4_999);
+    assert_eq!(rig.cause(old), None);
+    rig.pass_ms(1);
+    assert_eq!(rig.cause(old), Some(CloseCause::Violation(ReasonCode::QuotaExceeded)));
+    rig.check(old, &[]);
+    rig.disk().set_condition(Condition::Ready);
+    let old = rig.join(Hello::v3("old").lasting(60));
+    let mut again = message("d/1", "kept by its client", Q2, 1);
+    again.dup = true;
+    rig.send(old, &Packet::Publish(again));
+    rig.sync();
+    rig.check(old, &["PUBREC #1 0x00"]);
+    assert_eq!(rig.out(s).len(), 1);
 }
 
 #[test]
