@@ -22,14 +22,16 @@ const SLACK: u64 = 8 * MB;
 struct Limited {
     process: Target,
     at_start: u64,
+    files_at_start: usize,
 }
 
 impl Limited {
     fn start() -> Self {
         let process = Target::with_node_keys("memory_limit = \"64MB\"\n", TABLES, SMALL_BUFFERS);
         let at_start = process.peak_bytes();
+        let files_at_start = process.n_files();
         process.limit_data(process.data_bytes() + 2 * LIMIT);
-        Self { process, at_start }
+        Self { process, at_start, files_at_start }
     }
 
     #[track_caller]
@@ -47,6 +49,8 @@ impl Limited {
 
     /// The broker lets clients in again, when what others held is gone.
     fn assert_serves_again(&mut self) {
+        // While the others still go, there is room for one now and then, and none for the next.
+        eventually(|| (self.process.n_files() <= self.files_at_start + 4).then_some(()));
         eventually(|| {
             let mut client = v5().begin();
             let answer = client.recv_within(Duration::from_secs(5).as_millis() as u64);
